@@ -1,0 +1,1 @@
+"""The crew: planner, remediation and scheduler agents. They think and propose; they hold nothing that acts."""

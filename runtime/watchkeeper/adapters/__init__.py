@@ -1,0 +1,1 @@
+"""Thin, one file for each thing outside."""

@@ -1,0 +1,1 @@
+"""Settings, wiring, supervisor, command line: where everything is put together, once."""

@@ -1,0 +1,1 @@
+"""Pages, API and event stream. Knows HTTP, the core words and one port: the Desk."""

@@ -1,0 +1,1 @@
+"""One turn of the watch, and the only code that may ask for an effect."""

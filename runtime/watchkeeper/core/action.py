@@ -1,0 +1,298 @@
+"""The closed set of things that can be asked for, and what each of them is.
+
+An Action names its targets explicitly, never by pattern (S1). Nothing here acts; `TRAITS` says
+what each kind may disturb, how long it may take and what undoes it, and every room reads it.
+"""
+
+import re
+from typing import TypeAlias
+
+import msgspec
+
+from watchkeeper.core.errors import Malformed
+from watchkeeper.core.word import Word
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+
+
+def check_name(value: str, what: str) -> None:
+    """Refuse what is not one plain name: empty, a wildcard, a path, a list. Raises ValueError."""
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{what} must be one explicit name, not {value!r}")
+
+
+class _NodeAction(Word, frozen=True, tag_field="kind"):
+    """An action on one incarnation of one node."""
+
+    node: str
+    incarnation: str
+
+    def __post_init__(self) -> None:
+        check_name(self.node, "node")
+
+
+class NodeCordon(_NodeAction, frozen=True, tag="node.cordon"):
+    """Fence the node: take its free GPUs as they come, so that nothing new lands. Reversible."""
+
+
+class NodeUncordon(_NodeAction, frozen=True, tag="node.uncordon"):
+    """Release our fence and give the GPUs back."""
+
+
+class NodeDrain(_NodeAction, frozen=True, tag="node.drain"):
+    """Let running work finish until the deadline, then end the raylet. One-way in Ray."""
+
+    deadline_s: float = 60.0
+
+
+class NodeRestart(_NodeAction, frozen=True, tag="node.restart"):
+    """Start a new raylet in the place of one that is gone (or, drained, about to go)."""
+
+
+class NodeReboot(_NodeAction, frozen=True, tag="node.reboot"):
+    """Reboot the host below the node."""
+
+
+class NodeReplace(_NodeAction, frozen=True, tag="node.replace"):
+    """Give the node back and take another."""
+
+
+class GpuReset(_NodeAction, frozen=True, tag="gpu.reset"):
+    """Reset one GPU through its driver. Cannot cure a GPU that left the bus."""
+
+    gpu: int
+
+
+class GpuQuarantine(_NodeAction, frozen=True, tag="gpu.quarantine"):
+    """Hide one GPU from Ray and keep the rest of the node in service."""
+
+    gpu: int
+
+
+class GpuPowerCap(_NodeAction, frozen=True, tag="gpu.power_cap"):
+    """Cap one GPU's power, in watts."""
+
+    gpu: int
+    watts: float
+
+
+class JobRequeue(Word, frozen=True, tag_field="kind", tag="job.requeue"):
+    """Submit a stopped gang again, from its last checkpoint. `attempt_id` is the ended attempt."""
+
+    job: str
+    attempt_id: str
+
+    def __post_init__(self) -> None:
+        check_name(self.job, "job")
+
+
+class JobPreempt(Word, frozen=True, tag_field="kind", tag="job.preempt"):
+    """Stop a running gang after a checkpoint, to make room."""
+
+    job: str
+    attempt_id: str
+
+    def __post_init__(self) -> None:
+        check_name(self.job, "job")
+
+
+class JobPlace(Word, frozen=True, tag_field="kind", tag="job.place"):
+    """Admit a waiting gang onto named nodes."""
+
+    job: str
+    attempt_id: str
+    nodes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_name(self.job, "job")
+        if not self.nodes:
+            raise ValueError("nodes must not be empty")
+        for node in self.nodes:
+            check_name(node, "node")
+
+
+class PoolScale(Word, frozen=True, tag_field="kind", tag="pool.scale"):
+    """Add nodes to a pool."""
+
+    pool: str
+    add: int
+
+    def __post_init__(self) -> None:
+        check_name(self.pool, "pool")
+        if not 1 <= self.add <= 1000:
+            raise ValueError(f"add must be between 1 and 1000, not {self.add}")
+
+
+class PoolReserve(Word, frozen=True, tag_field="kind", tag="pool.reserve"):
+    """Hold nodes of a pool for a time to come."""
+
+    pool: str
+    nodes: int
+
+    def __post_init__(self) -> None:
+        check_name(self.pool, "pool")
+
+
+class CheckRun(_NodeAction, frozen=True, tag="check.run"):
+    """Run a short real workload on a fenced node before it returns to service."""
+
+
+class TicketOpen(Word, frozen=True, tag_field="kind", tag="ticket.open"):
+    """Leave work for a person."""
+
+    subject: str
+    title: str
+    body: str = ""
+
+
+class NotifyPage(Word, frozen=True, tag_field="kind", tag="notify.page"):
+    """Wake a person."""
+
+    subject: str
+    title: str
+    body: str = ""
+
+
+Action: TypeAlias = (
+    NodeCordon
+    | NodeUncordon
+    | NodeDrain
+    | NodeRestart
+    | NodeReboot
+    | NodeReplace
+    | GpuReset
+    | GpuQuarantine
+    | GpuPowerCap
+    | JobRequeue
+    | JobPreempt
+    | JobPlace
+    | PoolScale
+    | PoolReserve
+    | CheckRun
+    | TicketOpen
+    | NotifyPage
+)
+
+
+class Traits(Word, frozen=True):
+    """What kind of thing an action is.
+
+    scope: `node`, `gpu`, `job`, `pool` or `watch`. changes: it alters the cluster ("*" in a
+    policy means these). disruptive: it can take work or capacity away. recovers: it gives
+    capacity or work back; a breaker never blocks it when a person asks. undo: the kind that
+    takes it back, if any. timeout_s: how long one effect call may take. verify_s: how long
+    until telemetry must show the expected effect.
+    """
+
+    scope: str
+    changes: bool = True
+    disruptive: bool = False
+    recovers: bool = False
+    reversible: bool = False
+    irreversible: bool = False
+    undo: str = ""
+    timeout_s: float = 20.0
+    verify_s: float = 120.0
+
+
+TRAITS: dict[str, Traits] = {
+    "node.cordon": Traits(scope="node", disruptive=True, reversible=True, undo="node.uncordon"),
+    "node.uncordon": Traits(scope="node", recovers=True, reversible=True, undo="node.cordon"),
+    "node.drain": Traits(scope="node", disruptive=True, verify_s=180.0),
+    "node.restart": Traits(scope="node", disruptive=True, recovers=True, timeout_s=60.0),
+    "node.reboot": Traits(scope="node", disruptive=True, timeout_s=60.0, verify_s=1800.0),
+    "node.replace": Traits(scope="node", disruptive=True, irreversible=True, verify_s=1800.0),
+    "gpu.reset": Traits(scope="gpu", disruptive=True, timeout_s=60.0),
+    "gpu.quarantine": Traits(scope="gpu", disruptive=True, timeout_s=60.0),
+    "gpu.power_cap": Traits(scope="gpu", reversible=True, undo="gpu.power_cap"),
+    "job.requeue": Traits(scope="job", recovers=True, timeout_s=30.0, verify_s=180.0),
+    "job.preempt": Traits(scope="job", disruptive=True, timeout_s=60.0),
+    "job.place": Traits(scope="job"),
+    "pool.scale": Traits(scope="pool", timeout_s=60.0, verify_s=300.0),
+    "pool.reserve": Traits(scope="pool"),
+    "check.run": Traits(scope="node", timeout_s=30.0, verify_s=120.0),
+    "ticket.open": Traits(scope="watch", changes=False),
+    "notify.page": Traits(scope="watch", changes=False),
+}
+
+KINDS: tuple[str, ...] = tuple(TRAITS)
+
+
+def kind_of(action: Action) -> str:
+    """The action's name as policies and the journal write it, such as `node.drain`."""
+    return str(action.__struct_config__.tag)
+
+
+def traits_of(action: Action) -> Traits:
+    """What kind of thing this action is."""
+    return TRAITS[kind_of(action)]
+
+
+def targets_of(action: Action) -> tuple[str, ...]:
+    """Its explicit targets as `node:a`, `gpu:a/3`, `job:g`, `pool:p`; never empty (S1)."""
+    match action:
+        case GpuReset() | GpuQuarantine() | GpuPowerCap():
+            return (f"gpu:{action.node}/{action.gpu}",)
+        case JobRequeue() | JobPreempt() | JobPlace():
+            return (f"job:{action.job}",)
+        case PoolScale() | PoolReserve():
+            return (f"pool:{action.pool}",)
+        case TicketOpen() | NotifyPage():
+            return (action.subject or "cluster",)
+        case _:
+            return (f"node:{action.node}",)
+
+
+def node_of(action: Action) -> str:
+    """The node an action lies on, or an empty string."""
+    return str(getattr(action, "node", ""))
+
+
+def parse_action(data: bytes | str | dict[str, object]) -> Action:
+    """Untrusted text to an Action. Raises Malformed: unknown kind, unknown field, bad target."""
+    try:
+        if isinstance(data, dict):
+            return msgspec.convert(data, Action)  # type: ignore[no-any-return]
+        return msgspec.json.decode(data, type=Action)  # type: ignore[no-any-return]
+    except (msgspec.ValidationError, msgspec.DecodeError) as err:
+        kinds = ", ".join(KINDS)
+        raise Malformed(f"not an action: {err}. The kinds are: {kinds}.") from err
+
+
+def say(action: Action) -> str:
+    """One short imperative, the same in chat, logs and pages."""
+    match action:
+        case NodeCordon():
+            return f"Cordon {action.node}"
+        case NodeUncordon():
+            return f"Uncordon {action.node}"
+        case NodeDrain():
+            return f"Drain {action.node} within {action.deadline_s:g} s"
+        case NodeRestart():
+            return f"Restart {action.node}"
+        case NodeReboot():
+            return f"Reboot {action.node}"
+        case NodeReplace():
+            return f"Replace {action.node}"
+        case GpuReset():
+            return f"Reset GPU {action.gpu} on {action.node}"
+        case GpuQuarantine():
+            return f"Quarantine GPU {action.gpu} on {action.node}"
+        case GpuPowerCap():
+            return f"Cap GPU {action.gpu} on {action.node} at {action.watts:g} W"
+        case JobRequeue():
+            return f"Requeue {action.job}"
+        case JobPreempt():
+            return f"Preempt {action.job}"
+        case JobPlace():
+            return f"Place {action.job} on {', '.join(action.nodes)}"
+        case PoolScale():
+            return f"Add {action.add} node{'s' if action.add != 1 else ''} to {action.pool}"
+        case PoolReserve():
+            return f"Reserve {action.nodes} nodes of {action.pool}"
+        case CheckRun():
+            return f"Check {action.node}"
+        case TicketOpen():
+            return f"Open a ticket: {action.title}"
+        case NotifyPage():
+            return f"Page: {action.title}"

@@ -1,0 +1,155 @@
+"""What exists: worlds, nodes, GPUs, pools, domains and jobs, as one source reported them."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from watchkeeper.core.word import Word
+
+
+class World(StrEnum):
+    """Which cluster this is about. Worlds never mix (S29)."""
+
+    REAL = "real"
+    LAB = "lab"
+    TWIN = "twin"
+
+
+class RayState(StrEnum):
+    """A node's life as Ray tells it. Unknown is neither healthy nor dead."""
+
+    ALIVE = "alive"
+    DRAINING = "draining"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+class Node(Word, frozen=True):
+    """One raylet under its stable name. Never a host: two nodes may share one.
+
+    `incarnation` is the Ray NodeID of the raylet now (or last) behind the name; it is the empty
+    string when the name is expected by inventory and no raylet was ever seen. `process_gone` is
+    the provider's own word that the raylet's process no longer exists: None where no provider can
+    tell. Domain names are empty where the cluster does not say.
+    """
+
+    name: str
+    incarnation: str
+    pool: str
+    ray_state: RayState
+    ray_state_since: datetime
+    gpus: int
+    gpus_free: float = 0.0
+    cpus: float = 0.0
+    process_gone: bool | None = None
+    control_path: bool = False
+    rack: str = ""
+    leaf: str = ""
+    power_feed: str = ""
+    nvlink_domain: str = ""
+    zone: str = ""
+    hidden_gpus: tuple[int, ...] = ()
+    labels: dict[str, str] = {}
+
+    def domains(self) -> dict[str, str]:
+        """The named domains this node is part of, by kind; kinds without a name are left out."""
+        named = {
+            "pool": self.pool,
+            "rack": self.rack,
+            "leaf": self.leaf,
+            "power_feed": self.power_feed,
+            "nvlink_domain": self.nvlink_domain,
+            "zone": self.zone,
+        }
+        return {kind: name for kind, name in named.items() if name}
+
+
+class JobState(StrEnum):
+    """A gang's life. `stopped` means: it wants to run, and does not."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+
+
+class Job(Word, frozen=True):
+    """A gang of workers that runs, waits or restarts together.
+
+    `name` stays the same over attempts; `attempt_id` is Ray's submission id (or driver job id) of
+    the current attempt. `requeue_blocked` says why the job cannot be submitted again ("" = it
+    can). `pending_gpus` is what it asks for and does not have, in its `pool`.
+    """
+
+    name: str
+    attempt_id: str
+    state: JobState
+    state_since: datetime
+    attempt: int = 1
+    tenant: str = ""
+    priority: int = 0
+    pool: str = ""
+    gpus: float = 0.0
+    pending_gpus: float = 0.0
+    pending_bundle_gpus: float = 0.0
+    nodes: tuple[str, ...] = ()
+    step: int | None = None
+    step_at: datetime | None = None
+    checkpoint_step: int | None = None
+    checkpoint_at: datetime | None = None
+    requeue_blocked: str = ""
+    metadata: dict[str, str] = {}
+
+
+class Fence(Word, frozen=True):
+    """Our cordon on a node: how many of its GPUs it holds already. Sealed when held == wanted."""
+
+    name: str
+    node: str
+    token: int
+    held: int
+    wanted: int
+
+    @property
+    def sealed(self) -> bool:
+        """Nothing new can land on the node's GPUs."""
+        return self.held >= self.wanted
+
+
+class CheckResult(Word, frozen=True):
+    """How a `check.run` ended on one incarnation. `passed` is None while it runs."""
+
+    node: str
+    incarnation: str
+    key: str
+    passed: bool | None
+    detail: str = ""
+
+
+class PoolDemand(Word, frozen=True):
+    """Queue and use of one pool at one moment, in GPUs. `largest_waiting` is the biggest single
+    bundle that waits; `fits_nowhere` is true when no node of the pool could ever hold it now."""
+
+    pool: str
+    total_gpus: float
+    running_gpus: float
+    pending_gpus: float
+    waiting_jobs: int
+    fits_nowhere: bool = False
+    blocked_job: str = ""
+
+
+class ClusterState(Word, frozen=True):
+    """One reading of the cluster by the adapter that alone knows Ray. `session` changes when the
+    GCS starts anew; approvals and leases of another session are void."""
+
+    session: str
+    cluster: str
+    world: World
+    read_at: datetime
+    nodes: dict[str, Node]
+    jobs: dict[str, Job] = {}
+    fences: dict[str, Fence] = {}
+    checks: dict[str, CheckResult] = {}
+    demand: tuple[PoolDemand, ...] = ()
+    gaps: tuple[str, ...] = ()

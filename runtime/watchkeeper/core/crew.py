@@ -1,0 +1,103 @@
+"""What passes between the watch and its crew. The crew thinks; it holds nothing that acts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from watchkeeper.core.action import Action
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.proposal import Effect
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import Word
+
+
+class Draft(Word, frozen=True):
+    """A Proposal before control gave it an id, a time and a generation.
+
+    thread: the durable thread that asks (an incident id or a work id). plan: the steps that
+    would follow, shown to whoever approves.
+    """
+
+    thread: str
+    action: Action
+    by: str
+    reason: str
+    confidence: float
+    effect: Effect
+    incident: str = ""
+    evidence: tuple[str, ...] = ()
+    plan: tuple[Action, ...] = ()
+    rung: str = ""
+    if_ignored: str = ""
+
+
+class StepResult(Word, frozen=True):
+    """What became of a thread's last Draft: exactly one typed result resumes the thread.
+
+    kind and value: `verdict` with `deny`; `answer` with `approve`, `deny`, `not_now`,
+    `expired`, `void`; `outcome` with `recovered`, `worse`, `failed`, `in_doubt`, `refused`.
+    """
+
+    thread: str
+    proposal: str
+    action: Action
+    kind: str
+    value: str
+    says: str = ""
+    refused_by: str = ""
+    reason_ids: tuple[str, ...] = ()
+
+
+class Conclusion(Word, frozen=True):
+    """A thread's end, or its wish to wait. end: `resolved`, `escalated` or `waiting`."""
+
+    thread: str
+    end: str
+    why: str
+
+
+class Thought(Word, frozen=True):
+    """One sentence for the log: what the crew made of it. model: which reasoner said so."""
+
+    thread: str
+    text: str
+    by: str
+    model: str = "rules"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Briefing:
+    """All that the crew gets in one turn.
+
+    incidents: every open one. checked: node -> the incarnation whose check.run last passed.
+    busy: threads whose last Draft still waits, runs or is being verified; they are not asked.
+    results: one per thread that can go on. serves: kinds of action a provider serves here.
+    """
+
+    snapshot: Snapshot
+    incidents: tuple[Incident, ...]
+    forecasts: Mapping[str, Forecast]
+    results: tuple[StepResult, ...]
+    busy: frozenset[str]
+    serves: frozenset[str]
+    checked: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CrewReply:
+    """What the crew returns: drafts, ends of threads, and what it thought."""
+
+    drafts: tuple[Draft, ...] = ()
+    conclusions: tuple[Conclusion, ...] = ()
+    thoughts: tuple[Thought, ...] = ()
+
+
+class Crew(Protocol):
+    """The crew as control sees it."""
+
+    def ask(self, briefing: Briefing) -> CrewReply:
+        """Think one turn. Deterministic for the rules reasoner; never touches the cluster."""
+        ...

@@ -1,0 +1,312 @@
+"""The desk: the one service behind the command line, the web page and the chat.
+
+Doors differ; what they may ask for is this protocol, and every answer goes through it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from watchkeeper.core.event import Event
+from watchkeeper.core.incident import Incident, Signal
+from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders, Verdict
+from watchkeeper.core.word import Word
+
+
+class Person(Word, frozen=True):
+    """Somebody with an account: their name and the groups and roles they hold."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+
+class Shown(Word, frozen=True):
+    """Exactly what a person is shown and signs (S14). Ages are left out: they change by the
+    second. Its digest is what an Approval carries."""
+
+    proposal: Proposal
+    impact: Impact
+    evidence: tuple[Signal, ...]
+    policy_version: str
+
+
+class AskStatus(Word, frozen=True):
+    """Where a question stands. state: `waiting`, `approved`, `denied`, `not_now`, `expired`,
+    `void`, `done`. by, at and text say who, when and why it is no longer waiting."""
+
+    state: str
+    by: str = ""
+    at: datetime | None = None
+    text: str = ""
+
+
+class Ask(Word, frozen=True):
+    """One question to people, ready to be drawn: what, why now, both outcomes, blast radius,
+    rule, evidence, undo, who answered, time left.
+
+    digest: of `shown`. nonce: single-use. approvals: who approved so far. needs: how many in
+    all. from_groups: who may. typed_name: what must be typed to approve ("" = nothing).
+    """
+
+    id: str
+    title: str
+    why_now: str
+    if_approved: str
+    if_ignored: str
+    blast: str
+    undo: str
+    rule: str
+    rule_where: str
+    steps: tuple[str, ...]
+    shown: Shown
+    verdict: Verdict
+    digest: str
+    nonce: str
+    asked_at: datetime
+    expires_at: datetime
+    needs: int
+    from_groups: tuple[str, ...]
+    approvals: tuple[Approval, ...]
+    status: AskStatus
+    typed_name: str = ""
+    incident_title: str = ""
+
+
+class LogLine(Word, frozen=True):
+    """One entry of the chat stream. kind: `Saw`, `Thinks`, `Asks`, `Approval`, `Does`, `Did`,
+    `Failed`, `Refused`, `Pages`, `Stopped`, `You asked`, `Watch`. tone: ``, `good`, `bad`,
+    `act`, `you`. where: rule as file:line. sources: evidence in words."""
+
+    seq: int
+    at: datetime
+    kind: str
+    tone: str
+    text: str
+    incident: str = ""
+    proposal: str = ""
+    where: str = ""
+    sources: tuple[str, ...] = ()
+    question: str = ""
+
+
+class GpuView(Word, frozen=True):
+    """One GPU as drawn. state: `ok`, `failed`, `suspect`, `cordoned`, `silent`, `hidden`."""
+
+    index: int
+    state: str
+    utilization: float | None = None
+    temperature: float | None = None
+    memory_used_mib: float | None = None
+    memory_total_mib: float | None = None
+    power_watts: float | None = None
+    ecc_uncorrected: float | None = None
+
+
+class NodeView(Word, frozen=True):
+    """One node as drawn, worst facts in words. state: `healthy`, `suspect`, `failed`, `dead`,
+    `draining`, `cordoned`, `checking`, `silent`, `unknown`. rank orders worst first."""
+
+    name: str
+    pool: str
+    rack: str
+    nvlink_domain: str
+    state: str
+    what: str
+    rank: int
+    incarnation: str
+    control_path: bool
+    silent_s: float | None
+    jobs: tuple[str, ...]
+    gpus: tuple[GpuView, ...]
+    simulated: bool
+    gpu_source: str
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    incident: str = ""
+
+
+class JobView(Word, frozen=True):
+    """One gang as drawn."""
+
+    name: str
+    state: str
+    tenant: str
+    gpus: float
+    nodes: tuple[str, ...]
+    attempt: int
+    step: int | None
+    checkpoint_step: int | None
+    checkpoint_age_s: float | None
+    requeue: str
+
+
+class PoolView(Word, frozen=True):
+    """Demand and its forecast for one pool, with the limits that hold there."""
+
+    pool: str
+    nodes: int
+    out: int
+    total_gpus: float
+    running_gpus: float
+    pending_gpus: float
+    waiting_jobs: int
+    forecast_method: str
+    forecast_why: str
+    horizons_s: tuple[float, ...]
+    p10: tuple[float, ...]
+    p50: tuple[float, ...]
+    p90: tuple[float, ...]
+    history: tuple[tuple[float, float, float], ...] = ()
+
+
+class LimitView(Word, frozen=True):
+    """One limit and how much of it is used."""
+
+    id: str
+    text: str
+    used: float
+    limit: float
+    where: str = ""
+
+
+class Health(Word, frozen=True):
+    """What /healthz tells."""
+
+    ready: bool
+    cluster: str
+    world: str
+    nodes: int
+    gpus: int
+    redis: str
+    policy_version: str
+    journal_seq: int
+    journal_head: str
+    simulated: bool
+    stopped: bool
+    why_not_ready: str = ""
+
+
+class Board(Word, frozen=True):
+    """Everything on the first page."""
+
+    at: datetime
+    health: Health
+    orders: Orders
+    last_reading_s: float | None
+    gpus_reporting: int
+    gpus_total: int
+    window: str
+    policy_loaded_at: datetime | None
+    policy_error: str
+    waiting: tuple[Ask, ...]
+    last_decision: str
+    nodes: tuple[NodeView, ...]
+    jobs: tuple[JobView, ...]
+    pools: tuple[PoolView, ...]
+    limits: tuple[LimitView, ...]
+    sources: dict[str, str]
+    halted: str
+    lab_time: str
+    unserved: tuple[str, ...] = ()
+
+
+class StoryStep(Word, frozen=True):
+    """One entry of an incident's timeline. tone as in LogLine; raw is text for eyes only."""
+
+    at: datetime
+    seq: int
+    title: str
+    text: str
+    tone: str
+    where: str = ""
+    raw: str = ""
+    proposal: str = ""
+
+
+class Story(Word, frozen=True):
+    """One incident, told."""
+
+    incident: Incident
+    steps: tuple[StoryStep, ...]
+    out_for_s: float | None
+    actions: int
+    failed: int
+    people: tuple[str, ...]
+    first_seq: int
+    last_seq: int
+    policy_version: str
+
+
+class Desk(Protocol):
+    """What every door may ask for. Reads never fail half-way; answers raise Refused."""
+
+    def health(self) -> Health: ...
+
+    def board(self) -> Board: ...
+
+    def log(self, after: int = 0, limit: int = 60) -> tuple[LogLine, ...]:
+        """Newest last. With `after`, only what came later than that sequence number."""
+        ...
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        """Block until the journal has a line later than `after`, or the time is up; returns the
+        newest sequence number."""
+        ...
+
+    def incidents(self) -> tuple[Incident, ...]: ...
+
+    def story(self, incident: str) -> Story | None: ...
+
+    def asks(self) -> tuple[Ask, ...]:
+        """Every question that waits, oldest first."""
+        ...
+
+    def ask(self, proposal: str) -> Ask | None:
+        """One question, waiting or answered."""
+        ...
+
+    def answer(
+        self,
+        proposal: str,
+        answer: Answer,
+        person: Person,
+        *,
+        digest: str,
+        nonce: str,
+        reason: str = "",
+        door: str = "web",
+    ) -> Ask:
+        """Record a person's answer, durably, before this returns. Answering again what the same
+        person already answered the same way returns the first result. Raises Refused."""
+        ...
+
+    def stop(self, person: Person, reason: str = "") -> None: ...
+
+    def resume(self, person: Person, reason: str = "") -> None: ...
+
+    def set_autonomy(self, person: Person, level: Autonomy) -> None: ...
+
+    def explain(self, ident: str) -> str:
+        """Why: an incident, a proposal, a verdict or an event, in plain text."""
+        ...
+
+    def say(self, person: Person, question: str) -> LogLine:
+        """Answer a question in the chat from the record; never grants anything."""
+        ...
+
+    def people(self) -> tuple[Person, ...]: ...
+
+    def login_links(self) -> Sequence[tuple[str, str]]:
+        """(person, one-time path) for each of the policy's people; older links lapse."""
+        ...
+
+    def redeem(self, token: str) -> Person | None:
+        """Spend a one-time login token."""
+        ...
+
+    def metrics(self) -> dict[str, Any]:
+        """Counters for /metrics: name -> number or {label value: number}."""
+        ...
+
+    def events(self, after: int = 0, limit: int = 200) -> tuple[Event, ...]: ...

@@ -1,0 +1,312 @@
+"""The closed set of declared facts that a policy condition may use, and how they are filled in.
+
+Conditions are type-checked against `FACTS` when a policy is loaded; `facts_for` is the only
+place where values are put to those names. What a tenant can write is under `tenant.`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from watchkeeper.core.action import Action, kind_of, node_of, traits_of
+from watchkeeper.core.cluster import Job, Node
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
+from watchkeeper.core.ledger import LedgerView
+from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import Word
+
+FactValue: TypeAlias = bool | int | float | str | dict[str, str]
+Facts: TypeAlias = dict[str, FactValue]
+"""Dotted name to value. Durations are float seconds. Every name declared for the action's scope
+is present: a fact that is not known has the value its declaration gives for Unknown."""
+
+
+class Fact(Word, frozen=True):
+    """One declared fact. type: `bool`, `int`, `double`, `string`, `duration`, `map`.
+
+    scopes: the action scopes that have it (`node`, `gpu`, `job`, `pool`, `watch`).
+    unknown: what stands for Unknown, always the value that lets least happen.
+    """
+
+    type: str
+    scopes: tuple[str, ...]
+    says: str
+    unknown: FactValue
+
+
+_ALL = ("node", "gpu", "job", "pool", "watch")
+_NODE = ("node", "gpu")
+NEVER_S = 10.0 * 365 * 86400
+"""Ten years: stands for the age of what never was, so that every `< 15m` is false."""
+
+FACTS: dict[str, Fact] = {
+    "action.kind": Fact(type="string", scopes=_ALL, says="such as node.drain", unknown=""),
+    "action.disruptive": Fact(
+        type="bool", scopes=_ALL, says="it can take work or capacity away", unknown=True
+    ),
+    "action.recovers": Fact(
+        type="bool", scopes=_ALL, says="it gives work or capacity back", unknown=False
+    ),
+    "world": Fact(type="string", scopes=_ALL, says="real, lab or twin", unknown=""),
+    "proposal.by": Fact(
+        type="string",
+        scopes=_ALL,
+        says="agent:remediation, agent:scheduler, person:NAME",
+        unknown="",
+    ),
+    "proposal.confidence": Fact(
+        type="double", scopes=_ALL, says="0 to 1, the proposer's own", unknown=0.0
+    ),
+    "incident.class": Fact(
+        type="string", scopes=_ALL, says="class of fault, such as node_lost", unknown=""
+    ),
+    "incident.confidence": Fact(
+        type="double", scopes=_ALL, says="0 to 1, from evidence", unknown=0.0
+    ),
+    "incident.approved": Fact(
+        type="bool",
+        scopes=_ALL,
+        unknown=False,
+        says="a person approved this repair within the last hour, was shown this step, and the "
+        "impact is within what they were shown",
+    ),
+    "incident.attempts": Fact(
+        type="int", scopes=_ALL, says="effects already started for this incident", unknown=1_000_000
+    ),
+    "evidence.independent_sources": Fact(
+        type="int", scopes=_ALL, says="different instruments, tenants' words not counted", unknown=0
+    ),
+    "evidence.age": Fact(
+        type="duration", scopes=_ALL, says="age of the newest evidence", unknown=NEVER_S
+    ),
+    "impact.jobs": Fact(type="int", scopes=_ALL, says="running gangs it stops", unknown=1_000_000),
+    "impact.gpus": Fact(type="double", scopes=_ALL, says="GPUs taken away", unknown=1e9),
+    "impact.gpu_hours": Fact(type="double", scopes=_ALL, says="work lost, GPU-hours", unknown=1e9),
+    "impact.checkpoint_age": Fact(
+        type="duration",
+        scopes=_ALL,
+        unknown=NEVER_S,
+        says="oldest checkpoint among the gangs it stops; 0s when it stops none",
+    ),
+    "pool.name": Fact(type="string", scopes=("node", "gpu", "job", "pool"), says="", unknown=""),
+    "pool.size": Fact(
+        type="int", scopes=("node", "gpu", "job", "pool"), says="nodes in the pool", unknown=0
+    ),
+    "pool.out": Fact(
+        type="int",
+        scopes=("node", "gpu", "job", "pool"),
+        says="nodes of it out now",
+        unknown=1_000_000,
+    ),
+    "pool.pending_gpus": Fact(
+        type="double", scopes=("job", "pool"), says="GPUs asked for and not given", unknown=0.0
+    ),
+    "node.name": Fact(type="string", scopes=_NODE, says="stable name", unknown=""),
+    "node.pool": Fact(type="string", scopes=_NODE, says="", unknown=""),
+    "node.rack": Fact(type="string", scopes=_NODE, says="", unknown=""),
+    "node.nvlink_domain": Fact(type="string", scopes=_NODE, says="", unknown=""),
+    "node.ray_state": Fact(
+        type="string", scopes=_NODE, says="alive, draining, dead or unknown", unknown="unknown"
+    ),
+    "node.process_gone": Fact(
+        type="bool",
+        scopes=_NODE,
+        unknown=False,
+        says="the provider confirms that the raylet's process is gone",
+    ),
+    "node.fenced": Fact(
+        type="bool", scopes=_NODE, says="our fence holds every GPU of it", unknown=False
+    ),
+    "node.gpus": Fact(type="int", scopes=_NODE, says="", unknown=0),
+    "node.silent_for": Fact(
+        type="duration", scopes=_NODE, says="since its last telemetry", unknown=NEVER_S
+    ),
+    "node.repairs_7d": Fact(
+        type="int", scopes=_NODE, says="disruptive effects on it in 7 days", unknown=1_000_000
+    ),
+    "node.labels": Fact(
+        type="map", scopes=_NODE, says="labels set by the operator's inventory", unknown={}
+    ),
+    "gpu.index": Fact(type="int", scopes=("gpu",), says="", unknown=-1),
+    "job.name": Fact(type="string", scopes=("job",), says="", unknown=""),
+    "job.gpus": Fact(type="double", scopes=("job",), says="GPUs of the whole gang", unknown=1e9),
+    "job.priority": Fact(type="int", scopes=("job",), says="", unknown=1_000_000),
+    "job.checkpoint_age": Fact(
+        type="duration", scopes=("job",), says="since its last checkpoint", unknown=NEVER_S
+    ),
+    "job.requeues_24h": Fact(
+        type="int", scopes=("job",), says="requeues of it in 24 hours", unknown=1_000_000
+    ),
+    "tenant.name": Fact(
+        type="string", scopes=("job",), says="as the job's own metadata claims", unknown=""
+    ),
+    "tenant.metadata": Fact(type="map", scopes=("job",), says="the job's own metadata", unknown={}),
+    "scale.add": Fact(type="int", scopes=("pool",), says="nodes to add", unknown=1_000_000),
+    "forecast.method": Fact(type="string", scopes=("pool",), says="", unknown=""),
+    "forecast.p50_1h": Fact(
+        type="double", scopes=("pool",), says="GPUs wanted in an hour, median", unknown=0.0
+    ),
+    "forecast.p90_1h": Fact(
+        type="double", scopes=("pool",), says="GPUs wanted in an hour, 90 %", unknown=0.0
+    ),
+}
+
+
+def declared_for(kind_scopes: tuple[str, ...]) -> dict[str, Fact]:
+    """The facts that actions of all these scopes have."""
+    return {n: f for n, f in FACTS.items() if all(s in f.scopes for s in kind_scopes)}
+
+
+def facts_for(
+    proposal: Proposal,
+    impact: Impact,
+    snapshot: Snapshot,
+    ledger: LedgerView,
+    *,
+    incident: Incident | None,
+    approved: bool,
+    forecast: Forecast | None = None,
+) -> Facts:
+    """Every fact declared for the action's scope, from this snapshot; Unknown where not known."""
+    action = proposal.action
+    scope = traits_of(action).scope
+    known: Facts = {
+        **_of_proposal(proposal, impact, snapshot, ledger, incident, approved),
+        **_of_pool(action, impact, snapshot, ledger, forecast),
+    }
+    node = snapshot.nodes.get(node_of(action))
+    if node is not None:
+        known |= _of_node(node, action, snapshot, ledger)
+    job = snapshot.jobs.get(str(getattr(action, "job", "")))
+    if job is not None:
+        known |= _of_job(job, snapshot, ledger)
+    return {n: known.get(n, f.unknown) for n, f in FACTS.items() if scope in f.scopes}
+
+
+def _of_proposal(
+    proposal: Proposal,
+    impact: Impact,
+    snapshot: Snapshot,
+    ledger: LedgerView,
+    incident: Incident | None,
+    approved: bool,
+) -> Facts:
+    traits = traits_of(proposal.action)
+    facts: Facts = {
+        "action.kind": kind_of(proposal.action),
+        "action.disruptive": traits.disruptive,
+        "action.recovers": traits.recovers,
+        "world": snapshot.world.value,
+        "proposal.by": proposal.by,
+        "proposal.confidence": proposal.confidence,
+        "incident.approved": approved,
+        "incident.attempts": 0,
+        "impact.jobs": len(impact.jobs),
+        "impact.gpus": impact.gpus,
+        "impact.gpu_hours": impact.gpu_hours,
+    }
+    if not impact.jobs:
+        facts["impact.checkpoint_age"] = 0.0
+    elif impact.checkpoint_age_s is not None:
+        facts["impact.checkpoint_age"] = impact.checkpoint_age_s
+    if incident is not None:
+        # Only what the proposal cites counts as its evidence, and a tenant's word never does.
+        cited = [
+            s
+            for s in incident.signals
+            if s.id in proposal.evidence and s.trust not in ATTACKER_WRITABLE
+        ]
+        facts["incident.class"] = incident.fault
+        facts["incident.confidence"] = incident.confidence
+        facts["incident.attempts"] = sum(e.incident == incident.id for e in ledger.effects)
+        facts["evidence.independent_sources"] = len({s.source for s in cited})
+        if cited:
+            newest = max(s.at for s in cited)
+            facts["evidence.age"] = max(0.0, (snapshot.at - newest).total_seconds())
+    return facts
+
+
+def _of_node(node: Node, action: Action, snapshot: Snapshot, ledger: LedgerView) -> Facts:
+    fence = snapshot.fences.get(node.name)
+    silence = snapshot.silence_s(node.name)
+    facts: Facts = {
+        "node.name": node.name,
+        "node.pool": node.pool,
+        "node.rack": node.rack,
+        "node.nvlink_domain": node.nvlink_domain,
+        "node.ray_state": node.ray_state.value,
+        "node.process_gone": node.process_gone is True,
+        "node.fenced": fence is not None and fence.sealed,
+        "node.gpus": node.gpus,
+        "node.repairs_7d": repairs_of(ledger, node.name),
+        "node.labels": node.labels,
+    }
+    if silence is not None:
+        facts["node.silent_for"] = silence
+    gpu = getattr(action, "gpu", None)
+    if gpu is not None:
+        facts["gpu.index"] = gpu
+    return facts
+
+
+def _of_job(job: Job, snapshot: Snapshot, ledger: LedgerView) -> Facts:
+    day = 86400.0
+    facts: Facts = {
+        "job.name": job.name,
+        "job.gpus": job.gpus,
+        "job.priority": job.priority,
+        "job.requeues_24h": sum(
+            e.action == "job.requeue" and e.target == f"job:{job.name}" and e.age_s <= day
+            for e in ledger.effects
+        ),
+        "tenant.name": job.tenant,
+        "tenant.metadata": job.metadata,
+    }
+    if job.checkpoint_at is not None:
+        facts["job.checkpoint_age"] = max(0.0, (snapshot.at - job.checkpoint_at).total_seconds())
+    return facts
+
+
+def _of_pool(
+    action: Action,
+    impact: Impact,
+    snapshot: Snapshot,
+    ledger: LedgerView,
+    forecast: Forecast | None,
+) -> Facts:
+    pool = str(getattr(action, "pool", "")) or impact.pool
+    if not pool:
+        return {}
+    facts: Facts = {
+        "pool.name": pool,
+        "pool.size": ledger.size.get(f"pool:{pool}", 0),
+        "pool.out": ledger.out.get(f"pool:{pool}", 0),
+        "pool.pending_gpus": sum(d.pending_gpus for d in snapshot.state.demand if d.pool == pool),
+    }
+    add = getattr(action, "add", None)
+    if add is not None:
+        facts["scale.add"] = add
+    if forecast is not None:
+        facts["forecast.method"] = forecast.method
+        for name, level in (("forecast.p50_1h", 0.5), ("forecast.p90_1h", 0.9)):
+            value = quantile_at(forecast, 3600.0, level)
+            if value is not None:
+                facts[name] = value
+    return facts
+
+
+def repairs_of(ledger: LedgerView, node: str) -> int:
+    """Repairs of a node in the ledger's 7 days: incidents that took it out, each counted once."""
+    disruptive = ("node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset")
+    hits = [e for e in ledger.effects if e.node == node and e.action in disruptive]
+    return len({e.incident or e.proposal for e in hits})
+
+
+def quantile_at(forecast: Forecast, horizon_s: float, level: float) -> float | None:
+    """The forecast at exactly this horizon and quantile, or None when it does not say."""
+    if horizon_s not in forecast.horizons_s or level not in forecast.quantiles:
+        return None
+    row = forecast.values[forecast.horizons_s.index(horizon_s)]
+    return row[forecast.quantiles.index(level)]

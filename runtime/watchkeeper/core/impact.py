@@ -1,0 +1,147 @@
+"""What would an Action touch? Snapshot + Action -> Impact, and the generation it was asked in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+from watchkeeper.core.action import (
+    Action,
+    GpuQuarantine,
+    GpuReset,
+    JobPreempt,
+    JobRequeue,
+    NodeCordon,
+    NodeUncordon,
+    PoolScale,
+    kind_of,
+    node_of,
+)
+from watchkeeper.core.cluster import JobState, Node, RayState
+from watchkeeper.core.proposal import Impact
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import canonical
+
+EXPECTED_DOWNTIME_S = {
+    "node.cordon": 120.0,
+    "node.drain": 120.0,
+    "node.restart": 60.0,
+    "node.reboot": 540.0,
+    "node.replace": 1800.0,
+}
+"""Assumed time a node is out, by action, until the ledger has measured its own (assumption)."""
+
+
+def is_out(snapshot: Snapshot, node: Node) -> bool:
+    """Not in service: dead, draining, unknown, or behind our fence."""
+    return node.ray_state is not RayState.ALIVE or node.name in snapshot.fences
+
+
+def out_by_domain(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
+    """Nodes out, and nodes at all, by domain key: `fleet`, `pool:x`, `rack:y`, `leaf:z`, ...
+
+    The control path (the head node) is not a worker and counts in neither.
+    """
+    out: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    for node in snapshot.nodes.values():
+        if node.control_path:
+            continue
+        keys = ["fleet", *(f"{kind}:{name}" for kind, name in node.domains().items())]
+        size.update(keys)
+        if is_out(snapshot, node):
+            out.update(keys)
+    return dict(out), dict(size)
+
+
+def simulate(snapshot: Snapshot, action: Action) -> Impact:
+    """The blast radius of one action on this snapshot. Unknown targets touch nothing here; the
+    invariants refuse them."""
+    match action:
+        case JobRequeue() | JobPreempt():
+            return _of_job(snapshot, action)
+        case PoolScale():
+            size = sum(1 for n in snapshot.nodes.values() if n.pool == action.pool)
+            return Impact(pool=action.pool, pool_size=size)
+    node = snapshot.nodes.get(node_of(action))
+    if node is None:
+        return Impact()
+    return _of_node(snapshot, action, node)
+
+
+def _of_job(snapshot: Snapshot, action: JobRequeue | JobPreempt) -> Impact:
+    job = snapshot.jobs.get(action.job)
+    if job is None:
+        return Impact()
+    stops = isinstance(action, JobPreempt) and job.state is JobState.RUNNING
+    return Impact(
+        jobs=(job.name,) if stops else (),
+        tenants=(job.tenant,) if stops and job.tenant else (),
+        gpus=job.gpus if stops else 0.0,
+        pool=job.pool,
+    )
+
+
+def _of_node(snapshot: Snapshot, action: Action, node: Node) -> Impact:
+    kind = kind_of(action)
+    running = tuple(j for j in snapshot.jobs_on(node.name) if j.state is JobState.RUNNING)
+    harmless = isinstance(action, NodeUncordon) or kind == "check.run"
+    stops = () if harmless or isinstance(action, NodeCordon) else running
+    ages = [
+        (snapshot.at - job.checkpoint_at).total_seconds()
+        for job in stops
+        if job.checkpoint_at is not None
+    ]
+    unsaved_known = len(ages) == len(stops)
+    out, size = out_by_domain(snapshot)
+    already = is_out(snapshot, node)
+    gpus = _gpus_taken(action, node, harmless=harmless)
+    lost_h = sum(age / 3600 * job.gpus for age, job in zip(ages, stops, strict=False))
+    down_h = EXPECTED_DOWNTIME_S.get(kind, 0.0) / 3600 * gpus
+    domains = [f"{k}:{v}" for k, v in node.domains().items()]
+    pool_key = f"pool:{node.pool}"
+    pool_out = out.get(pool_key, 0)
+    leaves = not harmless and not isinstance(action, GpuQuarantine | GpuReset)
+    return Impact(
+        jobs=tuple(job.name for job in stops),
+        tenants=tuple(sorted({job.tenant for job in stops if job.tenant})),
+        nodes=(node.name,),
+        gpus=gpus,
+        gpu_hours=round(lost_h + down_h, 3),
+        pool=node.pool,
+        pool_size=size.get(pool_key, 0),
+        pool_out_before=pool_out,
+        pool_out_after=pool_out + (1 if leaves and not already else 0),
+        domain_out={d: out.get(d, 0) - (1 if already else 0) for d in ["fleet", *domains]},
+        domain_size={d: size.get(d, 0) for d in ["fleet", *domains]},
+        checkpoint_age_s=max(ages) if ages and unsaved_known else None,
+    )
+
+
+def _gpus_taken(action: Action, node: Node, *, harmless: bool) -> float:
+    if harmless:
+        return 0.0
+    if isinstance(action, GpuQuarantine | GpuReset):
+        return 1.0
+    return float(node.gpus)
+
+
+def generation(snapshot: Snapshot, action: Action, policy_version: str) -> str:
+    """A hash of what the decision rests on and what may drift: the session, the targets'
+    incarnations, the jobs on them, the out-count of their domains (the target itself aside, so
+    that our own cordon does not void what it prepares), and the policy version (S5)."""
+    node = snapshot.nodes.get(node_of(action))
+    job_name = str(getattr(action, "job", ""))
+    job = snapshot.jobs.get(job_name)
+    impact = simulate(snapshot, action)
+    drift = {
+        "session": snapshot.state.session,
+        "incarnation": node.incarnation if node else "",
+        "jobs": sorted(f"{j.name}/{j.attempt_id}" for j in snapshot.jobs_on(node.name))
+        if node
+        else [],
+        "attempt": job.attempt_id if job else "",
+        "out": impact.domain_out,
+        "policy": policy_version,
+    }
+    return hashlib.sha256(canonical(drift)).hexdigest()[:16]

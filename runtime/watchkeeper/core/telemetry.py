@@ -1,0 +1,139 @@
+"""Readings as columns, and the immutable view of one turn.
+
+Hot paths are columns: a fleet of 10,000 nodes is a handful of arrays, never 80,000 objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watchkeeper.core.cluster import ClusterState, Fence, Job, Node, World
+from watchkeeper.core.incident import Signal
+
+GPU_FIELDS: tuple[str, ...] = (
+    "utilization_percent",
+    "memory_used_mib",
+    "memory_total_mib",
+    "temperature_celsius",
+    "power_watts",
+    "power_limit_watts",
+    "ecc_corrected_total",
+    "ecc_uncorrected_total",
+    "sm_clock_mhz",
+    "throttle_reasons",
+    "nvlink_links_up",
+    "present",
+)
+"""Column order of `FleetFrame.gpu`. NaN is Unknown. `present` is 1.0 when the driver answers for
+this GPU and 0.0 when it says that the GPU is lost."""
+
+HOST_FIELDS: tuple[str, ...] = (
+    "cpu_percent",
+    "memory_used_percent",
+    "disk_used_percent",
+    "load_1m",
+    "network_rx_bytes_per_s",
+    "network_tx_bytes_per_s",
+)
+"""Column order of `FleetFrame.host`. NaN is Unknown."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FleetFrame:
+    """The latest reading of every node, as columns.
+
+    nodes: N stable names, in row order. read_at: f8[N], seconds since the epoch, NaN where no
+    reading ever came. gpu: f4[N, G, len(GPU_FIELDS)]. host: f4[N, len(HOST_FIELDS)].
+    simulated: bool[N], true where the GPU values come from a simulated source. vendor: N names
+    such as "nvidia" or "simulated".
+    """
+
+    nodes: tuple[str, ...]
+    read_at: NDArray[np.float64]
+    gpu: NDArray[np.float32]
+    host: NDArray[np.float32]
+    simulated: NDArray[np.bool_]
+    vendor: tuple[str, ...]
+    row: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def empty() -> FleetFrame:
+        """A frame that knows nothing."""
+        return FleetFrame(
+            nodes=(),
+            read_at=np.empty(0),
+            gpu=np.empty((0, 0, len(GPU_FIELDS)), np.float32),
+            host=np.empty((0, len(HOST_FIELDS)), np.float32),
+            simulated=np.empty(0, np.bool_),
+            vendor=(),
+        )
+
+    def last_read(self, node: str) -> float | None:
+        """Epoch seconds of the node's last reading, or None if it never spoke."""
+        row = self.row.get(node)
+        if row is None or np.isnan(self.read_at[row]):
+            return None
+        return float(self.read_at[row])
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How fresh one source is. `age_s` is None when it never answered; `error` says why not."""
+
+    name: str
+    age_s: float | None
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TelemetryRead:
+    """What the telemetry store gave this turn: the latest frame and the signals that are new."""
+
+    frame: FleetFrame
+    signals: tuple[Signal, ...]
+    source: SourceState
+    refused: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Snapshot:
+    """The immutable view of one turn. Everything that thinks, thinks on this.
+
+    A snapshot with a stale or failed source may raise incidents, never actions that need it.
+    """
+
+    at: datetime
+    steady: float
+    state: ClusterState
+    frame: FleetFrame
+    sources: Mapping[str, SourceState]
+
+    @property
+    def world(self) -> World:
+        return self.state.world
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        return self.state.nodes
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        return self.state.jobs
+
+    @property
+    def fences(self) -> dict[str, Fence]:
+        return self.state.fences
+
+    def jobs_on(self, node: str) -> tuple[Job, ...]:
+        """Jobs with a worker on this node, by name."""
+        return tuple(job for _, job in sorted(self.jobs.items()) if node in job.nodes)
+
+    def silence_s(self, node: str) -> float | None:
+        """Seconds since the node's last telemetry, or None if it never spoke."""
+        last = self.frame.last_read(node)
+        return None if last is None else max(0.0, self.at.timestamp() - last)

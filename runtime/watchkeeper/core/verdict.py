@@ -1,0 +1,127 @@
+"""What is decided about a Proposal, by whom, and within which orders."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from watchkeeper.core.word import Word
+
+
+class Decision(StrEnum):
+    """The three answers, from loosest to strictest."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
+
+    @property
+    def strictness(self) -> int:
+        return ("allow", "ask", "deny").index(self.value)
+
+
+class Reason(Word, frozen=True):
+    """One thing that spoke in a Verdict.
+
+    kind: `rule`, `limit`, `invariant`, `dial`, `default`, `error`, `requirement`, `refusal`.
+    id: the rule's id or the invariant's number (`S9`). where: `policies/night.yaml:23`, or ""
+    for built-ins. says: what it asked for. text: one sentence for people.
+    """
+
+    kind: str
+    id: str
+    says: Decision
+    text: str
+    where: str = ""
+    shadow: bool = False
+
+
+class Obligations(Word, frozen=True):
+    """What an ask demands: how many people, of whom, until when."""
+
+    quorum: int = 1
+    groups: tuple[str, ...] = ()
+    expires_s: float = 900.0
+    on_timeout: str = "escalate"
+
+
+class Verdict(Word, frozen=True):
+    """Allow, ask or deny; always with what said so.
+
+    refused_by is "" for allow and ask; else `invariant`, `policy`, `limit`, `dial`, `error`,
+    `default`. input_digest is the digest of the exact inputs, journalled with it.
+    """
+
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    policy_version: str
+    obligations: Obligations | None = None
+    verify_within_s: float | None = None
+    refused_by: str = ""
+    halts: bool = False
+    alert: str = ""
+    window: str = ""
+    input_digest: str = ""
+
+    @property
+    def because(self) -> str:
+        """The reasons that carried the decision, in one line for people."""
+        carried = [r for r in self.reasons if r.says is self.decision and not r.shadow]
+        return "; ".join(f"{r.where or r.id}: {r.text}" for r in carried) or "no rule matches"
+
+
+class Answer(StrEnum):
+    """What a person can answer. Not now is neither: it is asked again later."""
+
+    APPROVE = "approve"
+    DENY = "deny"
+    NOT_NOW = "not_now"
+
+
+class Approval(Word, frozen=True):
+    """A person's answer to one Proposal, bound to the digest of what was shown (S14, S15)."""
+
+    id: str
+    proposal: str
+    answer: Answer
+    person: str
+    digest: str
+    nonce: str
+    at: datetime
+    reason: str = ""
+    door: str = ""
+
+
+class Autonomy(StrEnum):
+    """The operator's dial: it caps policy from above."""
+
+    OBSERVE = "observe"
+    ASK = "ask"
+    AUTO = "auto"
+
+
+class Orders(Word, frozen=True):
+    """The dial and the stop latch. `halted` names what the watch halted itself for ("" = not);
+    like a stop, only a person clears it."""
+
+    autonomy: Autonomy
+    stopped: bool = False
+    stopped_by: str = ""
+    stopped_at: datetime | None = None
+    stop_reason: str = ""
+
+
+class OutcomeKind(StrEnum):
+    """What independent telemetry showed."""
+
+    RECOVERED = "recovered"
+    NOT_YET = "not_yet"
+    WORSE = "worse"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+
+
+class Outcome(Word, frozen=True):
+    """The Effect held against later snapshots. `seen` is one sentence about what was seen."""
+
+    kind: OutcomeKind
+    seen: str
+    evidence: tuple[str, ...] = ()

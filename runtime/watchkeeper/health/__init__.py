@@ -1,0 +1,1 @@
+"""Samples to signals to incidents: catalogue, detectors, correlation. Pure."""

@@ -1,0 +1,1 @@
+"""Gangs, topology and capacity: what could run where. Pure."""
