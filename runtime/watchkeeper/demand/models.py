@@ -119,7 +119,7 @@ class GradientBoosting:
         x, base, wide, actual = _training(series, filled, steps, self.rows)
         target = (actual - base) / wide
         # A lag longer than the history is a column of nothing, which scikit-learn cannot bin.
-        known = ~np.isnan(x).all(axis=0)
+        known: NDArray[np.bool_] = np.logical_not(np.isnan(x).all(axis=0))
         trees: dict[float, Any] = {}
         with threadpool_limits(limits=1):  # the watch's own turn comes first
             for level in levels:
