@@ -1,0 +1,332 @@
+"""Which signals belong together? Incidents + signals -> incidents.
+
+Asked once a turn, after `sense`. One sick node is one incident, whatever its instruments say of
+it; a gang that stopped with it belongs to it; a node that died because we drained it is our own
+doing. The same signals on the same snapshot twice change nothing. Never acts, never forgets: what
+is closed is handed back as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from watchkeeper.core.clock import Ids
+from watchkeeper.core.cluster import RayState
+from watchkeeper.core.fault import UNHEALTHY_NODE, Fault, rank
+from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.health.evidence import (
+    LEVEL_CODES,
+    believed,
+    confidence,
+    fault_of,
+    merged,
+)
+from watchkeeper.health.hypotheses import hypotheses
+from watchkeeper.health.illness import healed, still_ill
+from watchkeeper.health.sense import REAL, SenseSettings
+
+_IN_HAND = (IncidentState.ACTING, IncidentState.VERIFYING)
+_TAKES_JOBS = (UNHEALTHY_NODE - {Fault.NODE_SILENT}) | {
+    Fault.APPLICATION,
+    Fault.GPU_MEMORY_CONTAINED,
+}
+"""A gang that stopped on such a node stopped because of it. Silence explains nothing."""
+
+
+def correlate(
+    incidents: tuple[Incident, ...],
+    signals: tuple[Signal, ...],
+    snapshot: Snapshot,
+    ids: Ids,
+    settings: SenseSettings = REAL,
+) -> tuple[Incident, ...]:
+    """Every incident after this turn, those unchanged included, new ones last.
+
+    Closes what healed without us (`closed_because` says how); never closes what is in hand.
+    """
+    book = {i.id: _closed_if_healed(i, snapshot, settings) for i in incidents}
+    news = [s for s in signals if s.world is snapshot.world and believed(s)]
+    by_node: dict[str, list[Signal]] = {}
+    for signal in news:
+        if node := target_node(signal.target):
+            by_node.setdefault(node, []).append(signal)
+    for node in sorted(by_node):
+        _join_node(book, node, by_node[node], snapshot, ids, settings)
+    for signal in sorted(news, key=lambda s: (s.target, s.at, s.id)):
+        if target_node(signal.target):
+            continue
+        if signal.target.startswith("job:"):
+            _join_job(book, signal, snapshot, ids)
+        else:
+            _join_target(book, signal, snapshot, ids)
+    _absorb_jobs(book, snapshot)
+    return tuple(book.values())
+
+
+def _closed_if_healed(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> Incident:
+    if incident.state is IncidentState.RESOLVED or incident.state in _IN_HAND:
+        return incident
+    why = healed(incident, snapshot, settings)
+    return _closed(incident, snapshot, why) if why else incident
+
+
+def _closed(incident: Incident, snapshot: Snapshot, why: str) -> Incident:
+    return replace(
+        incident, state=IncidentState.RESOLVED, updated_at=snapshot.at, closed_because=why
+    )
+
+
+def _join_node(
+    book: dict[str, Incident],
+    name: str,
+    signals: list[Signal],
+    snapshot: Snapshot,
+    ids: Ids,
+    settings: SenseSettings,
+) -> None:
+    node = snapshot.nodes.get(name)
+    now = node.incarnation if node else ""
+    own = [i for i in book.values() if i.node == name]
+    home = next((i for i in own if i.is_open), None)
+    fresh: list[Signal] = []
+    for signal in signals:
+        if _known(own, signal) or _at_boot(signal, snapshot, settings):
+            continue
+        of_old = bool(signal.incarnation and now and signal.incarnation != now)
+        if of_old and (home is None or home.incarnation != signal.incarnation):
+            continue  # the patient it speaks of is gone
+        fresh.append(_of_a_life(signal, home, snapshot))
+    if not fresh:
+        return
+    speaking = [s for s in fresh if fault_of(s) is not None]
+    if home is None and speaking:
+        home = _with_a_person(own, speaking, snapshot, settings)
+    if home is not None:
+        book[home.id] = _joined(home, fresh, snapshot)
+    elif speaking:
+        # Companions (Xid 45, 154) come along, and never open anything themselves.
+        opened = _opened(ids, name, fresh, speaking, snapshot)
+        book[opened.id] = opened
+
+
+def _of_a_life(signal: Signal, home: Incident | None, snapshot: Snapshot) -> Signal:
+    """A kernel log names no incarnation: it speaks of the one that lives, unless the line is
+    older than that one and we already treat the one before."""
+    node = snapshot.nodes.get(target_node(signal.target))
+    if signal.incarnation or node is None:
+        return signal
+    before = node.ray_state is RayState.ALIVE and signal.at < node.ray_state_since
+    if home is not None and before:
+        return replace(signal, incarnation=home.incarnation)
+    return replace(signal, incarnation=node.incarnation)
+
+
+def _known(own: list[Incident], signal: Signal) -> bool:
+    """Old news: an incident that is closed, or with a person, holds it already."""
+    for incident in own:
+        if incident.is_open:
+            continue
+        has_it = any(s.id == signal.id for s in incident.signals)
+        if incident.state is IncidentState.ESCALATED and has_it:
+            return True
+        if has_it and signal.at <= incident.updated_at:
+            return True
+        told_late = (
+            signal.code not in LEVEL_CODES
+            and incident.opened_at <= signal.at <= incident.updated_at
+            and any((s.code, s.target) == (signal.code, signal.target) for s in incident.signals)
+        )
+        if told_late:
+            return True
+    return False
+
+
+def _at_boot(signal: Signal, snapshot: Snapshot, settings: SenseSettings) -> bool:
+    """Links train and go down together while a node boots: that is no fault."""
+    node = snapshot.nodes.get(target_node(signal.target))
+    if node is None or node.ray_state is not RayState.ALIVE:
+        return False
+    if fault_of(signal) is not Fault.NVLINK:
+        return False
+    young_until = node.ray_state_since + timedelta(seconds=settings.boot_grace_s)
+    return node.ray_state_since <= signal.at < young_until
+
+
+def _with_a_person(
+    own: list[Incident],
+    speaking: list[Signal],
+    snapshot: Snapshot,
+    settings: SenseSettings,
+) -> Incident | None:
+    """The escalated incident that these belong to: same incarnation, nothing graver than it."""
+    worst = max(rank(f) for s in speaking if (f := fault_of(s)))
+    for incident in own:
+        if (
+            incident.state is IncidentState.ESCALATED
+            and all(s.incarnation == incident.incarnation for s in speaking)
+            and worst <= rank(incident.fault)
+            and still_ill(incident, snapshot, settings) is not False
+        ):
+            return incident
+    return None
+
+
+def _opened(
+    ids: Ids, node: str, fresh: list[Signal], speaking: list[Signal], snapshot: Snapshot
+) -> Incident:
+    gravest = max(speaking, key=lambda s: rank(fault_of(s) or Fault.APPLICATION))
+    blank = Incident(
+        id=ids.new("INC"),
+        target=f"node:{node}",
+        fault=fault_of(gravest) or Fault.GPU_UNKNOWN,
+        title="",
+        state=IncidentState.OPEN,
+        opened_at=snapshot.at,
+        updated_at=snapshot.at,
+        world=snapshot.world,
+        confidence=0.0,
+        node=node,
+        incarnation=gravest.incarnation,
+    )
+    return _rebuilt(blank, merged((), fresh), snapshot)
+
+
+def _joined(incident: Incident, fresh: Iterable[Signal], snapshot: Snapshot) -> Incident:
+    signals = merged(incident.signals, fresh)
+    if signals == incident.signals:
+        return incident
+    known = {s.id for s in incident.signals}
+    for signal in (s for s in signals if s.id not in known):
+        fault = fault_of(signal)
+        if fault is None or rank(fault) < rank(incident.fault):
+            continue
+        # A graver word, or the same of a later life: the incident now speaks of that.
+        incident = replace(
+            incident, fault=fault, incarnation=signal.incarnation or incident.incarnation
+        )
+    return _rebuilt(incident, signals, snapshot)
+
+
+def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot) -> Incident:
+    fault = Fault(incident.fault)
+    gpus = {s.target for s in signals if s.target.startswith("gpu:") and fault_of(s) is not None}
+    indexed = {t for t in gpus if t.rpartition("/")[2].isdigit()}
+    only = indexed or gpus
+    target = next(iter(only)) if len(only) == 1 else incident.target
+    if incident.node and len(only) > 1:
+        target = f"node:{incident.node}"
+    index = target.rpartition("/")[2] if target.startswith("gpu:") else ""
+    gpu = int(index) if index.isdigit() else None
+    speaking = [s for s in signals if (f := fault_of(s)) and _supports(f, fault)]
+    return replace(
+        incident,
+        target=target,
+        gpu=gpu,
+        title=title(fault, incident.node, target),
+        updated_at=snapshot.at,
+        signals=signals,
+        confidence=confidence(speaking),
+        hypotheses=hypotheses(fault, incident.node, gpu, signals, snapshot),
+    )
+
+
+def _supports(signal_fault: Fault, fault: Fault) -> bool:
+    """Silence supports a lost node; otherwise only a word for the same class counts."""
+    return signal_fault is fault or (fault is Fault.NODE_LOST and signal_fault is Fault.NODE_SILENT)
+
+
+def title(fault: Fault, node: str, target: str) -> str:
+    """What it is, in one line for people."""
+    kind, _, name = target.partition(":")
+    gpu = name.rpartition("/")[2]
+    where = f"GPU {gpu} of {node}" if kind == "gpu" else name or target
+    return f"{where}: {_SAYS[fault]}"
+
+
+_SAYS: dict[Fault, str] = {
+    Fault.NODE_LOST: "node lost",
+    Fault.NODE_SILENT: "silent, its state is unknown",
+    Fault.GPU_OFF_BUS: "fallen off the bus",
+    Fault.GPU_DRIVER: "firmware or driver no longer answers",
+    Fault.GPU_HARDWARE: "hardware fault",
+    Fault.GPU_MEMORY: "uncorrectable memory error",
+    Fault.GPU_MEMORY_CONTAINED: "contained memory error",
+    Fault.NVLINK: "NVLink error",
+    Fault.GPU_HANDS_ON: "a fault that needs a person",
+    Fault.GPU_UNKNOWN: "an unknown fault code",
+    Fault.GPU_NOTICE: "a condition to look at",
+    Fault.APPLICATION: "a program failed",
+    Fault.JOB_STOPPED: "stopped",
+    Fault.CAPACITY_SHORT: "too small for what waits",
+    Fault.SOURCE_LOST: "does not answer",
+}
+
+
+def _join_job(book: dict[str, Incident], signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
+    name = signal.target.partition(":")[2]
+    mine = [i for i in book.values() if name in i.jobs]
+    if any(s.id == signal.id for i in mine for s in i.signals):
+        return
+    job = snapshot.jobs.get(name)
+    host = _host(book, job.nodes if job else ()) or next((i for i in mine if i.is_open), None)
+    if host is not None:
+        joined = _joined(host, (signal,), snapshot)
+        book[host.id] = replace(joined, jobs=_also(host.jobs, (name,)))
+    elif (fault := fault_of(signal)) is not None:
+        opened = _opened_on(ids, signal, fault, snapshot)
+        book[opened.id] = replace(opened, jobs=(name,))
+
+
+def _join_target(book: dict[str, Incident], signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
+    fault = fault_of(signal)
+    same = [i for i in book.values() if i.target == signal.target]
+    home = next((i for i in same if i.is_open), None)
+    if fault is None or (home is None and _known(same, signal)):
+        return
+    if home is None:
+        home = _opened_on(ids, signal, fault, snapshot)
+    book[home.id] = _joined(home, (signal,), snapshot)
+
+
+def _opened_on(ids: Ids, signal: Signal, fault: Fault, snapshot: Snapshot) -> Incident:
+    blank = Incident(
+        id=ids.new("INC"),
+        target=signal.target,
+        fault=fault,
+        title="",
+        state=IncidentState.OPEN,
+        opened_at=snapshot.at,
+        updated_at=snapshot.at,
+        world=snapshot.world,
+        confidence=0.0,
+    )
+    return _rebuilt(blank, (signal,), snapshot)
+
+
+def _host(book: dict[str, Incident], nodes: Iterable[str]) -> Incident | None:
+    """The gravest open incident that explains why a gang on these nodes stopped."""
+    on = set(nodes)
+    hosts = [i for i in book.values() if i.is_open and i.node in on and i.fault in _TAKES_JOBS]
+    return max(hosts, key=lambda i: (rank(i.fault), i.id), default=None)
+
+
+def _absorb_jobs(book: dict[str, Incident], snapshot: Snapshot) -> None:
+    """A gang often stops before Ray declares its node dead: then its incident was no own one."""
+    for incident in list(book.values()):
+        if incident.fault != Fault.JOB_STOPPED or incident.state is not IncidentState.OPEN:
+            continue
+        jobs = [snapshot.jobs[name] for name in incident.jobs if name in snapshot.jobs]
+        host = _host(book, (node for job in jobs for node in job.nodes))
+        if host is None:
+            continue
+        joined = _joined(host, incident.signals, snapshot)
+        book[host.id] = replace(joined, jobs=_also(host.jobs, incident.jobs))
+        book[incident.id] = _closed(incident, snapshot, f"It is part of {host.id}.")
+
+
+def _also(names: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*names, *more)))

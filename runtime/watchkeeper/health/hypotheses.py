@@ -1,0 +1,167 @@
+"""What could have caused this, and what speaks for and against each cause?
+
+Asked by the correlator, for people and for the crew to quote. No action hangs on a hypothesis:
+ladders read the fault class and the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from watchkeeper.core.fault import Fault
+from watchkeeper.core.incident import Hypothesis, HypothesisStatus, Signal
+from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
+from watchkeeper.health.catalogue import meaning
+from watchkeeper.health.evidence import believed, confidence, fault_of, repeated
+
+PROPOSED, SUPPORTED, REFUTED = HypothesisStatus
+HOT_CELSIUS = 90.0
+"""Above this a data-centre GPU is close to its slowdown point (assumption; devices differ)."""
+_TEMPERATURE = GPU_FIELDS.index("temperature_celsius")
+
+
+def hypotheses(
+    fault: Fault, node: str, gpu: int | None, signals: tuple[Signal, ...], snapshot: Snapshot
+) -> tuple[Hypothesis, ...]:
+    """The causes worth naming for this class of fault, likeliest first."""
+    seen = [s for s in signals if believed(s)]
+    match fault:
+        case Fault.NODE_LOST:
+            return _node_lost(seen)
+        case Fault.NODE_SILENT:
+            return _node_silent(seen, node, snapshot)
+        case Fault.GPU_OFF_BUS:
+            return _off_bus(seen, _temperature(snapshot, node, gpu))
+        case Fault.NVLINK:
+            return _nvlink(seen)
+        case Fault.APPLICATION:
+            return (_of("the job's own program failed", SUPPORTED, seen, _codes(seen)),)
+        case Fault.JOB_STOPPED:
+            return (
+                _of("the gang's own process ended", PROPOSED, seen, "none of its nodes is ill"),
+            )
+        case Fault.GPU_UNKNOWN:
+            return (_of("a fault that we cannot name", PROPOSED, seen, _codes(seen)),)
+        case Fault.SOURCE_LOST:
+            return (
+                _of("the source or the way to it failed", SUPPORTED, seen, "it does not answer"),
+            )
+        case Fault.CAPACITY_SHORT:
+            return (_of("the pool is too small for what waits", SUPPORTED, seen, _codes(seen)),)
+        case _:
+            return (_of(_GPU_CLAIM[fault], SUPPORTED, _for(seen, fault), _codes(seen)),)
+
+
+_GPU_CLAIM: dict[Fault, str] = {
+    Fault.GPU_MEMORY: "GPU memory took an uncorrectable error",
+    Fault.GPU_MEMORY_CONTAINED: "GPU memory took an error that reached one process at most",
+    Fault.GPU_DRIVER: "the GPU's firmware or driver no longer answers",
+    Fault.GPU_HARDWARE: "a unit of the GPU stopped working",
+    Fault.GPU_HANDS_ON: "a fault that only a person can mend",
+    Fault.GPU_NOTICE: "the driver reports a condition to look at",
+}
+
+
+def _of(claim: str, status: HypothesisStatus, on: Iterable[Signal], why: str) -> Hypothesis:
+    signals = tuple(on)
+    sure = 0.05 if status is REFUTED else confidence(signals)
+    return Hypothesis(
+        claim=claim,
+        status=status,
+        confidence=min(sure, 0.5) if status is PROPOSED else sure,
+        evidence=tuple(s.id for s in signals),
+        why=why,
+    )
+
+
+def _for(signals: list[Signal], fault: Fault) -> list[Signal]:
+    return [s for s in signals if fault_of(s) is fault]
+
+
+def _codes(signals: list[Signal]) -> str:
+    return "; ".join(sorted({meaning(s.code) for s in signals})[:6])
+
+
+def _with(signals: list[Signal], *codes: str) -> list[Signal]:
+    return [s for s in signals if s.code in codes]
+
+
+def _node_lost(seen: list[Signal]) -> tuple[Hypothesis, ...]:
+    dead, gone = _with(seen, "node.dead"), _with(seen, "node.process_gone")
+    if gone:
+        return (
+            _of(
+                "the raylet process died",
+                SUPPORTED,
+                dead + gone,
+                "Ray declared it dead and the provider sees no process",
+            ),
+            _of("network partition", REFUTED, gone, "the provider sees no process"),
+        )
+    return (
+        _of("the raylet process died", PROPOSED, dead, "Ray says so; no provider confirms it"),
+        _of("network partition", PROPOSED, dead, "the process may live where Ray cannot see it"),
+    )
+
+
+def _node_silent(seen: list[Signal], node: str, snapshot: Snapshot) -> tuple[Hypothesis, ...]:
+    silent, unknown = _with(seen, "node.silent"), _with(seen, "node.unknown")
+    known = snapshot.nodes.get(node)
+    if known is not None and known.ray_state.value == "alive" and not unknown:
+        return (
+            _of("its collector stopped", PROPOSED, silent, "Ray hears the node, we do not"),
+            _of("the node died", REFUTED, silent, "Ray says that it is alive"),
+        )
+    return (
+        _of("network partition", PROPOSED, silent + unknown, "nobody hears it; that is no proof"),
+        _of("the node died", PROPOSED, silent + unknown, "silence is Unknown, not death"),
+    )
+
+
+def _off_bus(seen: list[Signal], celsius: float | None) -> tuple[Hypothesis, ...]:
+    bus = _for(seen, Fault.GPU_OFF_BUS)
+    driver = _for(seen, Fault.GPU_DRIVER)
+    heat = "its last temperature is not known"
+    status = PROPOSED
+    if celsius is not None:
+        status = SUPPORTED if celsius >= HOT_CELSIUS else REFUTED
+        heat = f"its last temperature was {celsius:.0f} °C"
+    return (
+        _of("the GPU's link to the host failed", SUPPORTED, bus, _codes(bus)),
+        _of("heat", status, bus if status is SUPPORTED else [], heat),
+        _of(
+            "the driver or its firmware failed first",
+            SUPPORTED if driver else PROPOSED,
+            driver,
+            _codes(driver) if driver else "no firmware code came with it",
+        ),
+    )
+
+
+def _nvlink(seen: list[Signal]) -> tuple[Hypothesis, ...]:
+    links = _for(seen, Fault.NVLINK)
+    switch = [s for s in links if s.code.startswith("sxid.")]
+    if not repeated(links, Fault.NVLINK):
+        return (
+            _of("a link error that passed", PROPOSED, links, "one line only"),
+            _of("a failing link or its far end", PROPOSED, links, "one line cannot tell"),
+        )
+    return (
+        _of("a failing link on this node", SUPPORTED, links, _codes(links)),
+        _of(
+            "the switch or the far end of the link",
+            SUPPORTED if switch else PROPOSED,
+            switch,
+            _codes(switch) if switch else "the code may blame the innocent end",
+        ),
+    )
+
+
+def _temperature(snapshot: Snapshot, node: str, gpu: int | None) -> float | None:
+    row = snapshot.frame.row.get(node)
+    if row is None or gpu is None or gpu >= snapshot.frame.gpu.shape[1]:
+        return None
+    value = float(snapshot.frame.gpu[row, gpu, _TEMPERATURE])
+    return None if np.isnan(value) else value

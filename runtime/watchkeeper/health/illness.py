@@ -1,0 +1,156 @@
+"""Is it still ill, and how many fell ill together? Asked by control and by the ladder's callers.
+
+Level-triggered: the answer comes from this snapshot, never from what was done. None is Unknown.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+
+from watchkeeper.core.cluster import JobState, RayState
+from watchkeeper.core.fault import UNHEALTHY_NODE, Fault
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
+from watchkeeper.health.evidence import fault_of, repeated
+from watchkeeper.health.sense import REAL, SenseSettings, lost_sources
+
+_PRESENT = GPU_FIELDS.index("present")
+
+
+def still_ill(
+    incident: Incident, snapshot: Snapshot, settings: SenseSettings = REAL
+) -> bool | None:
+    """True: the fault is there. False: it is gone. None: this snapshot cannot tell.
+
+    It speaks about the patient alone; whether it serves again (fence released, gangs running) is
+    `healed`.
+    """
+    blind = lost_sources(snapshot, settings)
+    match incident.fault:
+        case Fault.SOURCE_LOST:
+            return _name(incident) in blind
+        case _ if "ray" in blind:
+            return None
+        case Fault.NODE_LOST | Fault.NODE_SILENT:
+            return _node_ill(incident, snapshot, settings, blind)
+        case Fault.JOB_STOPPED | Fault.APPLICATION | Fault.GPU_MEMORY_CONTAINED:
+            return _jobs_ill(incident, snapshot)
+        case Fault.GPU_NOTICE:
+            return False
+        case Fault.CAPACITY_SHORT:
+            pool = _name(incident)
+            return any(d.pool == pool and d.pending_gpus > 0 for d in snapshot.state.demand)
+        case _:
+            return _gpu_ill(incident, snapshot, settings)
+
+
+def healed(incident: Incident, snapshot: Snapshot, settings: SenseSettings = REAL) -> str:
+    """Why an incident can be closed without us, as one sentence; "" when it cannot.
+
+    Not while our fence stands on the node, nor while a gang that it stopped still waits for us.
+    """
+    if still_ill(incident, snapshot, settings) is not False or _stopped(incident, snapshot):
+        return ""
+    node = snapshot.nodes.get(incident.node)
+    if node is None:
+        return f"{incident.target} is well again." if not incident.node else ""
+    if incident.fault in (Fault.JOB_STOPPED, Fault.APPLICATION):
+        return f"{', '.join(incident.jobs)} no longer waits for us." if incident.jobs else ""
+    if node.name in snapshot.fences or node.ray_state is not RayState.ALIVE:
+        return ""
+    if node.incarnation != incident.incarnation:
+        return f"{node.name} came back as {node.incarnation[:8]}."
+    if incident.fault in (Fault.GPU_MEMORY_CONTAINED, Fault.GPU_NOTICE):
+        return ""  # what the ticket asks for is still to be done
+    if incident.fault == Fault.NODE_SILENT:
+        return f"{node.name} is heard again."
+    return f"{incident.target} answers again."
+
+
+def newly_unhealthy(
+    incidents: tuple[Incident, ...], snapshot: Snapshot, window_s: float = 300.0
+) -> dict[str, int]:
+    """Pool -> its nodes that turned unhealthy within the window, mended ones included (S9).
+
+    Counts by the wall time of the snapshots that opened them. A node whose pool the snapshot
+    does not know counts under "".
+    """
+    since = snapshot.at - timedelta(seconds=window_s)
+    pools: dict[str, set[str]] = {}
+    for incident in incidents:
+        if not incident.node or incident.opened_at < since:
+            continue
+        if incident.fault not in UNHEALTHY_NODE:
+            continue
+        if incident.fault == Fault.NVLINK and not repeated(incident.signals, Fault.NVLINK):
+            continue  # one line is a suspicion
+        node = snapshot.nodes.get(incident.node)
+        pools.setdefault(node.pool if node else "", set()).add(incident.node)
+    return {pool: len(names) for pool, names in sorted(pools.items())}
+
+
+def _name(incident: Incident) -> str:
+    return incident.target.partition(":")[2]
+
+
+def _jobs_ill(incident: Incident, snapshot: Snapshot) -> bool | None:
+    if _stopped(incident, snapshot):
+        return True
+    known = [snapshot.jobs.get(name) for name in incident.jobs]
+    unsettled = any(job is None or job.state is JobState.WAITING for job in known)
+    return None if unsettled else False
+
+
+def _stopped(incident: Incident, snapshot: Snapshot) -> list[str]:
+    jobs = (snapshot.jobs.get(name) for name in incident.jobs)
+    return [job.name for job in jobs if job is not None and job.state is JobState.STOPPED]
+
+
+def _node_ill(
+    incident: Incident, snapshot: Snapshot, settings: SenseSettings, blind: frozenset[str]
+) -> bool | None:
+    node = snapshot.nodes.get(incident.node)
+    if node is None:
+        return None
+    match node.ray_state:
+        case RayState.DEAD:
+            return True
+        case RayState.UNKNOWN | RayState.DRAINING:
+            return None
+        case RayState.ALIVE:
+            if incident.fault == Fault.NODE_LOST:
+                return False
+            if blind & {"telemetry", "redis"}:
+                return None
+            silence = snapshot.silence_s(node.name)
+            return silence is None or silence > settings.silent_after_s
+
+
+def _gpu_ill(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> bool | None:
+    """A lost GPU is seen; an Xid is not, and its word holds for the incarnation it was said of."""
+    node = snapshot.nodes.get(incident.node)
+    if node is None or node.ray_state is RayState.UNKNOWN:
+        return None
+    if incident.gpu is not None and incident.gpu in node.hidden_gpus:
+        return False
+    if node.ray_state is not RayState.ALIVE or node.incarnation == incident.incarnation:
+        # A polled fact alone may go as it came; a line of the log stays true until the next life.
+        only_polled = not any(
+            fault_of(s) is not None for s in incident.signals if s.code != "gpu.lost"
+        )
+        if not (only_polled and node.ray_state is RayState.ALIVE):
+            return True
+    row = snapshot.frame.row.get(node.name)
+    silence = snapshot.silence_s(node.name)
+    if row is None or silence is None or silence > settings.silent_after_s:
+        return None
+    spoke_since = snapshot.frame.read_at[row] >= node.ray_state_since.timestamp()
+    present = snapshot.frame.gpu[row, :, _PRESENT]
+    if incident.gpu is not None and incident.gpu < len(present):
+        present = present[incident.gpu : incident.gpu + 1]
+    if np.any(present == 0.0):
+        return True
+    known = present[~np.isnan(present)]
+    return False if spoke_since and known.size else None

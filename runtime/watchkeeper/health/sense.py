@@ -1,0 +1,281 @@
+"""What does this snapshot say is wrong? Level-triggered facts, as Signals.
+
+Asked once a turn. The same fact seen on five hundred turns is one Signal: its id is made of what
+it says and of when that began. Missing data gives `node.silent`, `node.unknown` or `source.lost`,
+never a word about health.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from watchkeeper.core.cluster import JobState, Node, RayState
+from watchkeeper.core.incident import Signal, Trust
+from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
+from watchkeeper.core.word import utc
+
+_PRESENT = GPU_FIELDS.index("present")
+
+
+@dataclass(frozen=True, slots=True)
+class SenseSettings:
+    """How long each thing may last before it is a fact. Seconds.
+
+    silent_after_s: without telemetry (several intervals). unknown_after_s: Ray not knowing a
+    node. boot_grace_s: a raylet so young may still be without telemetry or GPUs.
+    job_settle_s: a gang stops before Ray declares its node dead, so we wait and see which it was.
+    capacity_after_s: a gang may wait this long. source_limit_s: age at which a source is lost.
+    """
+
+    silent_after_s: float = 60.0
+    unknown_after_s: float = 15.0
+    boot_grace_s: float = 30.0
+    job_settle_s: float = 15.0
+    capacity_after_s: float = 300.0
+    source_limit_s: Mapping[str, float] = field(
+        default_factory=lambda: {"ray": 30.0, "telemetry": 60.0, "redis": 30.0}
+    )
+
+
+REAL = SenseSettings()
+LAB = SenseSettings(
+    silent_after_s=15.0,
+    unknown_after_s=10.0,
+    boot_grace_s=10.0,
+    job_settle_s=8.0,
+    capacity_after_s=20.0,
+    source_limit_s={"ray": 15.0, "telemetry": 15.0, "redis": 15.0},
+)
+
+
+def level_id(code: str, target: str, incarnation: str, since: datetime | None) -> str:
+    """The id of a level fact: the same for as long as the fact lasts, and after a restart."""
+    onset = f"{since.timestamp():.3f}" if since else ""
+    text = "\x1f".join((code, target, incarnation, onset))
+    return "S-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def sense(snapshot: Snapshot, settings: SenseSettings = REAL) -> tuple[Signal, ...]:
+    """Every fact that holds now, in a stable order. Nodes of the control path are sensed too."""
+    found = [
+        *_sources(snapshot, settings),
+        *_nodes(snapshot, settings),
+        *_gpus(snapshot, settings),
+        *_jobs(snapshot, settings),
+        *_capacity(snapshot, settings),
+    ]
+    return tuple(sorted(found, key=lambda s: (s.target, s.code)))
+
+
+def lost_sources(snapshot: Snapshot, settings: SenseSettings = REAL) -> frozenset[str]:
+    """Names of the sources that do not answer, or not often enough."""
+    lost = set()
+    for name, source in snapshot.sources.items():
+        limit = settings.source_limit_s.get(name)
+        too_old = source.age_s is None or (limit is not None and source.age_s > limit)
+        if source.error or too_old:
+            lost.add(name)
+    return frozenset(lost)
+
+
+def _sources(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
+    for name in sorted(lost_sources(snapshot, settings)):
+        source = snapshot.sources[name]
+        age = source.age_s
+        yield Signal(
+            id=level_id("source.lost", f"source:{name}", snapshot.state.session, None),
+            code="source.lost",
+            target=f"source:{name}",
+            at=snapshot.at - timedelta(seconds=age or 0.0),
+            source="watch",
+            trust=Trust.PROVIDER,
+            world=snapshot.world,
+            value=age,
+            raw=source.error[:200],
+        )
+
+
+def _nodes(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
+    blind = lost_sources(snapshot, settings)
+    if "ray" in blind:
+        return  # what we know of nodes is old; `source.lost` says so
+    for name in _overdue(snapshot, settings):
+        # A store that is lost makes nobody silent: it is we who cannot hear.
+        if "telemetry" not in blind and "redis" not in blind:
+            yield _silent(snapshot, snapshot.nodes[name], settings)
+    for node in snapshot.nodes.values():
+        match node.ray_state:
+            case RayState.DEAD:
+                yield _of_node(snapshot, node, "node.dead", "ray", Trust.RAY)
+                if node.process_gone is True:
+                    yield _of_node(snapshot, node, "node.process_gone", "provider", Trust.PROVIDER)
+            case RayState.UNKNOWN:
+                if _for_s(snapshot, node.ray_state_since) >= settings.unknown_after_s:
+                    yield _of_node(snapshot, node, "node.unknown", "ray", Trust.RAY)
+            case RayState.ALIVE | RayState.DRAINING:
+                pass
+
+
+def _overdue(snapshot: Snapshot, settings: SenseSettings) -> list[str]:
+    """Nodes whose telemetry is too old. A raylet so young is given time to begin."""
+    frame, now = snapshot.frame, snapshot.at.timestamp()
+    with np.errstate(invalid="ignore"):
+        fresh = now - frame.read_at <= settings.silent_after_s  # NaN, never spoke, is not fresh
+    spoke = {frame.nodes[i] for i in np.flatnonzero(fresh)}
+    return [
+        name
+        for name, node in snapshot.nodes.items()
+        if name not in spoke
+        # The head need not carry a collector; if it had one, its silence counts.
+        and not (node.control_path and frame.last_read(name) is None)
+        and not (
+            node.ray_state is RayState.ALIVE
+            and _for_s(snapshot, node.ray_state_since)
+            < max(settings.boot_grace_s, settings.silent_after_s)
+        )
+    ]
+
+
+def _silent(snapshot: Snapshot, node: Node, settings: SenseSettings) -> Signal:
+    last = snapshot.frame.last_read(node.name)
+    since = utc(last) if last is not None else node.ray_state_since
+    return Signal(
+        id=level_id("node.silent", f"node:{node.name}", node.incarnation, since),
+        code="node.silent",
+        target=f"node:{node.name}",
+        at=min(since + timedelta(seconds=settings.silent_after_s), snapshot.at),
+        source="telemetry",
+        trust=Trust.RAY,
+        world=snapshot.world,
+        incarnation=node.incarnation,
+    )
+
+
+def _of_node(snapshot: Snapshot, node: Node, code: str, source: str, trust: Trust) -> Signal:
+    target = f"node:{node.name}"
+    return Signal(
+        id=level_id(code, target, node.incarnation, node.ray_state_since),
+        code=code,
+        target=target,
+        at=node.ray_state_since,
+        source=source,
+        trust=trust,
+        world=snapshot.world,
+        incarnation=node.incarnation,
+    )
+
+
+def _gpus(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
+    frame = snapshot.frame
+    if not frame.gpu.size:
+        return
+    rows, indexes = np.nonzero(frame.gpu[:, :, _PRESENT] == 0.0)  # NaN is Unknown, not lost
+    for row, index in zip(rows.tolist(), indexes.tolist(), strict=True):
+        node = snapshot.nodes.get(frame.nodes[row])
+        read_at = float(frame.read_at[row])
+        if node is None or node.ray_state is RayState.DEAD or index in node.hidden_gpus:
+            continue
+        if np.isnan(read_at) or snapshot.at.timestamp() - read_at > settings.silent_after_s:
+            continue  # an old reading is Unknown
+        if read_at < node.ray_state_since.timestamp() + settings.boot_grace_s and (
+            node.ray_state is RayState.ALIVE
+        ):
+            continue  # a GPU may be late at boot
+        target = f"gpu:{node.name}/{index}"
+        yield Signal(
+            id=level_id("gpu.lost", target, node.incarnation, None),
+            code="gpu.lost",
+            target=target,
+            at=utc(read_at),
+            source="gpu-driver",
+            trust=Trust.DRIVER,
+            world=snapshot.world,
+            incarnation=node.incarnation,
+            simulated=bool(frame.simulated[row]),
+        )
+
+
+def _jobs(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
+    if "ray" in lost_sources(snapshot, settings):
+        return
+    for job in snapshot.jobs.values():
+        settled = _for_s(snapshot, job.state_since) >= settings.job_settle_s
+        if job.state is JobState.STOPPED and settled:
+            target = f"job:{job.name}"
+            yield Signal(
+                id=level_id("job.stopped", target, job.attempt_id, job.state_since),
+                code="job.stopped",
+                target=target,
+                at=job.state_since,
+                source="ray",
+                trust=Trust.SCHEDULER,
+                world=snapshot.world,
+                incarnation=job.attempt_id,
+            )
+
+
+def _capacity(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
+    if "ray" in lost_sources(snapshot, settings):
+        return
+    for demand in snapshot.state.demand:
+        waiting = [
+            job
+            for job in snapshot.jobs.values()
+            if job.pool == demand.pool and job.state is JobState.WAITING
+        ]
+        oldest = min((j.state_since for j in waiting), default=None)
+        long = oldest is not None and _for_s(snapshot, oldest) >= settings.capacity_after_s
+        if demand.pending_gpus > 0 and (demand.fits_nowhere or long):
+            target = f"pool:{demand.pool}"
+            yield Signal(
+                id=level_id("capacity.short", target, demand.blocked_job, oldest),
+                code="capacity.short",
+                target=target,
+                at=oldest or snapshot.at,
+                source="ray",
+                trust=Trust.SCHEDULER,
+                world=snapshot.world,
+                value=demand.pending_gpus,
+            )
+
+
+def _for_s(snapshot: Snapshot, since: datetime) -> float:
+    return (snapshot.at - since).total_seconds()
+
+
+HELD_BACK = frozenset({"gpu.lost", "source.lost"})
+"""Facts read by polling one instrument, where one wrong reading must open nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """What was seen on the turn before: signal id -> time of that reading, in epoch seconds."""
+
+    seen: Mapping[str, float] = field(default_factory=dict)
+
+
+def debounce(
+    signals: tuple[Signal, ...], before: Sightings, at: datetime
+) -> tuple[tuple[Signal, ...], Sightings]:
+    """Let a polled fact through only when a second, later reading says it again.
+
+    `before` is what this function returned on the last turn; a fresh `Sightings()` after a start
+    costs one reading and nothing else. For `gpu.lost` the reading is the collector's, so that
+    reading one sample on ten turns is still one; for `source.lost` it is the turn itself.
+    """
+    passed: list[Signal] = []
+    first: dict[str, float] = {}
+    for signal in signals:
+        if signal.code not in HELD_BACK:
+            passed.append(signal)
+            continue
+        read = (signal.at if signal.code == "gpu.lost" else at).timestamp()
+        first[signal.id] = min(before.seen.get(signal.id, read), read)
+        if first[signal.id] < read:
+            passed.append(signal)
+    return tuple(passed), Sightings(first)

@@ -1,0 +1,176 @@
+"""The ladder for a GPU fault whose cure needs an empty node.
+
+Cordon, drain, cure, check, uncordon, requeue; where no provider has a cure: hide the GPU, or keep
+the node fenced, and call a person.
+"""
+
+from __future__ import annotations
+
+from watchkeeper.core.cluster import RayState
+from watchkeeper.core.fault import Fault
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
+from watchkeeper.core.telemetry import GPU_FIELDS
+from watchkeeper.remedy.cures import ONE_TRY, cures_for
+from watchkeeper.remedy.jobs import after_repair
+from watchkeeper.remedy.plan import Done, Escalate, Plan, Steps, Wait
+from watchkeeper.remedy.rungs import Patient, Rung, homecoming, not_confirmed_dead
+
+_PRESENT = GPU_FIELDS.index("present")
+SUSPECT_S = 600.0
+"""How long one NVLink error is watched for a second (assumption)."""
+
+
+def gpu_ladder(patient: Patient) -> Plan:
+    """From what is observed: is the node still the one that fell ill, and where does it stand?"""
+    node, incident = patient.node, patient.incident
+    if node.ray_state is RayState.UNKNOWN:
+        return Wait(why=f"Ray does not know the state of {node.name}.")
+    if node.ray_state is RayState.DRAINING:
+        return Wait(why=f"{node.name} drains.")
+    if hidden := _hidden(patient):
+        plan = after_repair(incident, patient.view)
+        ends = f"{hidden} The rest of the node serves. A person must see to the GPU."
+        return plan if isinstance(plan, Steps) else Escalate(why=ends)
+    if incident.fault == Fault.NVLINK and (suspicion := _only_suspected(patient)):
+        return suspicion
+    if node.ray_state is RayState.DEAD:
+        return not_confirmed_dead(patient) or _cure(patient)
+    if node.incarnation != incident.incarnation:
+        lost = _lost_now(patient)
+        if lost is None:
+            return Wait(why=f"{node.name} is back; its GPUs have not reported yet.")
+        if not lost and patient.checked is not False:
+            return homecoming(patient)
+    return _empty(patient)
+
+
+def _cures(patient: Patient) -> tuple[str, ...]:
+    """What is left to try: each cure once in an incident."""
+    fault = Fault(patient.incident.fault)
+    view = patient.view
+    kinds = cures_for(fault, view.snapshot.world, view.serves)
+    if fault in ONE_TRY and any(view.tried(k) for k in kinds):
+        return ()
+    if not _sick_gpus(patient.incident):
+        kinds = tuple(k for k in kinds if k != "gpu.reset")
+    if "node.restart" not in view.serves:
+        # A drained node comes back by a reboot, or by a restart after the reset.
+        kinds = tuple(k for k in kinds if k != "gpu.reset")
+    return tuple(k for k in kinds if not view.tried(k))
+
+
+def _empty(patient: Patient) -> Plan:
+    """The node is alive and ill: fence it, drain it."""
+    node, name = patient.node, patient.node.name
+    cures = _cures(patient)
+    if not cures:
+        return _no_cure(patient)
+    ahead = (*_cure_rungs(patient, cures[0], node.incarnation), *patient.return_to_service())
+    drain = (patient.action("node.drain"), f"{name} must be empty before it is repaired.")
+    if not patient.can("node.drain"):
+        return Escalate(why=f"{name} cannot be drained (again), so it is not repaired.", page=True)
+    if patient.fence is None and patient.can("node.cordon"):
+        cordon = (patient.action("node.cordon"), f"{patient.incident.title}. Keep new work off.")
+        return patient.climb(cordon, drain, *ahead)
+    return patient.climb(drain, *ahead)
+
+
+def _cure(patient: Patient) -> Plan:
+    """The node is gone: cure it, or after a reset bring it back."""
+    node, view = patient.node, patient.view
+    resets = {getattr(r.action, "gpu", -1) for r in view.tried("gpu.reset", node.incarnation)}
+    if resets:
+        todo = [g for g in _sick_gpus(patient.incident) if g not in resets]
+        rungs: list[Rung] = [(patient.action("gpu.reset", gpu=g), _why_reset(g)) for g in todo]
+        if not view.tried("node.restart", node.incarnation):
+            rungs.append(_bring_back(patient))
+            return patient.climb(*rungs, *patient.return_to_service())
+    cures = _cures(patient)
+    if not cures:
+        return _no_cure(patient)
+    return patient.climb(
+        *_cure_rungs(patient, cures[0], node.incarnation), *patient.return_to_service()
+    )
+
+
+def _cure_rungs(patient: Patient, kind: str, life: str) -> tuple[Rung, ...]:
+    name = patient.node.name
+    match kind:
+        case "gpu.reset":
+            sick = _sick_gpus(patient.incident)
+            resets = [(patient.action("gpu.reset", life, gpu=g), _why_reset(g)) for g in sick]
+            return (*resets, _bring_back(patient, life))
+        case "node.restart":
+            reason = f"A new raylet clears the simulated fault of {name}."
+            return ((patient.action(kind, life), reason),)
+        case _:
+            reason = f"{patient.incident.title}: it takes a reboot of the host to bring it back."
+            return ((patient.action(kind, life), reason),)
+
+
+def _bring_back(patient: Patient, life: str | None = None) -> Rung:
+    return patient.action("node.restart", life), f"{patient.node.name} returns after the reset."
+
+
+def _why_reset(gpu: int) -> str:
+    return f"GPU {gpu} is idle now, and its error asks for a reset."
+
+
+def _no_cure(patient: Patient) -> Plan:
+    """Nothing (more) to try: hide the GPU where that can be done, else keep the node fenced."""
+    node, title = patient.node, patient.incident.title
+    if patient.repaired_by_us:
+        return Escalate(why=f"{title}: still there after what we can do.", page=True)
+    sick = _sick_gpus(patient.incident)
+    if node.ray_state is not RayState.ALIVE:
+        return Escalate(why=f"{title}, and no provider here can mend it. {node.name} is down.")
+    alone = len(sick) == 1 and patient.incident.fault != Fault.NVLINK
+    if alone and patient.can("gpu.quarantine"):
+        reason = f"{title}. No provider here can mend it, so the GPU is hidden."
+        return patient.climb((patient.action("gpu.quarantine", gpu=sick[0]), reason))
+    if patient.fence is None and patient.can("node.cordon"):
+        reason = f"{title}. No provider here can mend it, so new work is kept off."
+        return patient.climb((patient.action("node.cordon"), reason))
+    fenced = f" {node.name} is fenced." if patient.fence else ""
+    return Escalate(why=f"{title}, and no provider here can mend it.{fenced}")
+
+
+def _hidden(patient: Patient) -> str:
+    sick = set(_sick_gpus(patient.incident))
+    if sick and sick <= set(patient.node.hidden_gpus):
+        return f"GPU {', '.join(map(str, sorted(sick)))} of {patient.node.name} is hidden."
+    return ""
+
+
+def _only_suspected(patient: Patient) -> Plan | None:
+    """One NVLink line may blame the innocent end: watch for a second, or for the switch's word."""
+    seen = [s for s in patient.incident.signals if s.trust not in ATTACKER_WRITABLE]
+    times = [s.at for s in seen]
+    families = {s.code.partition(".")[0] for s in seen} & {"xid", "sxid"}
+    apart = (max(times) - min(times)).total_seconds() if times else 0.0
+    if apart >= 5.0 or len(families) > 1:
+        return None
+    lasted = (patient.view.snapshot.at - patient.incident.opened_at).total_seconds()
+    if lasted < SUSPECT_S:
+        return Wait(why="One NVLink error proves nothing. We watch for a second.")
+    return Done(why="The NVLink error did not come again.")
+
+
+def _lost_now(patient: Patient) -> bool | None:
+    """Does the driver of the new incarnation miss a GPU? None: it has not spoken since."""
+    frame, node = patient.view.snapshot.frame, patient.node
+    row = frame.row.get(node.name)
+    last = frame.last_read(node.name)
+    if row is None or last is None or last < node.ray_state_since.timestamp():
+        return None
+    present = frame.gpu[row, :, _PRESENT]
+    sick = [g for g in _sick_gpus(patient.incident) if g < len(present)]
+    return bool((present[sick] == 0.0).any() if sick else (present == 0.0).any())
+
+
+def _sick_gpus(incident: Incident) -> list[int]:
+    """Indexes of the GPUs that the signals name; those named only by PCI address have none."""
+    names = {s.target for s in incident.signals if s.trust not in ATTACKER_WRITABLE}
+    names.add(incident.target)
+    tails = [t.rpartition("/")[2] for t in names if t.startswith("gpu:")]
+    return sorted({int(t) for t in tails if t.isdigit()})

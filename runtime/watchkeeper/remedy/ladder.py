@@ -1,0 +1,134 @@
+"""What is the next rung? Incident + view -> Plan. Asked by the remediation agent, once a turn.
+
+Level-triggered: the rung follows from what is observed (state, incarnation, fence, check, jobs)
+and from what was tried, never from a counter, so that after a crash the work goes on where the
+cluster stands. No rung is climbed twice on one incarnation. Proposes; never acts.
+"""
+
+from __future__ import annotations
+
+from watchkeeper.core.cluster import RayState
+from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
+from watchkeeper.core.incident import Incident
+from watchkeeper.remedy import rungs
+from watchkeeper.remedy.gpu import gpu_ladder
+from watchkeeper.remedy.jobs import after_repair, job_ladder
+from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Steps, Wait
+from watchkeeper.remedy.rungs import Patient, homecoming
+
+MAX_RESTARTS = 2
+"""Restarts within one incident: a node that dies again right after its second is no bad luck."""
+
+
+def next_steps(incident: Incident, view: RemedyView) -> Plan:
+    """The next rung and what would follow; or why to wait, why it is done, or why a person must
+    go on. The same incident and view always give the same plan."""
+    plan = _route(incident, view)
+    if isinstance(plan, Steps) and (harm := _worse(view)):
+        return Escalate(why=f"{harm} Nothing more is tried.", page=True)
+    return plan
+
+
+def _route(incident: Incident, view: RemedyView) -> Plan:
+    if blind := _blind(incident, view):
+        return blind
+    match Fault(incident.fault):
+        case Fault.NODE_LOST:
+            return _on_node(incident, view, node_lost)
+        case Fault.NODE_SILENT:
+            return _on_node(incident, view, node_silent)
+        case Fault.JOB_STOPPED | Fault.APPLICATION | Fault.GPU_MEMORY_CONTAINED:
+            return job_ladder(incident, view)
+        case Fault.GPU_HANDS_ON:
+            return _on_node(incident, view, hands_on)
+        case Fault.GPU_UNKNOWN:
+            return Escalate(why=f"{incident.title}. We know no cure for it, so nothing is tried.")
+        case Fault.GPU_NOTICE:
+            return Escalate(why=f"{incident.title}. It asks for a look, not for an act.")
+        case Fault.CAPACITY_SHORT:
+            return Wait(why="The scheduler looks after capacity.")
+        case Fault.SOURCE_LOST:
+            return Escalate(why=f"{incident.title}. What it told us is Unknown now.", page=True)
+        case fault if fault in REPAIRED_ON_NODE:
+            return _on_node(incident, view, gpu_ladder)
+        case fault:
+            return Escalate(why=f"No ladder for {fault.value}.")
+
+
+def _worse(view: RemedyView) -> str:
+    for result in view.attempts:
+        if result.kind == "outcome" and result.value == "worse":
+            return result.says or "The last step made it worse."
+    return ""
+
+
+def _blind(incident: Incident, view: RemedyView) -> Wait | None:
+    """On old news nothing is done: a step that needs Ray's view waits until Ray answers."""
+    ray = view.snapshot.sources.get("ray")
+    if incident.fault == Fault.SOURCE_LOST or ray is None:
+        return None
+    old = ray.age_s is None or ray.age_s > view.settings.ray_limit_s
+    if not (ray.error or old):
+        return None
+    return Wait(why="Ray does not answer; what it said last is too old to act on.")
+
+
+def _on_node(incident: Incident, view: RemedyView, ladder: rungs.NodeLadder) -> Plan:
+    node = view.snapshot.nodes.get(incident.node)
+    if node is None:
+        return Wait(why=f"Ray does not list {incident.node}: its state is Unknown.")
+    if node.control_path:
+        why = f"{incident.title}. It carries our own control path, which only a person may touch."
+        return Escalate(why=why, page=True)
+    return ladder(Patient(incident, node, view))
+
+
+def node_lost(patient: Patient) -> Plan:
+    """Restart, check, uncordon, requeue what stopped there."""
+    node, view = patient.node, patient.view
+    match node.ray_state:
+        case RayState.UNKNOWN:
+            return Wait(why=f"Ray does not know the state of {node.name}: Unknown is not dead.")
+        case RayState.DRAINING:
+            return Wait(why=f"{node.name} drains.")
+        case RayState.ALIVE:
+            return homecoming(patient)
+        case RayState.DEAD:
+            pass
+    if not_yet := rungs.not_confirmed_dead(patient):
+        return not_yet
+    if not view.serves & {"node.restart", "node.reboot"}:
+        return Escalate(why=f"{node.name} is lost, and no provider here can restart it.")
+    for kind in ("node.restart", "node.reboot"):
+        if kind not in view.serves or view.tried(kind, node.incarnation):
+            continue
+        if len(view.tried(kind)) >= MAX_RESTARTS:
+            continue
+        reason = f"{node.name} is dead by Ray's word and by a second source; nothing runs there."
+        return patient.climb((patient.action(kind), reason), *patient.return_to_service())
+    return Escalate(
+        why=f"{node.name} died again, or did not come back, after a restart.", page=True
+    )
+
+
+def node_silent(patient: Patient) -> Plan:
+    """Silence is Unknown (S10): it is waited out, never repaired."""
+    node, view = patient.node, patient.view
+    lasted = (view.snapshot.at - patient.incident.opened_at).total_seconds()
+    if node.ray_state is not RayState.ALIVE:
+        return Wait(why=f"Nobody hears {node.name}. That is Unknown, until a second source speaks.")
+    silence = view.snapshot.silence_s(node.name)
+    if silence is not None and silence <= view.settings.silent_after_s:
+        return Done(why=f"{node.name} is heard again.")
+    if lasted < view.settings.dwell_s:
+        return Wait(why=f"Ray hears {node.name}, we do not. Its collector gets time to return.")
+    return Escalate(why=f"The collector of {node.name} is silent; Ray says the node is alive.")
+
+
+def hands_on(patient: Patient) -> Plan:
+    """Keep new work off, requeue what stopped, and leave the rest to a person."""
+    node, why = patient.node, f"{patient.incident.title}: no action of ours mends it."
+    if node.ray_state is RayState.ALIVE and not patient.fence and patient.can("node.cordon"):
+        return patient.climb((patient.action("node.cordon"), f"{why} Keep new work off."))
+    plan = after_repair(patient.incident, patient.view)
+    return plan if isinstance(plan, Steps) else Escalate(why=why)

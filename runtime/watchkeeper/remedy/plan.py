@@ -1,0 +1,105 @@
+"""What the ladder answers, and what it looks at. Words only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from watchkeeper.core.action import Action, kind_of
+from watchkeeper.core.crew import StepResult
+from watchkeeper.core.proposal import Effect
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import Word
+
+
+class Step(Word, frozen=True):
+    """One rung: what to ask for, why, what must then be seen, and the rung's name
+    (`gpu_off_bus: node.drain`)."""
+
+    action: Action
+    reason: str
+    effect: Effect
+    rung: str
+
+
+class Steps(Word, frozen=True):
+    """Climb: the first is the next rung, the rest what would follow if all goes well.
+
+    A later step on an incarnation that does not exist yet carries incarnation "".
+    """
+
+    steps: tuple[Step, ...]
+
+    @property
+    def next(self) -> Step:
+        return self.steps[0]
+
+    @property
+    def rest(self) -> tuple[Action, ...]:
+        return tuple(step.action for step in self.steps[1:])
+
+
+class Wait(Word, frozen=True):
+    """Do nothing yet."""
+
+    why: str
+
+
+class Done(Word, frozen=True):
+    """The patient is well and serves again."""
+
+    why: str
+
+
+class Escalate(Word, frozen=True):
+    """The ladder ends; a person must go on. page: wake somebody; else a ticket will do."""
+
+    why: str
+    page: bool = False
+
+
+Plan: TypeAlias = Steps | Wait | Done | Escalate
+
+
+@dataclass(frozen=True, slots=True)
+class RemedySettings:
+    """drain_deadline_s: how long running work may take to end. dwell_s: how long a silence or an
+    unconfirmed death must last (S10). settle_s: how long to watch for what a first word brings
+    with it. silent_after_s: telemetry older than this counts as silence. ray_limit_s: a view of
+    Ray's older than this is Unknown."""
+
+    drain_deadline_s: float = 60.0
+    dwell_s: float = 300.0
+    settle_s: float = 30.0
+    silent_after_s: float = 60.0
+    ray_limit_s: float = 30.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RemedyView:
+    """What a plan is made of. serves: kinds of action that a provider serves here. checked: node
+    -> incarnation whose check.run last passed. attempts: results so far in this incident, of
+    every thread step, oldest first; rebuilt from the journal after a crash."""
+
+    snapshot: Snapshot
+    serves: frozenset[str]
+    checked: Mapping[str, str] = field(default_factory=dict)
+    attempts: tuple[StepResult, ...] = ()
+    settings: RemedySettings = field(default_factory=RemedySettings)
+
+    def tried(self, kind: str, incarnation: str | None = None) -> tuple[StepResult, ...]:
+        """Effects of this kind that were carried out here, on one incarnation (or attempt of a
+        job) or on any. A verdict or a person's no is not an effect."""
+        return tuple(
+            r
+            for r in self.attempts
+            if r.kind == "outcome"
+            and r.value != "refused"
+            and kind_of(r.action) == kind
+            and incarnation in (None, _patient(r.action))
+        )
+
+
+def _patient(action: Action) -> str:
+    return str(getattr(action, "incarnation", "") or getattr(action, "attempt_id", ""))

@@ -1,0 +1,235 @@
+"""What must telemetry show after an action, and does it? Asked by the executor's verifier.
+
+Evidence is the snapshot alone: neither the provider's receipt nor an agent's word counts (S21).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from watchkeeper.core.action import (
+    Action,
+    CheckRun,
+    GpuQuarantine,
+    JobRequeue,
+    NodeDrain,
+    PoolScale,
+    kind_of,
+    node_of,
+    traits_of,
+)
+from watchkeeper.core.cluster import JobState, Node, RayState
+from watchkeeper.core.impact import out_by_domain
+from watchkeeper.core.proposal import Effect, Impact
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.verdict import Outcome, OutcomeKind
+from watchkeeper.remedy.plan import RemedyView
+
+_PREDICATE = {
+    "node.cordon": "node.fenced",
+    "node.uncordon": "node.open",
+    "node.drain": "node.gone",
+    "node.restart": "node.alive",
+    "node.reboot": "node.alive",
+    "node.replace": "node.alive",
+    "gpu.quarantine": "gpu.hidden",
+    "check.run": "check.passed",
+    "job.requeue": "job.running",
+    "job.place": "job.running",
+    "pool.scale": "pool.grown",
+}
+GRACE_S = 30.0
+"""After a drain's deadline we end the raylet ourselves; Ray then needs a while to see it."""
+_SPARES_THE_LIVING = frozenset(
+    {"node.restart", "node.uncordon", "check.run", "job.requeue", "job.place", "pool.scale"}
+)
+"""These touch nothing that runs: one node more that is out is a coincidence, two are not."""
+
+
+def expected_effect(action: Action, view: RemedyView) -> Effect:
+    """What later telemetry must show for this action to count as done, and by when."""
+    kind = kind_of(action)
+    within, detail = traits_of(action).verify_s, ""
+    match action:
+        case NodeDrain():
+            within = max(within, action.deadline_s + 2 * GRACE_S)
+        case JobRequeue():
+            job = view.snapshot.jobs.get(action.job)
+            step = job.checkpoint_step if job else None
+            detail = f"step>={step}" if step is not None else ""
+        case PoolScale():
+            detail = f"nodes>={_serving(view.snapshot, action.pool) + action.add}"
+    return Effect(predicate=_PREDICATE.get(kind, "none"), within_s=within, detail=detail)
+
+
+def observe(
+    effect: Effect,
+    action: Action,
+    before_incarnation: str,
+    snapshot: Snapshot,
+    *,
+    waited_s: float = 0.0,
+    since: datetime | None = None,
+    impact: Impact | None = None,
+) -> Outcome:
+    """Hold the effect against one snapshot: recovered, not yet, worse or failed.
+
+    before_incarnation: the node's at the time of the effect. waited_s: seconds since it began, on
+    the steady clock; past `effect.within_s` what is not there has failed. since and impact: when
+    it began and what it was expected to touch; without them `worse` cannot be seen.
+    """
+    if harm := _worse(action, snapshot, since, impact):
+        return Outcome(kind=OutcomeKind.WORSE, seen=harm)
+    ok, seen = _holds(effect, action, before_incarnation, snapshot)
+    if ok:
+        return Outcome(kind=OutcomeKind.RECOVERED, seen=seen)
+    if ok is False:
+        return Outcome(kind=OutcomeKind.FAILED, seen=seen)
+    if waited_s > effect.within_s:
+        late = f"{seen} That took longer than {effect.within_s:.0f} s."
+        return Outcome(kind=OutcomeKind.FAILED, seen=late)
+    return Outcome(kind=OutcomeKind.NOT_YET, seen=seen)
+
+
+def _holds(
+    effect: Effect, action: Action, before: str, snapshot: Snapshot
+) -> tuple[bool | None, str]:
+    """(True: it holds; None: not yet; False: it never will, the sentence that says so)."""
+    if effect.predicate == "none":
+        return True, "There is nothing to see for this action."
+    source = snapshot.sources.get("ray")
+    if source is not None and source.error:
+        return None, "Ray does not answer, so nothing can be seen."
+    if isinstance(action, JobRequeue):
+        return _job_running(effect, action, snapshot)
+    if isinstance(action, PoolScale):
+        have, wanted = _serving(snapshot, action.pool), _number(effect.detail)
+        return have >= (wanted or 0) or None, f"{action.pool} has {have} nodes alive."
+    node = snapshot.nodes.get(node_of(action))
+    if node is None:
+        gone = effect.predicate == "node.gone"
+        return gone or None, f"Ray does not list {node_of(action)}."
+    match effect.predicate:
+        case "node.fenced":
+            return _fenced(node, snapshot)
+        case "node.open":
+            fenced = node.name in snapshot.fences
+            alive = node.ray_state is RayState.ALIVE
+            says = (
+                f"{node.name} is {node.ray_state.value} and {'still ' if fenced else 'un'}fenced."
+            )
+            return (alive and not fenced) or None, says
+        case "node.gone":
+            return _gone(node, before)
+        case "node.alive":
+            return _alive(node, before, snapshot)
+        case "check.passed":
+            return _check(node, action, snapshot)
+        case "gpu.hidden":
+            index = action.gpu if isinstance(action, GpuQuarantine) else -1
+            hidden = index in node.hidden_gpus
+            return (
+                hidden or None,
+                f"GPU {index} of {node.name} is {'' if hidden else 'not '}hidden.",
+            )
+        case other:
+            return False, f"Nothing here can verify {other!r}."
+
+
+def _fenced(node: Node, snapshot: Snapshot) -> tuple[bool | None, str]:
+    fence = snapshot.fences.get(node.name)
+    if fence is None:
+        return None, f"{node.name} has no fence yet."
+    says = f"The fence of {node.name} holds {fence.held} of {fence.wanted} GPUs."
+    # A busy node counts once every GPU that is free now is ours: the rest come as work ends.
+    return fence.sealed or node.gpus_free <= 0 or None, says
+
+
+def _gone(node: Node, before: str) -> tuple[bool | None, str]:
+    if before and node.incarnation != before:
+        return True, f"{before[:8]} is gone; {node.name} is {node.incarnation[:8]} now."
+    if node.ray_state is RayState.DEAD and node.process_gone is not False:
+        return True, f"Ray declared {node.name} dead."
+    if node.ray_state is RayState.DEAD:
+        return None, f"Ray declared {node.name} dead; its process still runs."
+    return None, f"{node.name} is still {node.ray_state.value}."
+
+
+def _alive(node: Node, before: str, snapshot: Snapshot) -> tuple[bool | None, str]:
+    if node.ray_state is not RayState.ALIVE:
+        return None, f"{node.name} is {node.ray_state.value}."
+    if node.incarnation == before:
+        return None, f"{node.name} is still the raylet that it was."
+    last = snapshot.frame.last_read(node.name)
+    if last is None or last < node.ray_state_since.timestamp():
+        return None, f"{node.name} is alive as {node.incarnation[:8]}; its telemetry is silent."
+    return True, f"{node.name} is alive as {node.incarnation[:8]}, and its telemetry speaks."
+
+
+def _check(node: Node, action: Action, snapshot: Snapshot) -> tuple[bool | None, str]:
+    result = snapshot.state.checks.get(node.name)
+    wanted = action.incarnation if isinstance(action, CheckRun) else node.incarnation
+    if node.incarnation != wanted:
+        return False, f"{node.name} is another raylet than the one to be checked."
+    if result is None or result.incarnation != wanted or result.passed is None:
+        return None, f"The check of {node.name} still runs."
+    if result.passed:
+        return True, f"The check of {node.name} passed."
+    return False, f"The check of {node.name} failed: {result.detail or 'no reason given'}."
+
+
+def _job_running(effect: Effect, action: JobRequeue, snapshot: Snapshot) -> tuple[bool | None, str]:
+    job = snapshot.jobs.get(action.job)
+    if job is None:
+        return None, f"Ray does not list {action.job}."
+    if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
+        return True, f"{job.name} {job.state.value}."
+    if job.attempt_id == action.attempt_id or job.state is JobState.WAITING:
+        return None, f"{job.name} waits for its new attempt."
+    if job.state is JobState.STOPPED:
+        return False, f"{job.name} stopped again."
+    wanted = _number(effect.detail)
+    if job.step is None:
+        return None, f"{job.name} runs; it has not reported a step yet."
+    if wanted is not None and job.step < wanted:
+        return None, f"{job.name} runs at step {job.step}; its checkpoint was at {wanted}."
+    origin = f", from its checkpoint at {wanted}" if wanted is not None else ""
+    return True, f"{job.name} runs again at step {job.step}{origin}."
+
+
+def _worse(
+    action: Action, snapshot: Snapshot, since: datetime | None, impact: Impact | None
+) -> str:
+    """Harm that the action does not explain. A job that stopped with a node which is itself out
+    is that node's loss; a job that stopped on healthy nodes is counted against us."""
+    if impact is None or since is None:
+        return ""
+    if impact.pool and impact.nodes:
+        out = out_by_domain(snapshot)[0].get(f"pool:{impact.pool}", 0)
+        extra = out - max(impact.pool_out_after, impact.pool_out_before)
+        if extra >= (2 if kind_of(action) in _SPARES_THE_LIVING else 1):
+            return (
+                f"{out} nodes of {impact.pool} are out; "
+                f"{impact.pool_out_after} were expected after this."
+            )
+    touched = {node_of(action)} | set(impact.nodes)
+    for job in snapshot.jobs.values():
+        if job.state is not JobState.STOPPED or job.state_since <= since:
+            continue
+        if job.name in impact.jobs or job.name == getattr(action, "job", ""):
+            continue
+        if job.nodes and set(job.nodes) & touched:
+            return f"{job.name} stopped, and was not meant to."
+    return ""
+
+
+def _serving(snapshot: Snapshot, pool: str) -> int:
+    return sum(
+        n.pool == pool and n.ray_state is RayState.ALIVE and not n.control_path
+        for n in snapshot.nodes.values()
+    )
+
+
+def _number(detail: str) -> int | None:
+    digits = detail.rpartition(">=")[2]
+    return int(digits) if digits.isdigit() else None
