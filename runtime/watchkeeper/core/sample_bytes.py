@@ -103,11 +103,14 @@ class FleetColumns:
     def store(self, messages: Sequence[bytes], now: float) -> Stored:
         """Put a batch of messages into the columns; `now` is epoch seconds. Never raises for
         what the messages hold."""
-        whole = [m for m in messages if isinstance(m, bytes) and len(m) >= _HEAD]
+        whole = [m for m in messages if type(m) is bytes and len(m) >= _HEAD]
         if not whole:
             return Stored(refused=len(messages))
-        heads = np.frombuffer(b"".join([m[:_HEAD] for m in whole]), _HEAD_DTYPE)
         sizes = np.fromiter(map(len, whole), np.int64, len(whole))
+        starts = np.cumsum(sizes) - sizes
+        # Gathering the headers from one join is half the cost of slicing each message.
+        octets = np.frombuffer(b"".join(whole), np.uint8)
+        heads = octets[starts[:, None] + np.arange(_HEAD)].view(_HEAD_DTYPE)[:, 0]
         good = self._plausible(heads, sizes, now)
         stored = late = 0
         # Oldest first, so that of two readings of one node in a batch the newer one stays.
@@ -161,8 +164,9 @@ class FleetColumns:
         if not batch:
             return 0, late
         body = np.frombuffer(b"".join([m[_HEAD:end] for m in batch]), "<f4")
-        values = body.reshape(len(batch), gpus * _G + _H).copy()
-        values[~np.isfinite(values)] = np.nan
+        values = body.reshape(len(batch), gpus * _G + _H)
+        if np.isinf(values).any():
+            values = np.where(np.isinf(values), np.float32(np.nan), values)
         self._widen(gpus)
         self._at[rows] = heads["at"]
         self._gpu[rows, :gpus] = values[:, : gpus * _G].reshape(-1, gpus, _G)
@@ -175,11 +179,9 @@ class FleetColumns:
     def _rows_for(self, names: list[bytes]) -> NDArray[np.int64]:
         """Row of each name, making rows for new ones; -1 where the name is refused."""
         known = self._rows
-        rows = [known.get(name, -1) for name in names]
-        if -1 in rows:
-            for i, name in enumerate(names):
-                if rows[i] < 0:
-                    rows[i] = self._add(name)
+        rows = list(map(known.get, names))
+        if None in rows:
+            rows = [self._add(name) for name in names]
             self._grow(len(self._names))
         return np.asarray(rows, np.int64)
 
