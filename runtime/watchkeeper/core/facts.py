@@ -116,6 +116,9 @@ FACTS: dict[str, Fact] = {
         unknown=False,
         says="the provider confirms that the raylet's process is gone",
     ),
+    "node.control_path": Fact(
+        type="bool", scopes=_NODE, says="it carries the Ray head or the watch", unknown=True
+    ),
     "node.fenced": Fact(
         type="bool", scopes=_NODE, says="our fence holds every GPU of it", unknown=False
     ),
@@ -238,6 +241,7 @@ def _of_node(node: Node, action: Action, snapshot: Snapshot, ledger: LedgerView)
         "node.nvlink_domain": node.nvlink_domain,
         "node.ray_state": node.ray_state.value,
         "node.process_gone": node.process_gone is True,
+        "node.control_path": node.control_path,
         "node.fenced": fence is not None and fence.sealed,
         "node.gpus": node.gpus,
         "node.repairs_7d": repairs_of(ledger, node.name),

@@ -1,0 +1,191 @@
+"""Conditions: the only door to CEL. Text in; true, not true, or an error out.
+
+An error of CEL is a *value*, and its plain form is a non-empty string: true to Python. So here
+only a value of type BOOL that is True holds; whatever else comes back is an error, and the judge
+denies on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from watchkeeper.core.facts import FACTS, NEVER_S, Facts
+from watchkeeper.policy.syntax import Tree, names_in, tree_of
+
+MAX_LENGTH = 2048
+"""Longest condition, in characters. A longer one is several rules."""
+
+NOW = "now"
+"""The policy's time: the one name beside the declared facts."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Condition:
+    """A condition that compiled to BOOL. names: the declared facts that it reads."""
+
+    text: str
+    names: frozenset[str]
+    tree: Tree
+    program: Any
+
+
+class Fault(NamedTuple):
+    """Why a text is no condition. line and column are 1-based, within the text."""
+
+    line: int
+    column: int
+    message: str
+    offending: str = ""
+
+
+class Answer(NamedTuple):
+    """What a condition said. error is "" unless it could not be decided; then holds is False."""
+
+    holds: bool
+    error: str = ""
+
+
+def compile_condition(text: str) -> Condition | tuple[Fault, ...]:
+    """Parse and type-check one condition, or say everything that is wrong with it."""
+    if len(text) > MAX_LENGTH:
+        return (Fault(1, 1, f"a condition may have {MAX_LENGTH} characters, not {len(text)}"),)
+    if not text.strip():
+        return (Fault(1, 1, "a condition must not be empty; leave `when` out to match always"),)
+    try:
+        program = _environment().compile(text)
+    except Exception as err:  # the binding raises RuntimeError for every kind of refusal
+        return _faults(str(err), text)
+    returns = program.return_type().name()
+    if returns != "BOOL":
+        said = f"a condition must be true or false; this is of type {returns.lower()}"
+        return (Fault(1, 1, said, text.strip()[:60]),)
+    tree = tree_of(program.serialize())
+    return Condition(text, names_in(tree) - {NOW}, tree, program)
+
+
+def activate(facts: Facts, names: Iterable[str], now: datetime) -> Any:
+    """Bind `names` and the time, once for all conditions of a verdict.
+
+    A name without a value stays unbound: a condition that reads it gives an error, never false.
+    """
+    values: dict[str, Any] = {NOW: now}
+    for name in names:
+        if name in facts:
+            value = facts[name]
+            values[name] = _duration(value) if FACTS[name].type == "duration" else value
+    return _environment().Activation(values)
+
+
+def evaluate(condition: Condition, activation: Any) -> Answer:
+    """Does it hold? Only the BOOL true does; an ERROR, or any other type, is an error."""
+    value = condition.program.eval(activation)
+    kind = value.type()
+    if kind != _bool_type():
+        return Answer(False, f"{value.plain_value()}"[:300] or f"the value is a {kind.name()}")
+    return Answer(value.plain_value() is True)
+
+
+def literal_fault(function: str, argument: str) -> str:
+    """Why a literal can never work, such as `duration("5 minutes")`; "" when it can."""
+    quoted = '"' + argument.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    probe = {
+        "duration": f'duration({quoted}) == duration("1s")',
+        "timestamp": f"timestamp({quoted}) == {NOW}",
+        "matches": f'"".matches({quoted})',
+    }.get(function, f"{NOW}.{function}({quoted}) == 0")
+    try:
+        value = _environment().compile(probe).eval(_environment().Activation({NOW: _EPOCH}))
+    except Exception as err:
+        return str(err).splitlines()[0][:200]
+    return "" if value.type() == _bool_type() else str(value.plain_value())[:200]
+
+
+_EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+
+
+def _duration(seconds: Any) -> timedelta:
+    number = float(seconds)
+    if math.isnan(number):
+        raise ValueError("a duration is not a number")
+    return timedelta(seconds=max(-NEVER_S, min(number, NEVER_S)))
+
+
+@functools.cache
+def _environment() -> Any:
+    """One environment with every declared fact; imported late, since the library is large."""
+    from cel_expr_python import cel
+
+    kinds = {
+        "bool": cel.Type.BOOL,
+        "int": cel.Type.INT,
+        "double": cel.Type.DOUBLE,
+        "string": cel.Type.STRING,
+        "duration": cel.Type.DURATION,
+        "map": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+    }
+    declared = {name: kinds[fact.type] for name, fact in FACTS.items()}
+    return cel.NewEnv(variables={**declared, NOW: cel.Type.TIMESTAMP})
+
+
+@functools.cache
+def _bool_type() -> Any:
+    from cel_expr_python import cel
+
+    return cel.Type.BOOL
+
+
+_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+def _faults(message: str, text: str) -> tuple[Fault, ...]:
+    """CEL's own message as faults, each with its place and a hint people can act on."""
+    found = []
+    for match in _ERROR.finditer(message):
+        line, column, said = (
+            int(match[1]),
+            int(match[2]),
+            match[3].removesuffix(" [INVALID_ARGUMENT]"),
+        )
+        undeclared = _UNDECLARED.search(said)
+        if undeclared:
+            name = undeclared[1]
+            begins = text.splitlines()[line - 1].rfind(name, 0, column + len(name)) + 1
+            found.append(Fault(line, begins or column, f"{name!r} is not a declared fact", name))
+            continue
+        found.append(Fault(line, column, _plainly(said), _word_at(text, line, column)))
+    first = message.splitlines()[0].removeprefix("INVALID_ARGUMENT: ")[:200]
+    return tuple(found) or (Fault(1, 1, f"the condition does not parse: {first}"),)
+
+
+def _plainly(said: str) -> str:
+    overload = _OVERLOAD.search(said)
+    if overload is None:
+        if re.search(r"extraneous input '[smhd]'", said):
+            return 'a duration is written duration("5m"), not 5m'
+        return said.split(" expecting {")[0]
+    operator = overload[1].replace("_", "").strip() or overload[1]
+    types = overload[2].strip("()").replace("google.protobuf.", "")
+    hint = ""
+    kinds = {t.strip() for t in types.split(",")}
+    if kinds == {"double", "int"}:
+        hint = ": write 1.0 and not 1 beside a double, or double(n) around a whole number"
+    elif "Duration" in kinds and kinds & {"int", "double", "string"}:
+        hint = ': write duration("5m") for five minutes'
+    return f"{operator!r} does not take ({types}){hint}"
+
+
+def _word_at(text: str, line: int, column: int) -> str:
+    lines = text.splitlines()
+    if line > len(lines):
+        return ""
+    match = _WORD.match(lines[line - 1], max(column - 1, 0))
+    return match[0] if match else lines[line - 1][column - 1 : column]

@@ -1,0 +1,144 @@
+"""What a well-typed condition can still get wrong: an index that may miss its key, a literal that
+can never work, a condition that is always the same.
+
+A missing key is an error in CEL, and an error denies; so an unguarded index would turn a label
+that somebody forgot into a page at night. Guards are found on the syntax tree.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from watchkeeper.core.facts import FACTS
+from watchkeeper.policy.expr import Condition, literal_fault
+from watchkeeper.policy.syntax import Call, Const, Field, Loop, Name, Tree, parts_of, walk
+
+_ZONED = frozenset(
+    {
+        "getFullYear",
+        "getMonth",
+        "getDate",
+        "getDayOfMonth",
+        "getDayOfWeek",
+        "getDayOfYear",
+        "getHours",
+        "getMinutes",
+        "getSeconds",
+        "getMilliseconds",
+    }
+)
+"""Functions of a timestamp that take a time zone."""
+
+
+class Flaw(NamedTuple):
+    """One flaw: its offset in the condition, and what is wrong."""
+
+    at: int
+    message: str
+    offending: str = ""
+
+
+_Known = frozenset[tuple[str, str]]
+
+
+def flaws_of(condition: Condition) -> tuple[Flaw, ...]:
+    """Every flaw of a condition, in the order of its text."""
+    found = [*_unguarded(condition.tree, frozenset()), *_bad_literals(condition.tree)]
+    if isinstance(condition.tree, Const):
+        always = "true; leave `when` out" if condition.tree.value else "false, so it never matches"
+        found.append(Flaw(0, f"the condition is always {always}", condition.text.strip()))
+    return tuple(sorted(found))
+
+
+def _bad_literals(tree: Tree) -> list[Flaw]:
+    found = []
+    for part in walk(tree):
+        if not isinstance(part, Call) or not part.args:
+            continue
+        last = part.args[-1]
+        checked = part.function in ("duration", "timestamp", "matches") or part.function in _ZONED
+        if checked and isinstance(last, Const) and isinstance(last.value, str):
+            why = literal_fault(part.function, last.value)
+            if why:
+                why = why.removeprefix("INVALID_ARGUMENT: ")
+                found.append(
+                    Flaw(last.at, f"{part.function}({last.value!r}): {why}", repr(last.value))
+                )
+    return found
+
+
+def _unguarded(tree: Tree, known: _Known) -> list[Flaw]:
+    """Indexes of maps whose key is not among the `known` (map, key) pairs.
+
+    `a && b` is tried with what the other side tests for, on either side: CEL's `&&` is false
+    whenever one side is, whatever became of the other.
+    """
+    match tree:
+        case Call(function="_&&_", args=(left, right)):
+            return [
+                *_unguarded(left, known | _present(right, when=True)),
+                *_unguarded(right, known | _present(left, when=True)),
+            ]
+        case Call(function="_||_", args=(left, right)):
+            return [
+                *_unguarded(left, known | _present(right, when=False)),
+                *_unguarded(right, known | _present(left, when=False)),
+            ]
+        case Call(function="_?_:_", args=(test, yes, no)):
+            return [
+                *_unguarded(test, known),
+                *_unguarded(yes, known | _present(test, when=True)),
+                *_unguarded(no, known | _present(test, when=False)),
+            ]
+        case Loop(over=Name(name=range_name)):
+            inside = known | {(range_name, f"${tree.variable}")}
+            return [flaw for part in tree.parts for flaw in _unguarded(part, inside)]
+    here: list[Flaw] = []
+    wanted = _index(tree)
+    if wanted is not None and wanted not in known:
+        name, key = wanted
+        shown = key.removeprefix("$") if key.startswith("$") else f'"{key}"'
+        guard = f"{shown} in {name} && …" if key else f"a membership test on {name}"
+        here.append(Flaw(tree.at, f"a key may be missing from {name}: write {guard}", name))
+    return here + [flaw for part in parts_of(tree) for flaw in _unguarded(part, known)]
+
+
+def _index(tree: Tree) -> tuple[str, str] | None:
+    """(map, key) when the tree reads a map fact by key; the key is "" when it is computed."""
+    match tree:
+        case Call(function="_[_]", args=(Name(name=name), key)) if _is_map(name):
+            return name, _key(key)
+        case Field(operand=Name(name=name), test_only=False) if _is_map(name):
+            return name, tree.field
+    return None
+
+
+def _present(tree: Tree, *, when: bool) -> _Known:
+    """The keys that are surely there if the tree is true (or, with when=False, if it is false)."""
+    match tree:
+        case Call(function="@in", args=(key, Name(name=name))) if when and _is_map(name):
+            return frozenset({(name, _key(key))} if _key(key) else ())
+        case Field(operand=Name(name=name), test_only=True) if when and _is_map(name):
+            return frozenset({(name, tree.field)})
+        case Call(function="!_", args=(inner,)):
+            return _present(inner, when=not when)
+        case Call(function="_&&_", args=(left, right)):
+            sides = _present(left, when=when), _present(right, when=when)
+            return sides[0] | sides[1] if when else sides[0] & sides[1]
+        case Call(function="_||_", args=(left, right)):
+            sides = _present(left, when=when), _present(right, when=when)
+            return sides[0] & sides[1] if when else sides[0] | sides[1]
+    return frozenset()
+
+
+def _key(tree: Tree) -> str:
+    match tree:
+        case Const(value=str(text)):
+            return text
+        case Name(name=name):
+            return f"${name}"
+    return ""
+
+
+def _is_map(name: str) -> bool:
+    return name in FACTS and FACTS[name].type == "map"

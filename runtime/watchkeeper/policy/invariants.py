@@ -1,0 +1,284 @@
+"""What no policy can switch off: a table of small pure functions, judged before any rule.
+
+Each invariant says why it refuses, in one sentence, or "" when it has nothing against. The ids
+are those of docs/invariants.md, which also lists what holds elsewhere (at the effect, or because
+of how the house is built).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from watchkeeper.core.action import TRAITS as KINDS
+from watchkeeper.core.action import JobPlace, Traits, node_of, targets_of
+from watchkeeper.core.facts import Facts
+from watchkeeper.core.ledger import LedgerView, PastEffect
+from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.verdict import Decision, Orders, Reason
+from watchkeeper.policy.limits import takes_out
+
+CEILING_PER_HOUR = 20
+"""S3: disruptive effects in any hour, whatever the policy says."""
+
+UNHEALTHY_SHARE_PERCENT = 20
+"""S9: more of a pool than this turning unhealthy at once is a sensor's or a facility's fault."""
+
+SILENCE_S = 300.0
+"""S10: silence shorter than this proves nothing; network partitions heal within it."""
+
+QUIET_AFTER_S = 30.0
+"""S10: a node whose telemetry is older than this counts as silent."""
+
+SECOND_SOURCE = 2
+REPAIRS_7D = 3
+REQUEUES_24H = 5
+
+CAPPED = ("pool", "rack", "leaf", "nvlink_domain", "power_feed", "zone")
+SERIAL = ("rack", "leaf", "nvlink_domain")
+
+
+class Case(NamedTuple):
+    """Everything an invariant may look at. past: the ledger's effects without this proposal's
+    own; traits: of its action."""
+
+    proposal: Proposal
+    impact: Impact
+    facts: Facts
+    ledger: LedgerView
+    orders: Orders
+    past: tuple[PastEffect, ...]
+    traits: Traits
+    kind: str
+
+
+class Invariant(NamedTuple):
+    """id: as in docs/invariants.md. says: the promise. check: why not, or "". wakes: a refusal
+    wakes a person. halts: a refusal halts the watch."""
+
+    id: str
+    says: str
+    check: Callable[[Case], str]
+    wakes: bool = False
+    halts: bool = False
+
+
+def refusals(case: Case) -> tuple[tuple[Invariant, Reason], ...]:
+    """Every invariant that refuses, with its reason; all are asked, so that a person sees all."""
+    found = []
+    for invariant in INVARIANTS:
+        why = invariant.check(case)
+        if why:
+            reason = Reason(kind="invariant", id=invariant.id, says=Decision.DENY, text=why)
+            found.append((invariant, reason))
+    return tuple(found)
+
+
+def mass_unhealthy(ledger: LedgerView) -> str:
+    """Why the fleet's health itself is in doubt (S9), or ""."""
+    for pool, count in sorted(ledger.newly_unhealthy.items()):
+        size = ledger.size.get(f"pool:{pool}", 0)
+        if count > most_unhealthy(size):
+            return (
+                f"{count} of {size} nodes of {pool} turned unhealthy within 5 minutes; "
+                f"more than {most_unhealthy(size)} at once points to a sensor or to the facility"
+            )
+    return ""
+
+
+def most_unhealthy(pool_size: int) -> int:
+    """How many nodes of a pool may turn unhealthy within 5 minutes before the watch halts."""
+    return max(1, pool_size * UNHEALTHY_SHARE_PERCENT // 100)
+
+
+def _s1(case: Case) -> str:
+    target = ", ".join(targets_of(case.proposal.action))
+    match case.traits.scope:
+        case "node" | "gpu":
+            known = node_of(case.proposal.action) in case.impact.nodes
+        case "pool":
+            known = case.impact.pool_size > 0
+        case "job":
+            action = case.proposal.action
+            known = case.facts.get("job.name") == getattr(action, "job", None)
+            if isinstance(action, JobPlace):
+                known = known and set(action.nodes) <= set(case.impact.nodes)
+        case _:
+            known = True
+    return "" if known else f"{target or 'its target'} is not in the inventory"
+
+
+def _s2(case: Case) -> str:
+    if not takes_out(case.impact):
+        return ""
+    for key, size in case.impact.domain_size.items():
+        if key.partition(":")[0] not in CAPPED or size < 2:
+            continue
+        out = case.impact.domain_out.get(key, 0) + 1
+        if out > max(1, size // 2):
+            return f"{out} of the {size} nodes of {key} would be out: more than half"
+    return ""
+
+
+def _s3(case: Case) -> str:
+    if not case.traits.disruptive:
+        return ""
+    recent = sum(_disruptive(e.action) and e.age_s < 3600 for e in case.past)
+    if recent < CEILING_PER_HOUR:
+        return ""
+    return f"the ceiling of {CEILING_PER_HOUR} disruptive actions an hour is reached"
+
+
+def _s4(case: Case) -> str:
+    if not case.orders.stopped:
+        return ""
+    by = f" by {case.orders.stopped_by}" if case.orders.stopped_by else ""
+    return f"the watch was stopped{by}; a person must resume it"
+
+
+def _s5(case: Case) -> str:
+    if case.ledger.reconciled:
+        return ""
+    return "fences and jobs of this Ray session are not yet reconciled with the journal"
+
+
+def _s7(case: Case) -> str:
+    if case.kind != "node.restart":
+        return ""
+    state, node = case.facts.get("node.ray_state"), node_of(case.proposal.action)
+    if state in ("alive", "draining") and case.impact.jobs:
+        return f"{node} is {state} and runs {', '.join(case.impact.jobs)}: drain it first"
+    if state == "alive" and case.facts.get("node.fenced") is not True:
+        return f"{node} is alive and not fenced: cordon and drain it first"
+    return ""
+
+
+def _s9(case: Case) -> str:
+    why = mass_unhealthy(case.ledger)
+    return "" if _a_person_recovers(case) else why
+
+
+def _s9_halted(case: Case) -> str:
+    if not case.ledger.halted or _a_person_recovers(case):
+        return ""
+    return f"the watch halted itself: {case.ledger.halted}"
+
+
+def _s10(case: Case) -> str:
+    if case.traits.scope not in ("node", "gpu") or not case.traits.disruptive:
+        return ""
+    facts, node = case.facts, node_of(case.proposal.action)
+    state = facts.get("node.ray_state", "unknown")
+    if state == "dead" and facts.get("node.process_gone") is True:
+        return ""  # Ray and the provider agree: two sources, and nothing alive is touched
+    silent = facts.get("node.silent_for")
+    if not isinstance(silent, int | float):
+        silent = math.nan  # compares as neither short nor long: refused below
+    if state in ("alive", "draining") and silent < QUIET_AFTER_S:
+        return ""
+    sources = facts.get("evidence.independent_sources", 0)
+    enough = isinstance(sources, int) and sources >= SECOND_SOURCE
+    if silent >= SILENCE_S and enough:
+        return ""
+    what = "is dead to Ray, and no one confirms it" if state == "dead" else "is silent or unknown"
+    return (
+        f"{node} {what}; acting needs {SILENCE_S:g} s of silence and {SECOND_SOURCE} sources "
+        f"(now {sources})"
+    )
+
+
+def _s13(case: Case) -> str:
+    if case.traits.scope not in ("node", "gpu"):
+        return ""
+    if case.facts.get("node.control_path") is False:
+        return ""
+    return f"{node_of(case.proposal.action)} carries the control path: the watch never touches it"
+
+
+def _s19(case: Case) -> str:
+    if case.kind != "job.requeue":
+        return ""
+    target = targets_of(case.proposal.action)[0]
+    day = 86400.0
+    done = sum(e.action == case.kind and e.target == target and e.age_s < day for e in case.past)
+    return f"{target} was requeued {done} times in 24 hours" if done >= REQUEUES_24H else ""
+
+
+def _s20(case: Case) -> str:
+    """Counts other incidents' repairs of this node, and repeats of this very step; the steps of
+    one repair are one repair. Past the limit only a person may give the node back."""
+    if case.traits.scope not in ("node", "gpu"):
+        return ""
+    gives_back = case.kind == "node.uncordon" and not case.proposal.by.startswith("person:")
+    if not case.traits.disruptive and not gives_back:
+        return ""
+    if case.kind in ("node.cordon", "gpu.quarantine"):
+        return ""  # these take the node or GPU out of use, which is what a limit reached asks for
+    node, incident = node_of(case.proposal.action), case.proposal.incident
+    repairs = ("node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset")
+    mine = [e for e in case.past if e.node == node and e.action in repairs]
+    others = {e.incident or e.proposal for e in mine if not incident or e.incident != incident}
+    again = sum(e.incident == incident and e.action == case.kind for e in mine) if incident else 0
+    if len(others) + again < REPAIRS_7D:
+        return ""
+    return f"{node} was repaired {len(others) + again} times in 7 days: quarantine and a person"
+
+
+def _s21(case: Case) -> str:
+    if case.kind not in case.ledger.closed:
+        return ""
+    return f"the gate for {case.kind} is closed after a worse outcome; a person must open it"
+
+
+def _s27(case: Case) -> str:
+    node, incident = node_of(case.proposal.action), case.proposal.incident
+    targets = targets_of(case.proposal.action)
+    keys = {k for k in case.impact.domain_size if k.partition(":")[0] in SERIAL}
+    keys |= {f"job:{name}" for name in case.impact.jobs}
+    for e in case.past:
+        if not e.open or (e.action in KINDS and not KINDS[e.action].changes):
+            continue
+        on_it = (bool(node) and e.node == node) or e.target in targets
+        if on_it and incident and e.incident == incident:
+            continue  # the next step of the same repair
+        if on_it:
+            return f"{e.action} on {e.target} is still under way"
+        shared = sorted(keys & set(e.domains))
+        if shared and case.traits.disruptive and _disruptive(e.action):
+            return f"{e.action} on {e.target} is under way in {shared[0]}: one at a time"
+    return ""
+
+
+def _s29(case: Case) -> str:
+    there = case.facts.get("world")
+    own = case.proposal.world.value
+    return "" if own == there else f"evidence of the {own} world is no reason in the {there} world"
+
+
+def _a_person_recovers(case: Case) -> bool:
+    return case.proposal.by.startswith("person:") and case.traits.recovers
+
+
+def _disruptive(kind: str) -> bool:
+    return kind not in KINDS or KINDS[kind].disruptive
+
+
+INVARIANTS: tuple[Invariant, ...] = (
+    Invariant("S1", "Targets are explicit and exist.", _s1),
+    Invariant("S2", "Never more than half of a domain is out by our doing.", _s2),
+    Invariant("S3", "At most 20 disruptive actions start in an hour.", _s3, wakes=True),
+    Invariant("S4", "Nothing changes while the watch is stopped.", _s4),
+    Invariant("S5", "Nothing changes before a new Ray session is reconciled.", _s5),
+    Invariant("S7", "A node that is in use is not restarted.", _s7),
+    Invariant("S9", "Too many unhealthy at once halts the watch.", _s9, wakes=True, halts=True),
+    Invariant("S9", "A watch that halted itself does nothing.", _s9_halted),
+    Invariant("S10", "Silence is unknown, never dead.", _s10),
+    Invariant("S13", "The control path is never touched.", _s13),
+    Invariant("S19", "A job is requeued at most 5 times in 24 hours.", _s19, wakes=True),
+    Invariant("S20", "A node is repaired at most 3 times in 7 days.", _s20, wakes=True),
+    Invariant("S21", "A kind of action that made things worse stays closed.", _s21),
+    Invariant("S27", "One disruptive action at a time in a rack, leaf, NVLink or job.", _s27),
+    Invariant("S29", "Worlds never mix.", _s29),
+)
+"""Asked in this order for every action that changes the cluster."""

@@ -1,0 +1,253 @@
+"""What a policy file may hold, declared once: the loader reads by it, and editors complete by it.
+
+`json_schema` gives the same declarations as JSON Schema; it is committed beside the policies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from watchkeeper.core.action import KINDS
+
+API_VERSION = "watchkeeper/v1"
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SCOPES = ("fleet", "pool", "rack", "leaf", "tenant", "job")
+FAMILIES = tuple(dict.fromkeys(f"{kind.partition('.')[0]}.*" for kind in KINDS))[:4]
+"""`node.*` and so on: every kind of one family. Kinds of actions only, never targets."""
+
+NAME = r"[A-Za-z][A-Za-z0-9_-]{0,62}"
+PERSON = r"[A-Za-z0-9](?:[A-Za-z0-9._@:+-]{0,126}[A-Za-z0-9])?"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One scalar. kind: text, whole, number, duration, clock, date, condition."""
+
+    says: str
+    kind: str = "text"
+    pattern: str = ""
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list of at least one; with `or_one`, a single item may stand for the list."""
+
+    says: str
+    item: Leaf | Record
+    or_one: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A mapping from names that the author chooses."""
+
+    says: str
+    value: Leaf | Many | Record
+    key: str = NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A mapping with known keys. `later` holds keys of the language that this version refuses."""
+
+    says: str
+    fields: dict[str, Spec]
+    required: tuple[str, ...] = ()
+    later: tuple[str, ...] = field(default=())
+
+
+Spec: TypeAlias = Leaf | Many | Named | Record
+
+_ACTIONS = Many(
+    'kinds of action; "*" means every kind that changes the cluster',
+    Leaf("a kind of action", choices=("*", *FAMILIES, *KINDS)),
+)
+_PEOPLE = Named(
+    "groups of people who may be asked; a person's name is also their login",
+    Many("who is in the group", Leaf("a person", pattern=PERSON)),
+)
+_WINDOW = Record(
+    "a span of local time that comes back on the given days",
+    {
+        "days": Many("the days on which it opens", Leaf("a day", choices=DAYS)),
+        "from": Leaf("when it opens, local time", kind="clock"),
+        "to": Leaf("when it closes; at or before `from` means on the next day", kind="clock"),
+        "tz": Leaf("an IANA zone, such as Europe/Berlin", pattern=r"[A-Za-z0-9_+/-]{1,64}"),
+        "holidays": Leaf(
+            "a country, or country-region, whose public holidays keep it shut",
+            pattern=r"[A-Z]{2}(-[A-Z0-9]{1,3})?",
+        ),
+    },
+    required=("days", "from", "to", "tz"),
+)
+_LIMIT = Record(
+    "a bound over all matching actions together; an action beyond it is refused whole",
+    {
+        "id": Leaf("its name in every verdict", pattern=NAME),
+        "actions": _ACTIONS,
+        "per": Leaf("what is counted apart", choices=SCOPES),
+        "max_out": Record(
+            "how many nodes may be out at once, those out already included; the smaller wins",
+            {
+                "count": Leaf("nodes", kind="whole", least=0, most=100_000),
+                "percent": Leaf(
+                    "of the nodes; rounds down, to at least 1 unless 0",
+                    kind="number",
+                    least=0,
+                    most=100,
+                ),
+            },
+        ),
+        "rate": Record(
+            "how many such actions may start within a time",
+            {
+                "count": Leaf("actions", kind="whole", least=0, most=100_000),
+                "per": Leaf("the time, such as 1h; at most 7d", kind="duration"),
+            },
+            required=("count", "per"),
+        ),
+        "reason": Leaf("a sentence for whoever is refused"),
+    },
+    required=("id", "actions", "per"),
+    later=("concurrency", "mode"),
+)
+_RULE = Record(
+    "what may happen, by whom it must be approved, or what never may",
+    {
+        "id": Leaf("its name in every verdict", pattern=NAME),
+        "effect": Leaf("what it says when it matches", choices=("allow", "ask", "deny")),
+        "actions": _ACTIONS,
+        "during": Many(
+            "windows; open while any of them is open",
+            Leaf("a window", pattern=NAME),
+            or_one=True,
+        ),
+        "when": Leaf("a CEL condition over declared facts", kind="condition"),
+        "require": Record(
+            "what must hold as well; an allow without it does not match, an ask without it denies",
+            {
+                "checkpoint_age": Leaf("oldest checkpoint of a gang it stops", kind="duration"),
+                "verify_within": Leaf("when telemetry must show the effect", kind="duration"),
+                "confidence": Leaf("least confidence", kind="number", least=0, most=1),
+                "independent_sources": Leaf(
+                    "different instruments that agree", kind="whole", least=0, most=100
+                ),
+            },
+        ),
+        "approvals": Record(
+            "whom to ask, how many of them, and until when",
+            {
+                "quorum": Leaf("how many people", kind="whole", least=1, most=20),
+                "from": Many("groups", Leaf("group:NAME", pattern=rf"(group:)?{NAME}")),
+                "expires": Leaf("how long the question stands", kind="duration"),
+                "on_timeout": Leaf("what silence means", choices=("escalate", "deny")),
+            },
+        ),
+        "mode": Leaf("shadow: recorded, never applied", choices=("enforce", "shadow")),
+        "until": Leaf("the last day (UTC) on which it is in force", kind="date"),
+        "reason": Leaf("a sentence for whoever is asked or refused"),
+    },
+    required=("id", "effect", "actions"),
+    later=("enforcement",),
+)
+_METADATA = Record(
+    "what the file is",
+    {
+        "name": Leaf("its name", pattern=NAME),
+        "owner": Leaf("who answers for it"),
+        "description": Leaf("what it is for"),
+    },
+    required=("name",),
+)
+_HEAD: dict[str, Spec] = {
+    "apiVersion": Leaf("the version of this language", choices=(API_VERSION,)),
+    "kind": Leaf("what the file holds", choices=("Policy", "People")),
+    "metadata": _METADATA,
+}
+POLICY = Record(
+    "standing orders",
+    {
+        **_HEAD,
+        "people": _PEOPLE,
+        "windows": Named("named spans of time, shared by all files", _WINDOW),
+        "limits": Many("bounds", _LIMIT),
+        "rules": Many("rules; the strictest of those that match decides", _RULE),
+    },
+    required=("apiVersion", "kind", "metadata"),
+    later=("budgets", "exceptions", "variables", "lists"),
+)
+PEOPLE = Record(
+    "who may be asked, shared by all policies",
+    {**_HEAD, "people": _PEOPLE},
+    required=("apiVersion", "kind", "metadata", "people"),
+)
+
+DURATION = r"([0-9]+(ms|[smhdw]))+"
+CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
+DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
+
+def json_schema() -> dict[str, Any]:
+    """The declarations as JSON Schema (draft 2020-12), for completion in editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Watchkeeper policy",
+        "type": "object",
+        "properties": {"kind": {"enum": ["Policy", "People"]}},
+        "required": ["kind"],
+        "if": {"properties": {"kind": {"const": "People"}}},
+        "then": _schema_of(PEOPLE),
+        "else": _schema_of(POLICY),
+    }
+
+
+def _schema_of(spec: Spec) -> dict[str, Any]:
+    match spec:
+        case Leaf():
+            return {"description": spec.says, **_leaf_schema(spec)}
+        case Many():
+            item = _schema_of(spec.item)
+            many = {"type": "array", "minItems": 1, "items": item}
+            shape = {"anyOf": [item, many]} if spec.or_one else many
+            return {"description": spec.says, **shape}
+        case Named():
+            return {
+                "description": spec.says,
+                "type": "object",
+                "propertyNames": {"pattern": f"^({spec.key})$"},
+                "additionalProperties": _schema_of(spec.value),
+            }
+        case Record():
+            return {
+                "description": spec.says,
+                "type": "object",
+                "properties": {key: _schema_of(value) for key, value in spec.fields.items()},
+                "required": list(spec.required),
+                "additionalProperties": False,
+            }
+
+
+def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
+    if leaf.choices:
+        return {"enum": list(leaf.choices)}
+    bounds = {"minimum": leaf.least, "maximum": leaf.most}
+    match leaf.kind:
+        case "whole":
+            return {"type": "integer", **{k: v for k, v in bounds.items() if v is not None}}
+        case "number":
+            return {"type": "number", **{k: v for k, v in bounds.items() if v is not None}}
+    patterns = {"duration": DURATION, "clock": CLOCK, "date": DATE}
+    pattern = leaf.pattern or patterns.get(leaf.kind, "")
+    return {"type": "string", **({"pattern": f"^({pattern})$"} if pattern else {})}
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    # python -m watchkeeper.policy.schema > policies/policy.schema.json
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -1,0 +1,200 @@
+"""The syntax tree of a compiled condition, so that checks ask the parser and never guess at text.
+
+CEL hands a checked expression out as a protocol buffer (`cel.expr.CheckedExpr`, a stable public
+format). This reads the few fields that the checks in `guards` need; it evaluates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A literal. `value` is its text for strings, the boolean for booleans, None for others."""
+
+    at: int
+    value: str | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A variable: a declared fact such as `node.pool`, or the variable of a macro."""
+
+    at: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`operand.field`; a mere membership test when written `has(operand.field)`."""
+
+    at: int
+    operand: Tree
+    field: str
+    test_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function or operator; operators are spelt `_&&_`, `_[_]`, `@in`, `!_` and so on."""
+
+    at: int
+    function: str
+    args: tuple[Tree, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A macro over a range: `range.exists(variable, …)`, `all`, `map`, `filter`."""
+
+    at: int
+    variable: str
+    accumulator: str
+    over: Tree
+    parts: tuple[Tree, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A list or a struct literal: only its parts matter here."""
+
+    at: int
+    parts: tuple[Tree, ...]
+
+
+Tree = Const | Name | Field | Call | Loop | Group
+
+
+def tree_of(serialized: bytes) -> Tree:
+    """The tree of a serialized `Any(CheckedExpr)`. Raises ValueError when it is none.
+
+    `at` of every part is its offset, in code points, in the text that was compiled.
+    """
+    checked = _message(_message(serialized)[2][0])
+    places = {}
+    for entry in _message(checked[5][0]).get(4, ()):
+        pair = _numbers(entry)
+        places[pair.get(1, 0)] = pair.get(2, 0)
+    return _tree(checked[4][0], places)
+
+
+def walk(tree: Tree) -> Iterator[Tree]:
+    """The tree and everything in it, outermost first."""
+    yield tree
+    for part in parts_of(tree):
+        yield from walk(part)
+
+
+def parts_of(tree: Tree) -> tuple[Tree, ...]:
+    """What a tree is directly made of."""
+    match tree:
+        case Const() | Name():
+            return ()
+        case Field():
+            return (tree.operand,)
+        case Call():
+            return tree.args
+        case Loop():
+            return (tree.over, *tree.parts)
+        case Group():
+            return tree.parts
+
+
+def names_in(tree: Tree) -> frozenset[str]:
+    """Every declared name that the condition reads; the variables of macros are left out."""
+    own = {x for t in walk(tree) if isinstance(t, Loop) for x in (t.variable, t.accumulator)}
+    return frozenset(t.name for t in walk(tree) if isinstance(t, Name)) - own
+
+
+_BOOL, _STRING = 2, 6
+_CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP = 3, 4, 5, 6, 7, 8, 9
+
+
+def _tree(data: bytes, places: dict[int, int]) -> Tree:
+    fields = _message(data)
+    at = places.get(_number(fields.get(2, (b"",))[0]), 0)
+    kind = next(k for k in (_CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP) if k in fields)
+    body = _message(fields[kind][0])
+
+    def child(field: int) -> Tree:
+        return _tree(body[field][0], places)
+
+    match kind:
+        case 3:
+            return Const(at, _literal(body))
+        case 4:
+            return Name(at, _text(body, 1))
+        case 5:
+            return Field(at, child(1), _text(body, 2), bool(_number(body.get(3, (b"",))[0])))
+        case 6:
+            args = (*body.get(1, ()), *body.get(3, ()))
+            return Call(at, _text(body, 2), tuple(_tree(a, places) for a in args))
+        case 7:
+            return Group(at, tuple(_tree(e, places) for e in body.get(1, ())))
+        case 8:
+            entries = [_message(e) for e in body.get(2, ())]
+            parts = [p for e in entries for k in (3, 4) for p in e.get(k, ())]
+            return Group(at, tuple(_tree(p, places) for p in parts))
+        case _:
+            steps = tuple(child(f) for f in (4, 5, 6, 7) if f in body)
+            return Loop(at, _text(body, 1), _text(body, 3), child(2), steps)
+
+
+def _literal(body: dict[int, list[bytes]]) -> str | bool | None:
+    if _STRING in body:
+        return _text(body, _STRING)
+    if _BOOL in body:
+        return bool(_number(body[_BOOL][0]))
+    return None
+
+
+def _text(body: dict[int, list[bytes]], field: int) -> str:
+    return body.get(field, [b""])[0].decode()
+
+
+def _number(raw: bytes) -> int:
+    return _varint(raw, 0)[0] if raw else 0
+
+
+def _numbers(data: bytes) -> dict[int, int]:
+    return {field: _number(values[-1]) for field, values in _message(data).items()}
+
+
+def _message(data: bytes) -> dict[int, list[bytes]]:
+    """Field number to raw values, in the order written. A varint is kept as its own bytes."""
+    fields: dict[int, list[bytes]] = {}
+    i = 0
+    while i < len(data):
+        key, i = _varint(data, i)
+        match key & 7:
+            case 0:
+                start = i
+                _, i = _varint(data, i)
+            case 1:
+                start, i = i, i + 8
+            case 2:
+                size, start = _varint(data, i)
+                i = start + size
+            case 5:
+                start, i = i, i + 4
+            case wire:
+                raise ValueError(f"wire type {wire} is not part of a checked expression")
+        if i > len(data):
+            raise ValueError("a checked expression ends too early")
+        fields.setdefault(key >> 3, []).append(data[start:i])
+    return fields
+
+
+def _varint(data: bytes, i: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if i >= len(data):
+            raise ValueError("a checked expression ends too early")
+        byte = data[i]
+        i += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, i
+        shift += 7
