@@ -48,7 +48,8 @@ class Finding(Word, frozen=True):
 
     gpu is the index where the instrument knows it; otherwise pci may name the device as
     `0000:3b:00`, and the collector asks the GPU source whose index that is. at is None when the
-    instrument gave no time: the collector then uses the moment of reading.
+    instrument gave no time: the collector then uses the moment of reading. key names this very
+    fact at its source (a log line with its stamp), so that reading it again gives the same id.
     """
 
     code: str
@@ -60,6 +61,7 @@ class Finding(Word, frozen=True):
     value: float | None = None
     simulated: bool = False
     raw: str = ""
+    key: str = ""
 
 
 class GpuSource(Protocol):
@@ -126,7 +128,8 @@ def signal_of(
     index = finding.gpu if finding.gpu is not None else gpu
     target = f"node:{node}" if index is None else f"gpu:{node}/{index}"
     at = finding.at or now
-    said = (node, target, finding.code, finding.source, at.isoformat(), finding.raw, world.value)
+    fact = finding.key or at.isoformat()
+    said = (node, target, finding.code, finding.source, fact, finding.raw, world.value)
     return Signal(
         id=f"SIG-{digest(said)[:16]}",
         code=finding.code,
