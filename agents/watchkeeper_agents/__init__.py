@@ -1,1 +1,4 @@
-"""The crew: planner, remediation and scheduler agents. They think and propose; they hold nothing that acts."""
+"""The crew: planner, remediation and scheduler agents. They think and propose.
+
+They hold nothing that acts.
+"""

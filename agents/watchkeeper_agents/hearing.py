@@ -1,0 +1,106 @@
+"""What a thread makes of the one result it was told: remember it, keep quiet for a while, or end.
+
+Shared by the agents. Pure: steady seconds come in with the call.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from watchkeeper.core.action import say
+from watchkeeper.core.crew import StepResult
+from watchkeeper_agents.words import MOST_ATTEMPTS, CrewSettings, Memory, Move
+
+HELD = "held"
+"""Kind of the result that the planner itself gives to a Draft it held back."""
+
+LONGEST_QUIET_S = 86400.0
+"""No setting keeps a thread quiet for longer."""
+
+NEEDS_A_PERSON = frozenset({"S9", "S16", "S19", "S20"})
+"""Invariants that no waiting mends: too many ill at once, two persons, spent budgets."""
+
+
+def hear(
+    memory: Memory,
+    result: StepResult | None,
+    now: float,
+    looks: str,
+    settings: CrewSettings,
+) -> tuple[Memory, Move | None]:
+    """Memory with the result in it; and the end of the thread, when the result is one.
+
+    now: steady seconds. looks: the world as it is, so that a refusal lasts until it changes.
+    """
+    if result is None or result.kind == HELD or _heard(memory, result):
+        return memory, None
+    memory = msgspec.structs.replace(
+        memory,
+        attempts=(*memory.attempts, result)[-MOST_ATTEMPTS:],
+        quiet_until=None,
+        quiet_why="",
+        quiet_for="",
+    )
+    asked = say(result.action)
+    match result.kind, result.value:
+        case ("answer", "deny"):
+            return memory, Move(
+                end="escalated", why=f"A person said no to: {asked}. {result.says}".strip()
+            )
+        case ("answer", "expired"):
+            return memory, Move(end="escalated", why=f"Nobody answered in time: {asked}?")
+        case ("answer", "not_now"):
+            again = _minutes(settings.not_now_s)
+            why = f"A person said not now to: {asked}. It is asked again after {again}."
+            return _quiet(memory, now + settings.not_now_s, why, ""), None
+        case ("verdict", "deny"):
+            return _refused(memory, result, asked, now, looks, settings)
+        case ("outcome", "refused") | ("answer", "void"):
+            count = memory.refusals + 1
+            memory = msgspec.structs.replace(memory, refusals=count)
+            if count < settings.refusals:
+                return memory, None
+            why = f"{asked} was refused {count} times at the last moment. {result.says}".strip()
+            memory = msgspec.structs.replace(memory, refusals=0)
+            return _quiet(memory, now + settings.refused_s, why, ""), None
+        case _:
+            return msgspec.structs.replace(memory, refusals=0), None
+
+
+def _refused(
+    memory: Memory,
+    result: StepResult,
+    asked: str,
+    now: float,
+    looks: str,
+    settings: CrewSettings,
+) -> tuple[Memory, Move | None]:
+    why = f"{asked} was refused: {result.says or result.refused_by}".rstrip(".") + "."
+    stuck = NEEDS_A_PERSON & set(result.reason_ids) if result.refused_by == "invariant" else set()
+    if result.refused_by in ("limit", "error") or stuck:
+        return memory, Move(end="escalated", why=why)
+    return _quiet(memory, now + settings.denied_s, why, looks), None
+
+
+def hushed(memory: Memory, now: float, looks: str) -> str:
+    """Why the thread asks for nothing now; "" when it may ask."""
+    if memory.quiet_until is None or now >= memory.quiet_until:
+        return ""
+    if memory.quiet_until - now > LONGEST_QUIET_S:  # the steady clock began anew: a reboot
+        return ""
+    if memory.quiet_for and memory.quiet_for != looks:
+        return ""
+    return memory.quiet_why
+
+
+def _quiet(memory: Memory, until: float, why: str, looks: str) -> Memory:
+    return msgspec.structs.replace(memory, quiet_until=until, quiet_why=why, quiet_for=looks)
+
+
+def _heard(memory: Memory, result: StepResult) -> bool:
+    """The journal may tell a result twice after a restart; it counts once."""
+    return bool(result.proposal) and any(a.proposal == result.proposal for a in memory.attempts)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min"

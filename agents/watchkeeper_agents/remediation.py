@@ -1,0 +1,179 @@
+"""The remediation agent: hear what became of the last step, diagnose, ask for the next rung.
+
+Level-triggered: the rung follows from the snapshot and from what was tried, so a thread that was
+lost begins anew without harm. Asked once a turn per open incident; holds nothing that acts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from watchkeeper.core.action import Action, kind_of, say, traits_of
+from watchkeeper.core.cluster import RayState
+from watchkeeper.core.crew import StepResult
+from watchkeeper.core.incident import HypothesisStatus, Incident
+from watchkeeper.remedy.ladder import next_steps
+from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
+from watchkeeper.remedy.undo import undo
+from watchkeeper_agents.hearing import hear, hushed
+from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
+from watchkeeper_agents.tools import Tools, in_words
+from watchkeeper_agents.words import CrewSettings, Memory, Move, Turn
+
+BY = "agent:remediation"
+
+
+def think(
+    incident: Incident,
+    memory: Memory,
+    result: StepResult | None,
+    tools: Tools,
+    reasoner: Reasoner,
+    settings: CrewSettings,
+) -> Turn:
+    """One turn of one incident's thread."""
+    world = looks(incident, tools)
+    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
+    if over is not None:
+        return Turn(memory=memory, move=over, thoughts=(over.why,))
+    if back := _take_back(incident, result, tools):
+        return Turn(memory=memory, move=back, thoughts=(f"{back.why} Undo it first.",))
+    if why := hushed(memory, tools.snapshot.steady, world):
+        return Turn(memory=memory, move=Move(end="waiting", why=why))
+    plan = next_steps(incident, tools.view(memory.attempts))
+    match plan:
+        case Steps():
+            return _ask(incident, memory, plan, tools, reasoner)
+        case Wait():
+            return _stop(memory, "waiting", plan.why, diagnosis(incident))
+        case Done():
+            return _stop(memory, "resolved", plan.why, plan.why)
+        case Escalate():
+            return _stop(memory, "escalated", plan.why, f"{diagnosis(incident)} {plan.why}")
+
+
+def diagnosis(incident: Incident) -> str:
+    """The incident as the log tells it: what is seen, what is believed, what is refuted."""
+    said = [f"{incident.title.rstrip('.')}."]
+    for h in incident.hypotheses:
+        claim = h.claim[:1].upper() + h.claim[1:]
+        match h.status:
+            case HypothesisStatus.SUPPORTED:
+                said.append(f"{claim}: {h.confidence:.2f}.")
+            case HypothesisStatus.PROPOSED:
+                said.append(f"{claim}: possible, {h.confidence:.2f}.")
+            case HypothesisStatus.REFUTED:
+                because = f", because {h.why}" if h.why else ""
+                said.append(f"{claim}: refuted{because}.")
+    return " ".join(said)
+
+
+def looks(incident: Incident, tools: Tools) -> str:
+    """What this incident's world looks like, in one short text that changes when it does."""
+    node = tools.node(incident.node)
+    fence = tools.snapshot.fences.get(incident.node)
+    parts = [incident.fault, f"{incident.confidence:.2f}", f"{incident.independent_sources}"]
+    if node is not None:
+        parts += [node.incarnation, node.ray_state.value, str(node.process_gone)]
+    if fence is not None:
+        parts.append(f"fence {fence.held}/{fence.wanted}")
+    parts.append(tools.briefing.checked.get(incident.node, ""))
+    jobs = (tools.snapshot.jobs.get(name) for name in incident.jobs)
+    parts += [f"{j.name} {j.attempt_id} {j.state.value}" for j in jobs if j is not None]
+    return "; ".join(parts)
+
+
+def _ask(incident: Incident, memory: Memory, plan: Steps, tools: Tools, reasoner: Reasoner) -> Turn:
+    step = plan.next
+    kind = kind_of(step.action)
+    if not tools.serves(kind):
+        why = f"{say(step.action)} is the next step, but no provider here serves {kind}."
+        return _stop(memory, "escalated", why, why)
+    if why := tools.unmet(step.action):
+        return _stop(memory, "waiting", why, why)
+    impact = tools.impact(step.action)
+    question = Question(
+        thread=incident.id,
+        facts=(f"class of fault {incident.fault}", in_words(impact, step.action)),
+        options=(
+            Option("step", say(step.action)),
+            Option("wait", "Do nothing yet"),
+            Option("escalate", "Leave it to a person"),
+        ),
+    )
+    pick = decide(reasoner, question)
+    noted = (pick.fell_back,) if pick.fell_back else ()
+    if pick.option != "step":
+        end = "waiting" if pick.option == "wait" else "escalated"
+        move = Move(end=end, why=pick.why or f"{pick.model} chose to {pick.option}.")
+        return Turn(memory=memory, move=move, thoughts=(*noted, move.why), model=pick.model)
+    draft = tools.draft(
+        incident,
+        step.action,
+        by=BY,
+        reason=_reason(incident, step, in_words(impact, step.action)),
+        rung=step.rung,
+        effect=step.effect,
+        plan=plan.rest,
+        if_ignored=if_ignored(incident, step.action, tools),
+    )
+    told = f"{diagnosis(incident)} Next: {say(step.action)}."
+    thoughts = (*noted, *(() if told == memory.said else (told,)))
+    return Turn(
+        memory=msgspec.structs.replace(memory, said=told),
+        move=Move(draft=draft),
+        thoughts=thoughts,
+        model=pick.model,
+    )
+
+
+def _stop(memory: Memory, end: str, why: str, told: str) -> Turn:
+    said = f"{told} {why}" if why not in told else told
+    thoughts = () if said == memory.said else (said,)
+    return Turn(
+        memory=msgspec.structs.replace(memory, said=said),
+        move=Move(end=end, why=why),
+        thoughts=thoughts,
+    )
+
+
+def _take_back(incident: Incident, result: StepResult | None, tools: Tools) -> Move | None:
+    """After a step that made it worse: its undo, where there is one and it can work."""
+    if result is None or (result.kind, result.value) != ("outcome", "worse"):
+        return None
+    action = undo(result.action)
+    if action is None or not tools.serves(kind_of(action)) or tools.unmet(action):
+        return None
+    why = f"{say(result.action)} made it worse: {result.says}"
+    draft = tools.draft(incident, action, by=BY, reason=why, rung=f"{incident.fault}: undo")
+    return Move(draft=draft, why=why)
+
+
+def _reason(incident: Incident, step: Step, impact: str) -> str:
+    count = incident.independent_sources
+    sources = f"{count} independent source{'s' if count != 1 else ''}"
+    return (
+        f"{incident.title.rstrip('.')}. {step.reason} "
+        f"Seen by {sources}, confidence {incident.confidence:.2f}. {impact}"
+    )
+
+
+def if_ignored(incident: Incident, action: Action, tools: Tools) -> str:
+    """What happens if nobody answers, in numbers."""
+    stopped = [
+        j for n in incident.jobs if (j := tools.snapshot.jobs.get(n)) is not None and not j.step
+    ] or [j for n in incident.jobs if (j := tools.snapshot.jobs.get(n)) is not None]
+    names = ", ".join(j.name for j in stopped)
+    if traits_of(action).scope == "job":
+        job = str(getattr(action, "job", ""))
+        found = tools.snapshot.jobs.get(job)
+        gpus = f", and its {found.gpus:g} GPUs of work wait" if found else ""
+        return f"{job} stays stopped{gpus}."
+    node = tools.node(incident.node)
+    if node is None:
+        return f"{incident.title.rstrip('.')} goes on."
+    if node.ray_state is RayState.ALIVE and node.name not in tools.snapshot.fences:
+        risk = f" {names} may stop there without warning." if names else ""
+        return f"{node.name} keeps taking work on its {node.gpus} GPUs.{risk}"
+    rest = f" {names} may stay stopped." if names else ""
+    return f"{node.name} stays out with its {node.gpus} GPUs.{rest}"

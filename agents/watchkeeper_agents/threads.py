@@ -1,0 +1,227 @@
+"""Runs each work item in its own durable thread, and survives the loss of any of them.
+
+A thread is parked where it asked, or it is not there; in both cases the incident, the snapshot
+and the journal's history say enough to go on. Parked threads are resumed with exactly one result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context as Fresh
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from watchkeeper.core.action import TicketOpen
+from watchkeeper.core.crew import Briefing, StepResult, Thought
+from watchkeeper.core.errors import WatchkeeperError
+from watchkeeper.core.word import plain
+from watchkeeper_agents import remediation, scheduler
+from watchkeeper_agents.hearing import HELD
+from watchkeeper_agents.reasoner import Reasoner
+from watchkeeper_agents.tools import Tools
+from watchkeeper_agents.words import CrewSettings, Memory, Move, Turn, WorkItem
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+Answer: TypeAlias = tuple[WorkItem, Turn]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Context:
+    """Handed to every node for the time of one turn; never part of a thread's state."""
+
+    briefing: Briefing
+    settings: CrewSettings
+    reasoner: Reasoner
+
+
+def answer_of(state: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """One agent's answer to one turn, as the thread's next state. Pure.
+
+    Raises msgspec.ValidationError for a state that is not ours.
+    """
+    item = msgspec.convert(state["item"], WorkItem)
+    memory = msgspec.convert(state["memory"], Memory)
+    raw = state.get("result")
+    result = None if raw is None else msgspec.convert(raw, StepResult)
+    turn = _think(item, memory, result, context)
+    return {"memory": plain(turn.memory), "turn": plain(turn), "result": None}
+
+
+def wants_an_answer(state: Mapping[str, Any]) -> bool:
+    """The thread asked for something and must park."""
+    return state["turn"]["move"]["draft"] is not None
+
+
+def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: Context) -> Turn:
+    tools = Tools(context.briefing)
+    incident = tools.incident(item.thread)
+    if incident is None:
+        if item.agent == "scheduler":
+            return scheduler.watch_ahead(scheduler.pool_of(item.subject), memory, tools)
+        return Turn(memory=memory, move=Move(end="waiting", why="The incident is over."))
+    agent = scheduler.think if item.agent == "scheduler" else remediation.think
+    return agent(incident, memory, result, tools, context.reasoner, context.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resting:
+    """A thread that waits: its last answer, what the world looked like, and until when."""
+
+    answer: Turn
+    looks: str
+    until: float
+
+
+class Threads:
+    """The durable threads. One caller at a time; in memory it keeps only what may be lost."""
+
+    def __init__(
+        self,
+        make: Callable[[Any], Any],
+        saver: BaseCheckpointSaver[Any] | None,
+        settings: CrewSettings,
+        reasoner: Reasoner,
+    ) -> None:
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        self._make = make
+        self._settings = settings
+        self._reasoner = reasoner
+        self._spare_saver = InMemorySaver()
+        self._spare = make(self._spare_saver)
+        self._saver = saver
+        self._kept = make(saver) if saver is not None else None
+        self._down = ""
+        self._told_down = False
+        self._resting: dict[str, _Resting] = {}
+
+    def run(self, items: Sequence[WorkItem], briefing: Briefing) -> tuple[Answer, ...]:
+        """Each item's answer for this turn, in order."""
+        self._down = ""
+        context = Context(briefing, self._settings, self._reasoner)
+        results = {r.thread: r for r in briefing.results}
+        now = briefing.snapshot.steady
+        answers = []
+        for item in items:
+            result = results.get(item.thread)
+            looks = _looks(item, Tools(briefing))
+            rest = self._resting.get(item.thread)
+            if result is None and rest and rest.looks == looks and now < rest.until:
+                answers.append((item, msgspec.structs.replace(rest.answer, thoughts=())))
+                continue
+            turn = self._one(item, result, context)
+            self._resting.pop(item.thread, None)
+            if turn.move.end == "waiting":
+                until = now + self._settings.recheck_s
+                self._resting[item.thread] = _Resting(turn, looks, until)
+            answers.append((item, turn))
+        self._forget_all_but({item.thread for item in items} | briefing.busy)
+        return tuple(answers)
+
+    def complaints(self) -> tuple[Thought, ...]:
+        """Said once when the saver fails, and once when it is back."""
+        if bool(self._down) == self._told_down:
+            return ()
+        self._told_down = bool(self._down)
+        text = (
+            f"The crew's threads cannot be kept: {self._down} It goes on in memory."
+            if self._down
+            else "The crew's threads are kept again."
+        )
+        return (Thought(thread="crew", text=text, by="agent:planner"),)
+
+    def _one(self, item: WorkItem, result: StepResult | None, context: Context) -> Turn:
+        if self._kept is not None and not self._down:
+            try:
+                return self._in(self._kept, self._saver, item, result, context)
+            except WatchkeeperError as err:
+                self._down = f"{err}".rstrip(".") + "."
+        return self._in(self._spare, self._spare_saver, item, result, context)
+
+    def _in(
+        self, graph: Any, saver: Any, item: WorkItem, result: StepResult | None, context: Context
+    ) -> Turn:
+        """Resume the thread where it parked, or start it (again) from its incident."""
+        from langgraph.types import Command
+
+        config = {"configurable": {"thread_id": item.thread}, "recursion_limit": 8}
+        parked, memory = _found(saver, config)
+        if parked:
+            told = plain(result if result is not None else _held(item))
+            given: Any = Command(resume=told)
+        else:
+            if saver is self._spare_saver:
+                saver.delete_thread(item.thread)  # it keeps every step otherwise, for ever
+            memory, result = _from_journal(memory, result, context.briefing, item.thread)
+            told = None if result is None else plain(result)
+            given = {"item": plain(item), "memory": plain(memory), "result": told}
+        # A run of its own, not a subgraph of the turn: hence the fresh context variables.
+        out = Fresh().run(
+            graph.invoke,
+            given,
+            config,
+            context=context,
+            durability="sync" if parked else "exit",
+        )
+        return msgspec.convert(out["turn"], Turn)
+
+    def _forget_all_but(self, threads: set[str] | frozenset[str]) -> None:
+        for thread in [t for t in self._resting if t not in threads]:
+            del self._resting[thread]
+        for thread in [t for t in self._spare_saver.storage if t not in threads]:
+            self._spare_saver.delete_thread(thread)
+
+
+def _found(saver: Any, config: dict[str, Any]) -> tuple[bool, Memory | None]:
+    """(parked at `ask`, its memory). What is malformed is deleted and counts as never there."""
+    from langgraph.checkpoint.serde.types import INTERRUPT
+
+    found = saver.get_tuple(config)
+    if found is None:
+        return False, None
+    try:
+        memory = msgspec.convert(found.checkpoint["channel_values"]["memory"], Memory)
+        msgspec.convert(found.checkpoint["channel_values"]["item"], WorkItem)
+    except (msgspec.ValidationError, KeyError):
+        saver.delete_thread(config["configurable"]["thread_id"])
+        return False, None
+    return any(write[1] == INTERRUPT for write in found.pending_writes or ()), memory
+
+
+def _from_journal(
+    memory: Memory | None, result: StepResult | None, briefing: Briefing, thread: str
+) -> tuple[Memory, StepResult | None]:
+    """A thread that was lost is started with what the journal says it was told."""
+    if memory is not None:
+        return memory, result
+    history = briefing.history.get(thread, ())
+    if result is None and history:
+        *earlier, result = history
+    else:
+        earlier = [h for h in history if result is None or h.proposal != result.proposal]
+    return Memory(attempts=tuple(earlier)), result
+
+
+def _held(item: WorkItem) -> StepResult:
+    """What a thread is told whose Draft the planner held back, or whose result never came: think
+    again. The action is a stand-in; nobody reads it."""
+    return StepResult(
+        thread=item.thread,
+        proposal="",
+        action=TicketOpen(subject=item.subject, title="held back"),
+        kind=HELD,
+        value=HELD,
+    )
+
+
+def _looks(item: WorkItem, tools: Tools) -> str:
+    incident = tools.incident(item.thread)
+    if incident is None:
+        return item.subject
+    if item.agent == "scheduler":
+        return scheduler.looks(tools.demand(scheduler.pool_of(item.subject)))
+    return remediation.looks(incident, tools)

@@ -1,0 +1,143 @@
+"""The whole tool belt: read the briefing, simulate an action on it, draft a Proposal.
+
+There is nothing else. None of it changes anything, and none of it leaves the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from watchkeeper.core.action import Action, say
+from watchkeeper.core.cluster import Job, JobState, Node, PoolDemand
+from watchkeeper.core.crew import Briefing, Draft, StepResult
+from watchkeeper.core.facts import quantile_at
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.impact import simulate
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.proposal import Effect, Impact
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.remedy.plan import RemedyView
+from watchkeeper.remedy.precondition import unmet
+from watchkeeper.remedy.verify import expected_effect
+
+MOST_EVIDENCE = 32
+"""Signals cited by one Draft, newest kept."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tools:
+    """Read, simulate and draft over one briefing."""
+
+    briefing: Briefing
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.briefing.snapshot
+
+    # Read.
+
+    def incident(self, ident: str) -> Incident | None:
+        return next((i for i in self.briefing.incidents if i.id == ident), None)
+
+    def node(self, name: str) -> Node | None:
+        return self.snapshot.nodes.get(name)
+
+    def demand(self, pool: str) -> PoolDemand | None:
+        return next((d for d in self.snapshot.state.demand if d.pool == pool), None)
+
+    def forecast(self, pool: str) -> Forecast | None:
+        return self.briefing.forecasts.get(pool)
+
+    def waiting(self, pool: str) -> tuple[Job, ...]:
+        """Gangs of a pool that wait, the one with the most GPUs to come first."""
+        jobs = [
+            j
+            for j in self.snapshot.jobs.values()
+            if j.pool == pool and (j.state is JobState.WAITING or j.pending_gpus > 0)
+        ]
+        return tuple(sorted(jobs, key=lambda j: (-j.priority, -(j.pending_gpus or j.gpus), j.name)))
+
+    def serves(self, kind: str) -> bool:
+        """Whether a provider here carries out this kind of action."""
+        return kind in self.briefing.serves
+
+    def view(self, attempts: tuple[StepResult, ...]) -> RemedyView:
+        """What a repair ladder looks at."""
+        return RemedyView(
+            snapshot=self.snapshot,
+            serves=self.briefing.serves,
+            checked=self.briefing.checked,
+            attempts=attempts,
+        )
+
+    # Simulate.
+
+    def impact(self, action: Action) -> Impact:
+        """The blast radius, on this snapshot."""
+        return simulate(self.snapshot, action)
+
+    def unmet(self, action: Action) -> str:
+        """Why the action cannot work now; "" when it can."""
+        return unmet(action, self.snapshot)
+
+    # Draft.
+
+    def draft(
+        self,
+        incident: Incident,
+        action: Action,
+        *,
+        by: str,
+        reason: str,
+        rung: str,
+        effect: Effect | None = None,
+        plan: tuple[Action, ...] = (),
+        if_ignored: str = "",
+    ) -> Draft:
+        """A Proposal to be: judged elsewhere, by nobody who can write one."""
+        return Draft(
+            thread=incident.id,
+            action=action,
+            by=by,
+            reason=reason,
+            confidence=incident.confidence,
+            effect=effect or expected_effect(action, self.view(())),
+            incident=incident.id,
+            evidence=tuple(s.id for s in incident.signals[-MOST_EVIDENCE:]),
+            plan=plan,
+            rung=rung,
+            if_ignored=if_ignored,
+        )
+
+
+def in_words(impact: Impact, action: Action) -> str:
+    """The blast radius in one sentence, for whoever must decide."""
+    if not impact.gpus and not impact.jobs:
+        return f"{say(action)} stops no running work."
+    said = f"{say(action)} takes {impact.gpus:g} GPUs"
+    if impact.pool_size:
+        said += (
+            f" and leaves {impact.pool_out_after} of {impact.pool_size} nodes of {impact.pool} out"
+        )
+    if not impact.jobs:
+        return f"{said}; no gang runs there."
+    age = impact.checkpoint_age_s
+    saved = "with no checkpoint known" if age is None else f"with a checkpoint {_ago(age)} old"
+    return f"{said}; it stops {', '.join(impact.jobs)}, {saved}."
+
+
+def outlook(forecast: Forecast | None, pool_gpus: float) -> str:
+    """The forecast in one sentence, with its method; "" when it says nothing about an hour."""
+    if forecast is None:
+        return ""
+    middle, high = quantile_at(forecast, 3600.0, 0.5), quantile_at(forecast, 3600.0, 0.9)
+    if middle is None or high is None:
+        return ""
+    return (
+        f"The forecast ({forecast.method}) sees {middle:.0f} GPUs wanted in 1 h, "
+        f"{high:.0f} at the 90 % quantile; the pool has {pool_gpus:g}."
+    )
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,79 @@
+"""What the crew says to itself: work items, what a thread remembers, and what a thread decided.
+
+All of it is plain JSON once stored; the briefing never is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from watchkeeper.core.crew import Draft, StepResult
+from watchkeeper.core.word import Word
+
+MOST_ATTEMPTS = 64
+"""Results a thread remembers; the journal remembers all."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrewSettings:
+    """How patient the crew is, in seconds on the steady clock.
+
+    not_now_s: after a person's "not now". denied_s: before a refused step is asked again though
+    nothing changed. refused_s: after the gate refused the same thread `refusals` times at the
+    effect. recheck_s: how often a waiting thread thinks again though nothing changed. repair_s:
+    how long a waiting gang waits for nodes under repair before more are asked for. most_add: most
+    nodes in one pool.scale. canary: at most one disruptive step under way per pool.
+    """
+
+    not_now_s: float = 900.0
+    denied_s: float = 300.0
+    refused_s: float = 60.0
+    refusals: int = 3
+    recheck_s: float = 5.0
+    repair_s: float = 300.0
+    most_add: int = 4
+    canary: bool = True
+
+
+class WorkItem(Word, frozen=True):
+    """One thing to think about. thread: the durable thread, an incident's id or
+    `capacity:POOL`. agent: `remediation` or `scheduler`. subject: what it is about, as a target."""
+
+    thread: str
+    agent: str
+    subject: str
+
+
+class Memory(Word, frozen=True):
+    """What one thread remembers over turns.
+
+    attempts: every result it was told, oldest first. quiet_until: steady seconds before which it
+    asks for nothing, because of `quiet_why`; None when it may ask. quiet_for: what the world
+    looked like then; when that changes the quiet ends, unless it is "" (a person's wish).
+    refusals: refusals at the effect in a row. said: what it told the log last.
+    """
+
+    attempts: tuple[StepResult, ...] = ()
+    quiet_until: float | None = None
+    quiet_why: str = ""
+    quiet_for: str = ""
+    refusals: int = 0
+    said: str = ""
+
+
+class Move(Word, frozen=True):
+    """A thread's answer for this turn: a Draft to be judged, or an end (`resolved`, `escalated`,
+    `waiting`) and why."""
+
+    draft: Draft | None = None
+    end: str = ""
+    why: str = ""
+
+
+class Turn(Word, frozen=True):
+    """What one thread made of one turn. thoughts: sentences for the log. by: which reasoner."""
+
+    memory: Memory
+    move: Move
+    thoughts: tuple[str, ...] = ()
+    model: str = "rules"

@@ -1,0 +1,612 @@
+"""The crew over turns, as control sees it: drafts, one result each, ends, and what it survives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from watchkeeper.core.action import NodeCordon, kind_of
+from watchkeeper.core.cluster import (
+    ClusterState,
+    Fence,
+    Job,
+    JobState,
+    Node,
+    PoolDemand,
+    RayState,
+    World,
+)
+from watchkeeper.core.crew import Briefing, CrewReply, Draft, StepResult
+from watchkeeper.core.errors import ClusterUnavailable
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.incident import (
+    Hypothesis,
+    HypothesisStatus,
+    Incident,
+    IncidentState,
+    Signal,
+    Trust,
+)
+from watchkeeper.core.telemetry import FleetFrame, Snapshot, SourceState
+from watchkeeper_agents.crew import LangGraphCrew
+from watchkeeper_agents.words import CrewSettings
+
+AT = datetime(2026, 3, 4, 2, 30, tzinfo=UTC)
+ALL = frozenset(
+    {"node.cordon", "node.uncordon", "node.drain", "node.restart", "check.run", "job.requeue",
+     "pool.scale"}
+)  # fmt: skip
+
+
+def node(name: str, state: RayState = RayState.ALIVE, **over: Any) -> Node:
+    return Node(
+        **{
+            "name": name, "incarnation": f"inc-{name}", "pool": "train", "ray_state": state,
+            "ray_state_since": AT, "gpus": 8, "gpus_free": 0.0,
+            "process_gone": state is RayState.DEAD, **over,
+        }
+    )  # fmt: skip
+
+
+def signal(code: str, target: str, source: str, trust: Trust = Trust.RAY) -> Signal:
+    return Signal(
+        id=f"SIG-{code}-{target}", code=code, target=target, at=AT, source=source, trust=trust,
+        world=World.LAB,
+    )  # fmt: skip
+
+
+def lost(name: str, ident: str = "INC-1", **over: Any) -> Incident:
+    return Incident(
+        **{
+            "id": ident, "target": f"node:{name}", "fault": "node_lost",
+            "title": f"{name} is lost", "state": IncidentState.OPEN, "opened_at": AT,
+            "updated_at": AT, "world": World.LAB, "confidence": 0.95, "node": name,
+            "incarnation": f"inc-{name}", "jobs": ("llm",),
+            "signals": (
+                signal("node.dead", f"node:{name}", "ray"),
+                signal("node.process_gone", f"node:{name}", "provider", Trust.PROVIDER),
+            ),
+            "hypotheses": (
+                Hypothesis(claim="the raylet process died", status=HypothesisStatus.SUPPORTED,
+                           confidence=0.95, why="two sources"),
+                Hypothesis(claim="network partition", status=HypothesisStatus.REFUTED,
+                           confidence=0.05, why="the provider sees no process"),
+            ),
+            **over,
+        }
+    )  # fmt: skip
+
+
+def short(ident: str = "INC-9") -> Incident:
+    return Incident(
+        id=ident, target="pool:train", fault="capacity_short", title="train is too small",
+        state=IncidentState.OPEN, opened_at=AT, updated_at=AT, world=World.LAB, confidence=0.9,
+        signals=(signal("capacity.short", "pool:train", "ray", Trust.SCHEDULER),),
+    )  # fmt: skip
+
+
+def job(name: str = "llm", **over: Any) -> Job:
+    return Job(
+        **{
+            "name": name, "attempt_id": "a1", "state": JobState.STOPPED, "state_since": AT,
+            "pool": "train", "gpus": 8.0, "nodes": ("train-02",), "checkpoint_step": 40,
+            "checkpoint_at": AT - timedelta(minutes=4), **over,
+        }
+    )  # fmt: skip
+
+
+def snapshot(
+    *nodes: Node,
+    jobs: tuple[Job, ...] = (),
+    fenced: tuple[str, ...] = (),
+    demand: tuple[PoolDemand, ...] = (),
+    steady: float = 100.0,
+) -> Snapshot:
+    state = ClusterState(
+        session="s", cluster="lab-x", world=World.LAB, read_at=AT,
+        nodes={n.name: n for n in nodes}, jobs={j.name: j for j in jobs}, demand=demand,
+        fences={
+            n: Fence(name=f"wk-fence-{n}-1", node=n, token=1, held=8, wanted=8) for n in fenced
+        },
+    )  # fmt: skip
+    sources = {"ray": SourceState(name="ray", age_s=0.5)}
+    return Snapshot(at=AT, steady=steady, state=state, frame=FleetFrame.empty(), sources=sources)
+
+
+DEAD = snapshot(node("train-01"), node("train-02", RayState.DEAD), jobs=(job(),))
+
+
+def briefing(
+    seen: Snapshot,
+    *incidents: Incident,
+    results: tuple[StepResult, ...] = (),
+    busy: tuple[str, ...] = (),
+    serves: frozenset[str] = ALL,
+    checked: dict[str, str] | None = None,
+    history: dict[str, tuple[StepResult, ...]] | None = None,
+    forecasts: dict[str, Forecast] | None = None,
+) -> Briefing:
+    return Briefing(
+        snapshot=seen, incidents=incidents, forecasts=forecasts or {}, results=results,
+        busy=frozenset(busy), serves=serves, checked=checked or {}, history=history or {},
+    )  # fmt: skip
+
+
+def told(draft: Draft, kind: str, value: str, ident: str = "P-1", **over: Any) -> StepResult:
+    return StepResult(
+        thread=draft.thread, proposal=ident, action=draft.action, kind=kind, value=value, **over
+    )
+
+
+def kinds(reply: CrewReply) -> list[str]:
+    return [kind_of(d.action) for d in reply.drafts]
+
+
+def ends(reply: CrewReply) -> dict[str, str]:
+    return {c.thread: c.end for c in reply.conclusions}
+
+
+@pytest.fixture(params=["kept by a saver", "in memory only"])
+def crew(request: pytest.FixtureRequest) -> LangGraphCrew:
+    kept = request.param == "kept by a saver"
+    return LangGraphCrew(saver=InMemorySaver() if kept else None)
+
+
+def test_a_lost_node_is_restarted_checked_opened_and_its_gang_requeued(
+    crew: LangGraphCrew,
+) -> None:
+    first = crew.ask(briefing(DEAD, lost("train-02")))
+    (restart,) = first.drafts
+    assert kinds(first) == ["node.restart"]
+    assert [kind_of(a) for a in restart.plan] == ["check.run", "node.uncordon", "job.requeue"]
+    assert restart.effect.predicate == "node.alive"
+    assert restart.evidence == tuple(s.id for s in lost("train-02").signals)
+    assert "2 independent sources, confidence 0.95" in restart.reason
+    assert restart.if_ignored == "train-02 stays out with its 8 GPUs. llm may stay stopped."
+
+    asleep = crew.ask(briefing(DEAD, lost("train-02"), busy=("INC-1",)))
+    assert asleep == CrewReply()
+
+    again = node("train-02", incarnation="inc-new")
+    back = snapshot(node("train-01"), again, jobs=(job(),), fenced=("train-02",))
+    check = crew.ask(
+        briefing(back, lost("train-02"), results=(told(restart, "outcome", "recovered"),))
+    )
+    assert kinds(check) == ["check.run"]
+    uncordon = crew.ask(
+        briefing(
+            back,
+            lost("train-02"),
+            results=(told(check.drafts[0], "outcome", "recovered", "P-2"),),
+            checked={"train-02": "inc-new"},
+        )
+    )
+    assert kinds(uncordon) == ["node.uncordon"]
+    opened = snapshot(node("train-01"), again, jobs=(job(),))
+    requeue = crew.ask(
+        briefing(
+            opened,
+            lost("train-02"),
+            results=(told(uncordon.drafts[0], "outcome", "recovered", "P-3"),),
+            checked={"train-02": "inc-new"},
+        )
+    )
+    assert kinds(requeue) == ["job.requeue"]
+    running = snapshot(
+        node("train-01"), again, jobs=(job(state=JobState.RUNNING, attempt_id="a2", step=41),)
+    )
+    done = crew.ask(
+        briefing(
+            running,
+            lost("train-02"),
+            results=(told(requeue.drafts[0], "outcome", "recovered", "P-4"),),
+            checked={"train-02": "inc-new"},
+        )
+    )
+    assert ends(done) == {"INC-1": "resolved"}
+
+
+def test_the_log_hears_the_diagnosis_once(crew: LangGraphCrew) -> None:
+    said = [t.text for t in crew.ask(briefing(DEAD, lost("train-02"))).thoughts]
+    assert said == [
+        "train-02 is lost. The raylet process died: 0.95. Network partition: refuted, because "
+        "the provider sees no process. Next: Restart train-02."
+    ]
+    assert crew.ask(briefing(DEAD, lost("train-02"))).thoughts == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "over", "end", "asks_again_after_s"),
+    [
+        pytest.param("answer", "not_now", {}, "waiting", 901, id="not now asks again later"),
+        pytest.param("answer", "deny", {"says": "Not tonight."}, "escalated", None, id="no"),
+        pytest.param("answer", "expired", {}, "escalated", None, id="nobody answered"),
+        pytest.param(
+            "verdict", "deny", {"refused_by": "policy"}, "waiting", 301, id="the policy says no"
+        ),
+        pytest.param(
+            "verdict", "deny", {"refused_by": "dial"}, "waiting", 301, id="the dial is at observe"
+        ),
+        pytest.param(
+            "verdict", "deny", {"refused_by": "limit"}, "escalated", None, id="a limit is used up"
+        ),
+        pytest.param(
+            "verdict",
+            "deny",
+            {"refused_by": "invariant", "reason_ids": ("S20",)},
+            "escalated",
+            None,
+            id="S20 too many repairs of one node",
+        ),
+        pytest.param(
+            "verdict",
+            "deny",
+            {"refused_by": "invariant", "reason_ids": ("S27",)},
+            "waiting",
+            301,
+            id="another step holds the domain",
+        ),
+        pytest.param("outcome", "refused", {}, "draft", None, id="the world moved: ask anew"),
+        pytest.param("answer", "void", {}, "draft", None, id="the approval lapsed: ask anew"),
+    ],
+)
+def test_what_a_result_leads_to(
+    crew: LangGraphCrew,
+    kind: str,
+    value: str,
+    over: dict[str, Any],
+    end: str,
+    asks_again_after_s: float | None,
+) -> None:
+    (draft,) = crew.ask(briefing(DEAD, lost("train-02"))).drafts
+    result = told(draft, kind, value, **over)
+    reply = crew.ask(briefing(DEAD, lost("train-02"), results=(result,)))
+    if end == "draft":
+        assert kinds(reply) == ["node.restart"]
+        return
+    assert ends(reply) == {"INC-1": end}
+    assert not reply.drafts
+    if asks_again_after_s is None:
+        return
+    nearly = _later(DEAD, asks_again_after_s - 10)
+    assert kinds(crew.ask(briefing(nearly, lost("train-02")))) == []
+    later = _later(DEAD, asks_again_after_s)
+    assert kinds(crew.ask(briefing(later, lost("train-02")))) == ["node.restart"]
+
+
+def _later(seen: Snapshot, by: float) -> Snapshot:
+    return Snapshot(
+        at=seen.at, steady=seen.steady + by, state=seen.state, frame=seen.frame,
+        sources=seen.sources,
+    )  # fmt: skip
+
+
+def test_a_refusal_lasts_only_until_the_evidence_changes(crew: LangGraphCrew) -> None:
+    (draft,) = crew.ask(briefing(DEAD, lost("train-02"))).drafts
+    no = told(draft, "verdict", "deny", refused_by="policy", says="needs more evidence")
+    crew.ask(briefing(DEAD, lost("train-02"), results=(no,)))
+    surer = lost("train-02", confidence=0.99)
+    assert kinds(crew.ask(briefing(_later(DEAD, 2), surer))) == ["node.restart"]
+
+
+def test_a_not_now_is_a_persons_wish_and_outlasts_new_evidence(crew: LangGraphCrew) -> None:
+    (draft,) = crew.ask(briefing(DEAD, lost("train-02"))).drafts
+    crew.ask(briefing(DEAD, lost("train-02"), results=(told(draft, "answer", "not_now"),)))
+    surer = lost("train-02", confidence=0.99)
+    assert ends(crew.ask(briefing(_later(DEAD, 60), surer))) == {"INC-1": "waiting"}
+
+
+def test_the_gate_refusing_at_the_last_moment_again_and_again_makes_it_wait(
+    crew: LangGraphCrew,
+) -> None:
+    reply = crew.ask(briefing(DEAD, lost("train-02")))
+    for i in range(3):
+        (draft,) = reply.drafts
+        refused = told(draft, "outcome", "refused", f"P-{i}", says="S5 drift")
+        reply = crew.ask(briefing(DEAD, lost("train-02"), results=(refused,)))
+    assert ends(reply) == {"INC-1": "waiting"}
+
+
+def test_a_result_told_twice_counts_once(crew: LangGraphCrew) -> None:
+    (draft,) = crew.ask(briefing(DEAD, lost("train-02"))).drafts
+    not_now = told(draft, "answer", "not_now")
+    crew.ask(briefing(DEAD, lost("train-02"), results=(not_now,)))
+    later = _later(DEAD, 901)
+    assert kinds(crew.ask(briefing(later, lost("train-02"), results=(not_now,)))) == [
+        "node.restart"
+    ]
+
+
+def test_no_action_is_drafted_that_nobody_can_carry_out(crew: LangGraphCrew) -> None:
+    reply = crew.ask(briefing(DEAD, lost("train-02"), serves=frozenset()))
+    assert (kinds(reply), ends(reply)) == ([], {"INC-1": "escalated"})
+    assert "no provider here can restart it" in reply.conclusions[0].why
+
+
+def test_a_step_that_made_it_worse_is_taken_back_first_and_then_a_person_goes_on(
+    crew: LangGraphCrew,
+) -> None:
+    ill = lost("train-02", fault="gpu_off_bus", target="gpu:train-02/3", gpu=3, jobs=())
+    open_node = snapshot(node("train-01"), node("train-02", process_gone=None))
+    (cordon,) = crew.ask(briefing(open_node, ill)).drafts
+    assert isinstance(cordon.action, NodeCordon)
+    fenced = snapshot(node("train-01"), node("train-02", process_gone=None), fenced=("train-02",))
+    worse = told(cordon, "outcome", "worse", says="llm stopped, and was not meant to.")
+    undo = crew.ask(briefing(fenced, ill, results=(worse,)))
+    assert kinds(undo) == ["node.uncordon"]
+    after = told(undo.drafts[0], "outcome", "recovered", "P-2")
+    assert ends(crew.ask(briefing(open_node, ill, results=(after,)))) == {"INC-1": "escalated"}
+
+
+# Many at once.
+
+
+def many(count: int, state: IncidentState = IncidentState.OPEN) -> tuple[Snapshot, list[Incident]]:
+    names = [f"train-{i:02}" for i in range(1, count + 1)]
+    seen = snapshot(*(node(n, RayState.DEAD) for n in names))
+    return seen, [lost(n, f"INC-{i}", jobs=(), state=state) for i, n in enumerate(names, 1)]
+
+
+def test_s21_one_canary_goes_first_in_a_pool_and_the_next_waits_until_it_is_verified(
+    crew: LangGraphCrew,
+) -> None:
+    seen, incidents = many(3)
+    first = crew.ask(briefing(seen, *incidents))
+    assert [d.thread for d in first.drafts] == ["INC-1"]
+    assert ends(first) == {"INC-2": "waiting", "INC-3": "waiting"}
+    assert "INC-1 goes first in train" in first.conclusions[0].why
+
+    under_way = [msgspec.structs.replace(incidents[0], state=IncidentState.VERIFYING)]
+    held = crew.ask(briefing(seen, *under_way, *incidents[1:], busy=("INC-1",)))
+    assert (kinds(held), ends(held)) == ([], {"INC-2": "waiting", "INC-3": "waiting"})
+
+    next_one = crew.ask(briefing(seen, *incidents[1:]))
+    assert [d.thread for d in next_one.drafts] == ["INC-2"]
+
+
+def test_a_question_that_waits_for_a_person_does_not_hold_back_the_pool(
+    crew: LangGraphCrew,
+) -> None:
+    seen, incidents = many(2)
+    crew.ask(briefing(seen, *incidents))
+    second = crew.ask(briefing(seen, *incidents, busy=("INC-1",)))
+    assert [d.thread for d in second.drafts] == ["INC-2"]
+
+
+def test_two_incidents_on_one_node_give_one_draft(crew: LangGraphCrew) -> None:
+    other = lost("train-02", "INC-2", fault="gpu_off_bus", gpu=1, jobs=())
+    reply = crew.ask(briefing(DEAD, lost("train-02", jobs=()), other))
+    assert len(reply.drafts) == 1
+    assert len(reply.conclusions) == 1
+
+
+def test_without_the_canary_every_incident_drafts_at_once() -> None:
+    crew = LangGraphCrew(settings=CrewSettings(canary=False))
+    seen, incidents = many(40)
+    assert len(crew.ask(briefing(seen, *incidents)).drafts) == 40
+
+
+# Losses.
+
+
+class Flaky(InMemorySaver):
+    """Redis, as far as the crew can tell: it may be gone, or empty."""
+
+    down = False
+
+    def get_tuple(self, config: Any) -> Any:
+        if self.down:
+            raise ClusterUnavailable("Redis does not answer")
+        return super().get_tuple(config)
+
+
+def test_a_saver_that_fails_does_not_stop_the_crew_and_is_told_once() -> None:
+    saver = Flaky()
+    crew = LangGraphCrew(saver=saver)
+    saver.down = True
+    reply = crew.ask(briefing(DEAD, lost("train-02")))
+    assert kinds(reply) == ["node.restart"]
+    assert "cannot be kept: Redis does not answer. It goes on in memory." in reply.thoughts[-1].text
+
+    not_now = told(reply.drafts[0], "answer", "not_now")
+    waits = crew.ask(briefing(DEAD, lost("train-02"), results=(not_now,)))
+    assert ends(waits) == {"INC-1": "waiting"}
+    assert not [t for t in waits.thoughts if t.thread == "crew"]
+
+    saver.down = False
+    back = crew.ask(briefing(_later(DEAD, 30), lost("train-02"), history={"INC-1": (not_now,)}))
+    assert [t.text for t in back.thoughts] == ["The crew's threads are kept again."]
+    assert ends(back) == {"INC-1": "waiting"}, "the journal remembers what memory lost"
+
+
+def test_a_lost_thread_starts_anew_and_hears_the_result_that_was_meant_for_it() -> None:
+    saver = InMemorySaver()
+    crew = LangGraphCrew(saver=saver)
+    (draft,) = crew.ask(briefing(DEAD, lost("train-02"))).drafts
+    saver.delete_thread("INC-1")
+    failed = told(draft, "outcome", "failed", says="did not come back")
+
+    reply = crew.ask(briefing(DEAD, lost("train-02"), results=(failed,)))
+    assert ends(reply) == {"INC-1": "escalated"}, "the restart is not tried twice"
+
+
+def test_a_lost_thread_does_not_ask_again_what_a_person_answered() -> None:
+    (draft,) = LangGraphCrew().ask(briefing(DEAD, lost("train-02"))).drafts
+    told_before = {"INC-1": (told(draft, "answer", "not_now"),)}
+    anew = LangGraphCrew(saver=InMemorySaver())
+    assert kinds(anew.ask(briefing(DEAD, lost("train-02"), history=told_before))) == []
+
+
+def test_another_process_goes_on_where_the_thread_was_parked() -> None:
+    saver = InMemorySaver()
+    (draft,) = LangGraphCrew(saver=saver).ask(briefing(DEAD, lost("train-02"))).drafts
+    no = told(draft, "answer", "deny", says="Not tonight.")
+    reply = LangGraphCrew(saver=saver).ask(briefing(DEAD, lost("train-02"), results=(no,)))
+    assert ends(reply) == {"INC-1": "escalated"}
+    assert reply.conclusions[0].why == "A person said no to: Restart train-02. Not tonight."
+
+
+def test_a_thread_whose_memory_was_tampered_with_is_lost_not_believed() -> None:
+    saver = InMemorySaver()
+    crew = LangGraphCrew(saver=saver)
+    crew.ask(briefing(DEAD, lost("train-02")))
+    for key in [k for k in saver.blobs if k[2] == "memory"]:
+        saver.blobs[key] = saver.serde.dumps_typed({"attempts": "all of them"})
+    assert kinds(crew.ask(briefing(DEAD, lost("train-02")))) == ["node.restart"]
+
+
+def test_what_is_stored_is_plain_json_and_holds_no_snapshot() -> None:
+    saver = InMemorySaver()
+    LangGraphCrew(saver=saver).ask(briefing(DEAD, lost("train-02")))
+    found = saver.get_tuple({"configurable": {"thread_id": "INC-1"}})
+    assert found is not None
+    values = found.checkpoint["channel_values"]
+    assert msgspec.json.decode(msgspec.json.encode(values)) == values
+    assert "inc-train-01" not in str(values)
+
+
+def test_the_rules_give_the_same_reply_every_time() -> None:
+    seen, incidents = many(4)
+    asked = briefing(seen, *incidents, short())
+    assert LangGraphCrew().ask(asked) == LangGraphCrew().ask(asked)
+
+
+# A model, later: it may choose, and nothing else.
+
+
+class Choosing:
+    name = "a-model"
+
+    def __init__(self, option: str) -> None:
+        self.option = option
+
+    def pick(self, question: Any) -> tuple[str, str]:
+        if self.option == "raise":
+            raise TimeoutError
+        return self.option, "because I say so"
+
+
+@pytest.mark.parametrize(
+    ("option", "drafts", "told_log"),
+    [
+        pytest.param("step", 1, "", id="the step"),
+        pytest.param("wait", 0, "because I say so", id="waiting is open to it"),
+        pytest.param("rm -rf", 1, "which is not open", id="s22 what is not offered falls back"),
+        pytest.param("raise", 1, "a-model failed: TimeoutError", id="a timeout falls back"),
+    ],
+)
+def test_s22_a_reasoner_picks_from_the_closed_set_only(
+    option: str, drafts: int, told_log: str
+) -> None:
+    reply = LangGraphCrew(reasoner=Choosing(option)).ask(briefing(DEAD, lost("train-02")))
+    assert len(reply.drafts) == drafts
+    assert told_log in " ".join(t.text for t in reply.thoughts)
+
+
+# Capacity.
+
+
+def waits(bundle: float = 8.0, pending: float = 16.0) -> Job:
+    return job("big", state=JobState.WAITING, nodes=(), gpus=pending, pending_gpus=pending,
+               pending_bundle_gpus=bundle)  # fmt: skip
+
+
+def want(pending: float = 16.0, *, nowhere: bool = True) -> tuple[PoolDemand, ...]:
+    return (
+        PoolDemand(pool="train", total_gpus=16, running_gpus=16, pending_gpus=pending,
+                   waiting_jobs=1, fits_nowhere=nowhere, blocked_job="big"),
+    )  # fmt: skip
+
+
+FORECAST = Forecast(
+    pool="train", made_at=AT, method="persistence", why="short", horizons_s=(3600.0,),
+    quantiles=(0.5, 0.9), values=((32.0, 40.0),), history_s=600.0,
+)  # fmt: skip
+FULL = snapshot(node("train-01"), node("train-02"), jobs=(waits(),), demand=want())
+
+
+def test_a_gang_that_no_node_can_hold_leads_to_pool_scale_with_the_forecast_named(
+    crew: LangGraphCrew,
+) -> None:
+    reply = crew.ask(briefing(FULL, short(), forecasts={"train": FORECAST}))
+    (draft,) = reply.drafts
+    assert (kind_of(draft.action), draft.action.add) == ("pool.scale", 2)  # type: ignore[union-attr]
+    assert draft.by == "agent:scheduler"
+    assert draft.effect.predicate == "pool.grown"
+    assert draft.reason == (
+        "big needs 2 places with 8 free GPUs; none is free. "
+        "16 GPUs wait in train, 16 of 16 are in use. The forecast (persistence) sees 32 GPUs "
+        "wanted in 1 h, 40 at the 90 % quantile; the pool has 16."
+    )
+    assert draft.if_ignored == "big goes on waiting for GPUs in train."
+
+
+def test_nodes_under_repair_are_waited_for_before_more_are_asked_for(crew: LangGraphCrew) -> None:
+    ill = node("train-02", RayState.DEAD)
+    one = snapshot(node("train-01"), ill, jobs=(waits(pending=8.0),), demand=want(8.0), steady=5.0)
+    repair = lost("train-02", jobs=())
+    reply = crew.ask(briefing(one, short(), repair, busy=("INC-1",)))
+    assert ends(reply) == {"INC-9": "waiting"}
+    assert "train-02 is under repair and would do" in reply.conclusions[0].why
+
+
+@pytest.mark.parametrize(
+    ("seen", "serves", "end", "why"),
+    [
+        pytest.param(
+            FULL, frozenset(), "escalated", "No provider here can add nodes", id="nobody can add"
+        ),
+        pytest.param(
+            snapshot(node("train-01"), jobs=(waits(16.0),), demand=want()),
+            ALL,
+            "escalated",
+            "would not help",
+            id="a bundle larger than a node",
+        ),
+        pytest.param(
+            snapshot(node("train-01"), demand=want(0.0)),
+            ALL,
+            "resolved",
+            "Nothing waits",
+            id="gone",
+        ),
+        pytest.param(
+            snapshot(node("train-01", gpus_free=8.0), node("train-02", gpus_free=8.0),
+                     jobs=(waits(),), demand=want(nowhere=False)),
+            ALL,
+            "waiting",
+            "Ray should start it soon",
+            id="there is room",
+        ),
+    ],
+)  # fmt: skip
+def test_when_nodes_are_not_the_answer_it_says_what_is(
+    crew: LangGraphCrew, seen: Snapshot, serves: frozenset[str], end: str, why: str
+) -> None:
+    reply = crew.ask(briefing(seen, short(), serves=serves))
+    assert (kinds(reply), ends(reply)) == ([], {"INC-9": end})
+    assert why in reply.conclusions[0].why
+
+
+def test_a_scaling_that_failed_is_not_tried_again(crew: LangGraphCrew) -> None:
+    (draft,) = crew.ask(briefing(FULL, short())).drafts
+    failed = told(draft, "outcome", "failed", says="the provider has no more nodes")
+    reply = crew.ask(briefing(FULL, short(), results=(failed,)))
+    assert ends(reply) == {"INC-9": "escalated"}
+
+
+def test_a_forecast_above_the_pool_is_told_once_and_proposes_nothing(crew: LangGraphCrew) -> None:
+    calm = snapshot(node("train-01"), demand=want(0.0, nowhere=False))
+    reply = crew.ask(briefing(calm, forecasts={"train": FORECAST}))
+    assert [t.text[:24] for t in reply.thoughts] == ["train may run short. The"]
+    assert kinds(reply) == []
+    again = crew.ask(briefing(_later(calm, 60), forecasts={"train": FORECAST}))
+    assert again.thoughts == ()
+
+
+def test_a_quiet_cluster_costs_the_crew_nothing_to_say(crew: LangGraphCrew) -> None:
+    assert crew.ask(briefing(snapshot(node("train-01")))) == CrewReply()
