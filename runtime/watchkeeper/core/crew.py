@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from watchkeeper.core.action import Action
@@ -74,7 +74,8 @@ class Briefing:
 
     incidents: every open one. checked: node -> the incarnation whose check.run last passed.
     busy: threads whose last Draft still waits, runs or is being verified; they are not asked.
-    results: one per thread that can go on. serves: kinds of action a provider serves here.
+    results: one per thread that can go on. history: all that each thread was ever told, from the
+    journal, for a thread that was lost with Redis. serves: kinds of action a provider serves here.
     """
 
     snapshot: Snapshot
@@ -84,6 +85,7 @@ class Briefing:
     busy: frozenset[str]
     serves: frozenset[str]
     checked: Mapping[str, str]
+    history: Mapping[str, tuple[StepResult, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ class Kind(StrEnum):
     ANSWERED = "approval.answered"
     APPROVAL_VOID = "approval.void"
     APPROVAL_EXPIRED = "approval.expired"
-    LEASED = "lease.granted"
     EFFECT_STARTED = "effect.started"
     EFFECT_ISSUED = "effect.issued"
     EFFECT_FINISHED = "effect.finished"

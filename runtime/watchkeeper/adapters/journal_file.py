@@ -1,0 +1,278 @@
+"""The journal as a file: append-only, hash-chained, one writer, durable before any effect.
+
+Layout of the directory: `journal.jsonl` (one event a line), `journal.lock` (held by the one
+writer; it also elects the one executor on a host), `journal.head` (sequence and hash of the last
+durable line, so that a cut tail is noticed), `journal.torn-*` (half-written tails, set aside).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from watchkeeper.core.clock import Clock
+from watchkeeper.core.errors import AlreadyRunning, JournalBroken
+from watchkeeper.core.event import GENESIS, Event, Kind
+from watchkeeper.core.word import canonical
+
+RECENT = 20_000
+"""Events kept in memory for readers; older ones are read from the file."""
+
+_decode = msgspec.json.Decoder(Event).decode
+
+
+def chain_hash(event: Event) -> str:
+    """SHA-256 of the canonical line without its own hash."""
+    return hashlib.sha256(canonical(msgspec.structs.replace(event, hash=""))).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a check of a journal file found. `problem` is "" when every line holds."""
+
+    events: int
+    head_seq: int
+    head_hash: str
+    problem: str = ""
+    torn_bytes: int = 0
+
+
+def verify(path: Path, expected_head: tuple[int, str] | None = None) -> Verified:
+    """Check every line of a journal: form, sequence, chain, and that no tail is missing.
+
+    `expected_head` is a head seen elsewhere (Redis, a page, a report): the journal must contain
+    it. Reads only; safe beside a running watch.
+    """
+    last = (0, GENESIS)
+    seen: dict[int, str] = {}
+    wanted = {h[0]: h[1] for h in (_head_file(path), expected_head) if h and h[0] > 0}
+    count = 0
+    for number, line in _lines(path):
+        if not line.endswith(b"\n"):
+            return _checked(count, last, wanted, seen, torn=len(line))
+        problem, event = _check_line(number, line, last)
+        if event is None:
+            return Verified(count, *last, problem=problem)
+        last = (event.seq, event.hash)
+        if event.seq in wanted:
+            seen[event.seq] = event.hash
+        count += 1
+    return _checked(count, last, wanted, seen)
+
+
+def _checked(
+    count: int, last: tuple[int, str], wanted: dict[int, str], seen: dict[int, str], torn: int = 0
+) -> Verified:
+    for seq, digest in wanted.items():
+        if seq > last[0]:
+            return Verified(
+                count,
+                *last,
+                problem=f"the tail is missing: it ends at event {last[0]}, and event {seq} "
+                "was written before",
+                torn_bytes=torn,
+            )
+        if seen.get(seq) != digest:
+            return Verified(
+                count,
+                *last,
+                problem=f"event {seq} is not the one that was written",
+                torn_bytes=torn,
+            )
+    return Verified(count, *last, torn_bytes=torn)
+
+
+def _check_line(number: int, line: bytes, last: tuple[int, str]) -> tuple[str, Event | None]:
+    try:
+        event = _decode(line)
+    except msgspec.MsgspecError as err:
+        return f"line {number} is not an event ({err})", None
+    if event.seq != last[0] + 1:
+        return f"line {number} has sequence {event.seq} where {last[0] + 1} was due", None
+    if event.prev != last[1]:
+        return f"line {number} (event {event.seq}) does not follow the line before it", None
+    if chain_hash(event) != event.hash:
+        return f"line {number} (event {event.seq}) was changed after it was written", None
+    return "", event
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield from enumerate(file, start=1)
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        raise JournalBroken(f"The journal {path} cannot be read: {err.strerror}.") from err
+
+
+def _head_file(path: Path) -> tuple[int, str] | None:
+    try:
+        seq, _, digest = path.with_suffix(".head").read_text().strip().partition(" ")
+        return int(seq), digest
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def read_events(path: Path, after: int = 0) -> Iterator[Event]:
+    """Events of a journal file with seq > after; stops at a torn tail. Raises JournalBroken."""
+    for number, line in _lines(path):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            event = _decode(line)
+        except msgspec.MsgspecError as err:
+            raise JournalBroken(f"{path}: line {number} is not an event: {err}") from err
+        if event.seq > after:
+            yield event
+
+
+class FileJournal:
+    """The single writer. Meets `core.ports.JournalStore`."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        """Open, lock and verify. Raises AlreadyRunning, JournalBroken."""
+        self.path = directory / "journal.jsonl"
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+        self._listeners: list[Callable[[Event], None]] = []
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock_file = (directory / "journal.lock").open("a+")
+        except OSError as err:
+            raise JournalBroken(
+                f"The journal in {directory} cannot be opened: {err.strerror}. "
+                "Make the directory writable or set WATCHKEEPER_HOME."
+            ) from err
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            raise AlreadyRunning(
+                f"Another watch writes the journal in {directory}. Stop it, or set "
+                "WATCHKEEPER_HOME to another directory."
+            ) from err
+        found = verify(self.path)
+        if found.problem:
+            raise JournalBroken(
+                f"The journal {self.path} does not hold: {found.problem}. Nothing acts on a broken "
+                "record. Keep the file, move it aside, and see docs/operate.md, 'A broken journal'."
+            )
+        self.set_aside = self._set_torn_tail_aside(found.torn_bytes)
+        self._recent: deque[Event] = deque(read_events(self.path), maxlen=RECENT)
+        self._head = (found.head_seq, found.head_hash)
+        self._file = self._open()
+
+    def _open(self) -> io.FileIO:
+        try:
+            return io.FileIO(self.path, "a")
+        except OSError as err:
+            raise JournalBroken(f"The journal {self.path} cannot be opened: {err}.") from err
+
+    def _set_torn_tail_aside(self, torn: int) -> str:
+        """A line without its end is a write that a crash cut short: nothing acted on it."""
+        if not torn:
+            return ""
+        data = self.path.read_bytes()
+        aside = self.path.with_name(f"journal.torn-{len(data)}")
+        aside.write_bytes(data[-torn:])
+        with self.path.open("r+b") as file:
+            file.truncate(len(data) - torn)
+            os.fsync(file.fileno())
+        return f"{torn} bytes of an unfinished line were set aside in {aside.name}"
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Sequence and hash of the last line."""
+        return self._head
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with each event, in order, right after it was appended."""
+        self._listeners.append(listener)
+
+    def append(
+        self, kind: Kind, subject: tuple[str, ...], data: dict[str, Any], *, durable: bool = False
+    ) -> Event:
+        """Add one line. Raises JournalBroken; then the line is not part of the journal."""
+        with self._lock:
+            seq, prev = self._head
+            event = Event(
+                seq=seq + 1,
+                at=self._clock.now(),
+                policy_at=self._clock.policy_now(),
+                steady=self._clock.steady(),
+                kind=kind,
+                subject=tuple(s for s in subject if s),
+                data=data,
+                prev=prev,
+            )
+            # The hash is taken of what a reader will decode, so floats and enums agree.
+            event = _decode(canonical(event))
+            event = msgspec.structs.replace(event, hash=chain_hash(event))
+            self._write(canonical(event) + b"\n")
+            self._head = (event.seq, event.hash)
+            self._recent.append(event)
+            if durable:
+                self.sync()
+            for listener in self._listeners:
+                listener(event)
+            self._news.notify_all()
+            return event
+
+    def _write(self, line: bytes) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError("short write")
+        except OSError as err:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), size)
+            raise JournalBroken(
+                f"The journal {self.path} cannot be written: {err.strerror or err}. Nothing acts "
+                "until it can. Free space on its disk; the watch goes on by itself."
+            ) from err
+
+    def sync(self) -> None:
+        """Make every line so far durable. Raises JournalBroken."""
+        with self._lock:
+            try:
+                os.fsync(self._file.fileno())
+                head = f"{self._head[0]} {self._head[1]}\n"
+                self.path.with_suffix(".head").write_text(head)
+            except OSError as err:
+                raise JournalBroken(
+                    f"The journal {self.path} cannot be made durable: {err}."
+                ) from err
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """Events with seq > after, oldest first; from memory when they are recent."""
+        with self._lock:
+            recent = list(self._recent)
+        if recent and recent[0].seq <= after + 1:
+            yield from (e for e in recent if e.seq > after)
+        else:
+            yield from read_events(self.path, after)
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        """Block until there is a line later than `after`, or the time is up."""
+        with self._lock:
+            self._news.wait_for(lambda: self._head[0] > after, timeout_s)
+            return self._head[0]
+
+    def close(self) -> None:
+        """Make all durable and let another watch take over."""
+        with contextlib.suppress(JournalBroken):
+            self.sync()
+        self._file.close()
+        self._lock_file.close()

@@ -1,0 +1,376 @@
+"""What is true about control, as a fold of the journal: proposals, questions, effects, incidents,
+orders, fences. Redis only ever holds copies of it.
+
+`Books.apply` is the only thing that changes it, and it is called with each event, in order, both
+when the watch starts and as it goes; so a restart at any point gives the same books.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from watchkeeper.control.life import BUSY, IN_HAND, State, Step, advance
+from watchkeeper.core.action import Action, kind_of, node_of
+from watchkeeper.core.desk import Shown
+from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Orders, Outcome, Verdict
+
+WEEK_S = 7 * 86400.0
+KEPT_CLOSED = 500
+"""Ended proposals and closed incidents kept in memory; older ones are in the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An ask as it was put to people: what was shown, under which digest, until when."""
+
+    shown: Shown
+    digest: str
+    nonce: str
+    asked_at: datetime
+    expires_at: datetime
+    expires_steady: float
+    needs: int
+    groups: tuple[str, ...]
+    on_timeout: str
+    if_approved: str
+    typed_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One effect from *started* on."""
+
+    key: str
+    token: int
+    started_steady: float
+    started_at: datetime
+    verify_by: float
+    before: str
+    domains: tuple[str, ...]
+    session: str
+    enforce_at: float | None = None
+    enforced: bool = False
+    issued: bool = False
+    provider: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """All that is known about one Proposal."""
+
+    proposal: Proposal
+    impact: Impact
+    thread: str
+    state: State
+    changed_at: datetime
+    changed_steady: float
+    verdict: Verdict | None = None
+    question: Question | None = None
+    approvals: tuple[Approval, ...] = ()
+    effect: Effect | None = None
+    outcome: Outcome | None = None
+    ended_by: str = ""
+    why: str = ""
+
+    @property
+    def action(self) -> Action:
+        return self.proposal.action
+
+    @property
+    def busy(self) -> bool:
+        return self.state in BUSY
+
+    @property
+    def in_hand(self) -> bool:
+        return self.state in IN_HAND
+
+
+def _parse(value: Any, kind: Any) -> Any:
+    return msgspec.convert(value, kind)
+
+
+@dataclass
+class Books:
+    """The fold. Read its fields; change it only through `apply`."""
+
+    orders: Orders = field(default_factory=lambda: Orders(autonomy=Autonomy.OBSERVE))
+    halted: str = ""
+    files: dict[str, File] = field(default_factory=dict)
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    closed_kinds: dict[str, str] = field(default_factory=dict)
+    checked: dict[str, str] = field(default_factory=dict)
+    spent_nonces: set[str] = field(default_factory=set)
+    paged: dict[str, float] = field(default_factory=dict)
+    forecasts: dict[str, Forecast] = field(default_factory=dict)
+    session: str = ""
+    reconciled: bool = False
+    fence_token: int = 0
+    policy_version: str = ""
+    policy_loaded_at: datetime | None = None
+    policy_error: str = ""
+    ids: Counter[str] = field(default_factory=Counter)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    last_answer: str = ""
+    resumed_at: datetime | None = None
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in. Kinds that change nothing here are passed over."""
+        fold = _FOLDS.get(event.kind)
+        if fold is not None:
+            fold(self, event)
+        for ident in event.subject:
+            prefix, number = _split_id(ident)
+            if number > self.ids[prefix]:
+                self.ids[prefix] = number
+
+    # What others ask of the books.
+
+    def waiting(self) -> list[File]:
+        """Proposals that wait for people, oldest first."""
+        return [f for f in self.files.values() if f.state is State.ASKING]
+
+    def cleared(self) -> list[File]:
+        """Proposals that may be carried out, oldest first."""
+        return [f for f in self.files.values() if f.state is State.CLEARED]
+
+    def in_hand(self) -> list[File]:
+        """Effects started and not yet finished."""
+        return [f for f in self.files.values() if f.in_hand]
+
+    def cut_short(self) -> list[File]:
+        """What a crash left between two lines: made and not judged, or to be asked and not asked.
+
+        Within a turn a Proposal is judged and asked at once, so at its start these are leftovers.
+        """
+        return [
+            f
+            for f in self.files.values()
+            if f.state is State.MADE or (f.state is State.ASKING and f.question is None)
+        ]
+
+    def last_of_thread(self, thread: str) -> File | None:
+        """The newest Proposal of one crew thread."""
+        return next((f for f in reversed(self.files.values()) if f.thread == thread), None)
+
+    def of_incident(self, incident: str) -> list[File]:
+        """Proposals of one incident, oldest first."""
+        return [f for f in self.files.values() if f.proposal.incident == incident]
+
+    def open_incidents(self) -> tuple[Incident, ...]:
+        return tuple(i for i in self.incidents.values() if i.is_open)
+
+    # Changes, each called for one kind of event.
+
+    def _move(self, event: Event, step: Step, **changes: Any) -> None:
+        ident = event.data["proposal"]
+        file = self.files.get(ident)
+        if file is None:
+            return
+        self.files[ident] = replace(
+            file,
+            state=advance(file.state, step),
+            changed_at=event.at,
+            changed_steady=event.steady,
+            **changes,
+        )
+
+    def _proposed(self, event: Event) -> None:
+        proposal = _parse(event.data["proposal"], Proposal)
+        self.files[proposal.id] = File(
+            proposal=proposal,
+            impact=_parse(event.data["impact"], Impact),
+            thread=event.data["thread"],
+            state=State.MADE,
+            changed_at=event.at,
+            changed_steady=event.steady,
+        )
+        self._forget_old()
+
+    def _verdict(self, event: Event) -> None:
+        verdict = _parse(event.data["verdict"], Verdict)
+        self.counts["decision", verdict.decision.value] += 1
+        file = self.files.get(event.data["proposal"])
+        if file is None or file.state is not State.MADE:
+            return  # judged again at the effect: what follows from that has its own event
+        step = {
+            Decision.ALLOW: Step.ALLOWED,
+            Decision.ASK: Step.ASKED,
+            Decision.DENY: Step.DENIED,
+        }[verdict.decision]
+        self._move(event, step, verdict=verdict, why=verdict.because)
+
+    def _asked(self, event: Event) -> None:
+        file = self.files.get(event.data["proposal"])
+        if file is not None:
+            question = _parse(event.data["question"], Question)
+            self.files[file.proposal.id] = replace(file, question=question)
+
+    def _answered(self, event: Event) -> None:
+        approval = _parse(event.data["approval"], Approval)
+        file = self.files.get(approval.proposal)
+        self.counts["answer", approval.answer.value] += 1
+        if file is None or file.question is None:
+            return
+        self.last_answer = f"{approval.person}: {approval.answer.value} {approval.proposal}"
+        approvals = (*file.approvals, approval)
+        data = {"approvals": approvals, "ended_by": approval.person, "why": approval.reason}
+        if approval.answer is Answer.DENY:
+            self._end_question(event, approval, Step.TURNED_DOWN, data)
+        elif approval.answer is Answer.NOT_NOW:
+            self._end_question(event, approval, Step.PUT_OFF, data)
+        elif len({a.person for a in approvals}) >= file.question.needs:
+            self._end_question(event, approval, Step.QUORUM, data)
+        else:
+            self.files[approval.proposal] = replace(file, approvals=approvals)
+
+    def _end_question(
+        self, event: Event, approval: Approval, step: Step, data: dict[str, Any]
+    ) -> None:
+        self.spent_nonces.add(approval.nonce)
+        ended = msgspec.structs.replace(event, data={"proposal": approval.proposal})
+        self._move(ended, step, **data)
+
+    def _started(self, event: Event) -> None:
+        effect = _parse(event.data["effect"], Effect)
+        self.fence_token = max(self.fence_token, effect.token)
+        self._move(event, Step.STARTED, effect=effect)
+        self.counts["effect", event.data["action"]] += 1
+
+    def _issued(self, event: Event) -> None:
+        file = self.files.get(event.data["proposal"])
+        if file is None or file.effect is None:
+            return
+        if event.data.get("enforced"):
+            effect = replace(file.effect, enforced=True)
+            self.files[file.proposal.id] = replace(file, effect=effect)
+            return
+        effect = replace(file.effect, issued=True, provider=event.data.get("provider", ""))
+        self._move(event, Step.ISSUED, effect=effect)
+
+    def _finished(self, event: Event) -> None:
+        outcome = event.data.get("outcome")
+        self._move(
+            event,
+            Step(event.data["result"]),
+            why=event.data.get("why", ""),
+            outcome=_parse(outcome, Outcome) if outcome else None,
+        )
+        file = self.files.get(event.data["proposal"])
+        if file is None:
+            return
+        self.counts["outcome", file.state.value] += 1
+        node = node_of(file.action)
+        if file.state is State.RECOVERED and kind_of(file.action) == "check.run":
+            self.checked[node] = str(getattr(file.action, "incarnation", ""))
+
+    def _incident(self, event: Event) -> None:
+        incident = _parse(event.data["incident"], Incident)
+        self.incidents[incident.id] = incident
+        if event.kind is Kind.INCIDENT_OPENED:
+            self.counts["incident", incident.fault] += 1
+
+    def _session(self, event: Event) -> None:
+        self.session = event.data["session"]
+        self.reconciled = event.kind is Kind.SESSION_RECONCILED
+
+    def _policy(self, event: Event) -> None:
+        self.policy_version = event.data["version"]
+        self.policy_loaded_at = event.at
+        self.policy_error = ""
+
+    def _policy_refused(self, event: Event) -> None:
+        self.policy_error = event.data["problems"]
+
+    def _stopped(self, event: Event) -> None:
+        self.orders = msgspec.structs.replace(
+            self.orders,
+            stopped=True,
+            stopped_by=event.data["by"],
+            stopped_at=event.at,
+            stop_reason=event.data.get("reason", ""),
+        )
+
+    def _resumed(self, event: Event) -> None:
+        self.resumed_at = event.at
+        self.orders = Orders(autonomy=self.orders.autonomy)
+        self.halted = ""
+        self.closed_kinds.clear()
+
+    def _autonomy(self, event: Event) -> None:
+        level = Autonomy(event.data["level"])
+        self.orders = msgspec.structs.replace(self.orders, autonomy=level)
+
+    def _halted(self, event: Event) -> None:
+        self.halted = event.data["why"]
+
+    def _gate_closed(self, event: Event) -> None:
+        self.closed_kinds[event.data["action"]] = event.data["why"]
+
+    def _gate_opened(self, event: Event) -> None:
+        self.closed_kinds.pop(event.data["action"], None)
+
+    def _told(self, event: Event) -> None:
+        self.paged[event.data["key"]] = event.steady
+        self.counts["notify", event.kind.value] += 1
+
+    def _forecast(self, event: Event) -> None:
+        forecast = _parse(event.data["forecast"], Forecast)
+        self.forecasts[forecast.pool] = forecast
+
+    def _forget_old(self) -> None:
+        """Keep memory bounded: drop the oldest ended proposals that no 7-day budget needs."""
+        ended = [f for f in self.files.values() if not f.busy]
+        if len(ended) <= KEPT_CLOSED:
+            return
+        newest = self.files[next(reversed(self.files))].changed_steady
+        for file in ended[: len(ended) - KEPT_CLOSED]:
+            if file.effect is None or newest - file.changed_steady > WEEK_S:
+                del self.files[file.proposal.id]
+
+
+_FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
+    Kind.PROPOSED: Books._proposed,
+    Kind.VERDICT: Books._verdict,
+    Kind.ASKED: Books._asked,
+    Kind.ANSWERED: Books._answered,
+    Kind.APPROVAL_VOID: lambda b, e: b._move(e, Step.VOIDED, why=e.data["why"]),
+    Kind.WITHDRAWN: lambda b, e: b._move(e, Step.VOIDED, why=e.data["why"]),
+    Kind.APPROVAL_EXPIRED: lambda b, e: b._move(e, Step.EXPIRED, why="nobody answered in time"),
+    Kind.EFFECT_STARTED: Books._started,
+    Kind.EFFECT_ISSUED: Books._issued,
+    Kind.EFFECT_FINISHED: Books._finished,
+    Kind.INCIDENT_OPENED: Books._incident,
+    Kind.INCIDENT_CHANGED: Books._incident,
+    Kind.INCIDENT_CLOSED: Books._incident,
+    Kind.SESSION_CHANGED: Books._session,
+    Kind.SESSION_RECONCILED: Books._session,
+    Kind.POLICY_LOADED: Books._policy,
+    Kind.POLICY_REFUSED: Books._policy_refused,
+    Kind.STOPPED: Books._stopped,
+    Kind.RESUMED: Books._resumed,
+    Kind.AUTONOMY: Books._autonomy,
+    Kind.HALTED: Books._halted,
+    Kind.GATE_CLOSED: Books._gate_closed,
+    Kind.GATE_OPENED: Books._gate_opened,
+    Kind.PAGED: Books._told,
+    Kind.TICKETED: Books._told,
+    Kind.FORECAST: Books._forecast,
+}
+
+_ID = re.compile(r"([A-Z]+)-(\d+)")
+
+
+def _split_id(ident: str) -> tuple[str, int]:
+    match = _ID.fullmatch(ident)
+    return (match[1], int(match[2])) if match else ("", 0)

@@ -1,0 +1,397 @@
+"""The desk: status, explain, approve, deny, not now, stop. The one service behind every door.
+
+Reads come from the last snapshot and the books; answers are made durable before they are shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from watchkeeper.control.asking import ask_of
+from watchkeeper.control.fleet import job_views, node_views, pool_views
+from watchkeeper.control.gate import ledger_view
+from watchkeeper.control.story import Narrator, story_of
+from watchkeeper.control.watch import Watch
+from watchkeeper.core.action import say
+from watchkeeper.core.cluster import World
+from watchkeeper.core.desk import (
+    Ask,
+    Board,
+    Health,
+    LimitView,
+    LogLine,
+    Person,
+    Story,
+)
+from watchkeeper.core.errors import ClusterUnavailable, Refused
+from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.verdict import Answer, Approval, Autonomy
+from watchkeeper.core.word import plain
+from watchkeeper.policy.limits import usage
+from watchkeeper.policy.windows import standing
+
+LOG_KEPT = 2000
+
+
+class Waiter(Protocol):
+    """Blocks until the journal has news."""
+
+    def wait(self, after: int, timeout_s: float) -> int: ...
+
+
+class WatchDesk:
+    """Meets `core.desk.Desk` over one running Watch."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        *,
+        waiter: Waiter,
+        wake: Callable[[], None],
+        answerer: Callable[[str, Board, tuple[LogLine, ...]], str],
+        redis_name: str,
+        lab_time: str = "",
+    ) -> None:
+        self._watch = watch
+        self._waiter = waiter
+        self._wake = wake
+        self._answerer = answerer
+        self._redis_name = redis_name
+        self._lab_time = lab_time
+        self._narrator = Narrator()
+        self._lines: deque[LogLine] = deque(maxlen=LOG_KEPT)
+        self._told = 0
+        self._tokens: dict[str, Person] = {}
+
+    # Reading.
+
+    def health(self) -> Health:
+        """Ready means: the cluster was read and the last readings are fresh."""
+        watch, snapshot = self._watch, self._watch.latest
+        seq, head = watch.record.journal.head
+        why = watch.looker.ray_error if snapshot is None else _stale_source(self._sources())
+        nodes = list(snapshot.nodes.values()) if snapshot else []
+        return Health(
+            ready=snapshot is not None and not why,
+            cluster=snapshot.state.cluster if snapshot else "",
+            world=watch.world.value,
+            nodes=len(nodes),
+            gpus=sum(n.gpus for n in nodes),
+            redis=self._redis_name,
+            policy_version=watch.record.books.policy_version,
+            journal_seq=seq,
+            journal_head=head,
+            simulated=watch.world is not World.REAL
+            or bool(snapshot is not None and snapshot.frame.simulated.any()),
+            stopped=watch.record.books.orders.stopped,
+            why_not_ready=why,
+        )
+
+    def _sources(self) -> dict[str, str]:
+        snapshot = self._watch.latest
+        if snapshot is None:
+            return {"ray": self._watch.looker.ray_error}
+        told = {}
+        for source in snapshot.sources.values():
+            age = "never read" if source.age_s is None else f"read {source.age_s:.0f} s ago"
+            told[source.name] = source.error or age
+        return told
+
+    def board(self) -> Board:
+        """Everything on the first page, from the last snapshot."""
+        watch, snapshot = self._watch, self._watch.latest
+        with watch.record.lock:
+            books = watch.record.books
+            incidents = tuple(books.incidents.values())
+            policy = watch.policies.current()
+            ledger = ledger_view(books, snapshot) if snapshot else None
+            nodes = node_views(snapshot, incidents) if snapshot else ()
+            limits = usage(policy, ledger) if policy and ledger else ()
+            waiting = tuple(a for f in books.waiting() if (a := ask_of(f, books)))
+            reporting = sum(
+                len(n.gpus) for n in nodes if n.silent_s is not None and n.silent_s <= 15
+            )
+            last = [n.silent_s for n in nodes if n.silent_s is not None]
+            return Board(
+                at=watch.clock.now(),
+                health=self.health(),
+                orders=books.orders,
+                last_reading_s=min(last) if last else None,
+                gpus_reporting=reporting,
+                gpus_total=sum(len(n.gpus) for n in nodes),
+                window=standing(policy, watch.clock.policy_now()) if policy else "No policy",
+                policy_loaded_at=books.policy_loaded_at,
+                policy_error=books.policy_error,
+                waiting=waiting,
+                last_decision=books.last_answer,
+                nodes=nodes,
+                jobs=job_views(snapshot) if snapshot else (),
+                pools=pool_views(snapshot, books.forecasts, self._history()) if snapshot else (),
+                limits=tuple(
+                    LimitView(id=u.id, text=u.text, used=u.used, limit=u.limit, where=u.where)
+                    for u in limits
+                ),
+                sources=self._sources(),
+                halted=books.halted,
+                lab_time=self._lab_time,
+                unserved=tuple(sorted(_KINDS_SHOWN - watch.serves)),
+            )
+
+    def _history(self) -> dict[str, list[tuple[float, float, float]]]:
+        snapshot = self._watch.latest
+        series: dict[str, list[tuple[float, float, float]]] = {}
+        with contextlib.suppress(ClusterUnavailable):
+            for demand in snapshot.state.demand if snapshot else ():
+                series[demand.pool] = self._watch.mirror.demand_series(demand.pool)
+        return series
+
+    def log(self, after: int = 0, limit: int = 60) -> tuple[LogLine, ...]:
+        """The chat stream, newest last."""
+        with self._watch.record.lock:
+            for event in self._watch.record.journal.events(self._told):
+                self._told = event.seq
+                line = self._narrator.line(event)
+                if line is not None:
+                    self._lines.append(line)
+            lines = [line for line in self._lines if line.seq > after]
+        return tuple(lines[:limit] if after else lines[-limit:])
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        return self._waiter.wait(after, timeout_s)
+
+    def incidents(self) -> tuple[Incident, ...]:
+        """Newest first."""
+        with self._watch.record.lock:
+            return tuple(reversed(self._watch.record.books.incidents.values()))
+
+    def story(self, incident: str) -> Story | None:
+        books = self._watch.record.books
+        found = books.incidents.get(incident)
+        if found is None:
+            return None
+        return story_of(found, self._watch.record.journal.events(), books.policy_version)
+
+    def asks(self) -> tuple[Ask, ...]:
+        with self._watch.record.lock:
+            books = self._watch.record.books
+            return tuple(a for f in books.waiting() if (a := ask_of(f, books)))
+
+    def ask(self, proposal: str) -> Ask | None:
+        with self._watch.record.lock:
+            books = self._watch.record.books
+            file = books.files.get(proposal)
+            return ask_of(file, books) if file else None
+
+    def events(self, after: int = 0, limit: int = 200) -> tuple[Event, ...]:
+        found: deque[Event] = deque(maxlen=limit)
+        for event in self._watch.record.journal.events(after):
+            found.append(event)
+            if after and len(found) == limit:
+                break
+        return tuple(found)
+
+    # Answering.
+
+    def answer(
+        self,
+        proposal: str,
+        answer: Answer,
+        person: Person,
+        *,
+        digest: str,
+        nonce: str,
+        reason: str = "",
+        door: str = "web",
+    ) -> Ask:
+        """See `core.desk.Desk.answer`. The lock makes fifty clicks one answer."""
+        record = self._watch.record
+        with record.lock:
+            file = record.books.files.get(proposal)
+            ask = ask_of(file, record.books) if file else None
+            if file is None or ask is None:
+                raise Refused(f"There is no question {proposal}.")
+            earlier = next((a for a in file.approvals if a.person == person.name), None)
+            if earlier is not None and earlier.answer is answer:
+                return ask  # the same answer again: the first result
+            if ask.status.state != "waiting":
+                raise Refused(
+                    f"Already decided by {ask.status.by or 'the watch'}: {ask.status.text}"
+                )
+            if earlier is not None and answer is Answer.APPROVE:
+                raise Refused("You have answered this question already.")
+            if not hmac.compare_digest(digest, ask.digest) or not hmac.compare_digest(
+                nonce, ask.nonce
+            ):
+                raise Refused("What you saw is not what is asked now. Read it again.")
+            if file.question and self._watch.clock.steady() >= file.question.expires_steady:
+                raise Refused("The question has expired.")
+            self._may_answer(ask, person, file.proposal.by)
+            approval = Approval(
+                id=self._watch.ids.new("A"),
+                proposal=proposal,
+                answer=answer,
+                person=person.name,
+                digest=digest,
+                nonce=nonce,
+                at=self._watch.clock.now(),
+                reason=reason[:500],
+                door=door,
+            )
+            record.write(
+                Kind.ANSWERED,
+                (proposal, file.proposal.incident),
+                approval=plain(approval),
+                durable=True,
+            )
+            self._wake()
+            answered = ask_of(record.books.files[proposal], record.books)
+            assert answered is not None
+            return answered
+
+    def _may_answer(self, ask: Ask, person: Person, requester: str) -> None:
+        if person.name.startswith("agent:") or requester == f"person:{person.name}":
+            raise Refused("Who asks may not answer (S15).")
+        if ask.from_groups and not set(ask.from_groups) & set(person.groups):
+            raise Refused(
+                f"{person.name} is not in {', '.join(ask.from_groups)}; only they may answer."
+            )
+
+    def stop(self, person: Person, reason: str = "") -> None:
+        """Set the latch first: the file holds even if the journal cannot be written."""
+        self._watch.stop.set(person.name, reason)
+        self._wake()
+
+    def resume(self, person: Person, reason: str = "") -> None:
+        """Clear latch, halt and closed gates; only a person does."""
+        self._watch.record.write(Kind.RESUMED, by=person.name, reason=reason, durable=True)
+        self._watch.stop.clear()
+        self._wake()
+
+    def set_autonomy(self, person: Person, level: Autonomy) -> None:
+        self._watch.record.write(Kind.AUTONOMY, by=person.name, level=level.value, durable=True)
+        self._wake()
+
+    # Telling.
+
+    def explain(self, ident: str) -> str:
+        """Why, from the record. Raises Refused when the id is unknown."""
+        if ident.startswith("INC-"):
+            story = self.story(ident)
+            if story is not None:
+                return _told_story(story)
+        related = [e for e in self._watch.record.journal.events() if ident in e.subject]
+        if ident.isdigit():
+            related = [e for e in self._watch.record.journal.events() if e.seq == int(ident)]
+        if not related:
+            raise Refused(f"Nothing in the journal is called {ident}.")
+        return "\n\n".join(_told_event(e) for e in related)
+
+    def say(self, person: Person, question: str) -> LogLine:
+        """Answer from the record; never grants anything."""
+        asked = question.strip()[:500]
+        answer = self._answerer(asked, self.board(), self.log(limit=200))
+        event = self._watch.record.write(Kind.CHAT, by=person.name, question=asked, answer=answer)
+        line = Narrator().line(event)
+        assert line is not None
+        return line
+
+    # People.
+
+    def people(self) -> tuple[Person, ...]:
+        """The policy's people with their groups."""
+        policy = self._watch.policies.current()
+        groups: dict[str, list[str]] = {}
+        for group, names in (policy.people if policy else {}).items():
+            for name in names:
+                groups.setdefault(name, []).append(group)
+        return tuple(Person(name=n, groups=tuple(g)) for n, g in sorted(groups.items()))
+
+    def login_links(self) -> Sequence[tuple[str, str]]:
+        """Fresh one-time links; those made before lapse."""
+        self._tokens = {self._watch.ids.secret(): p for p in self.people()}
+        return [(p.name, f"/login?token={t}") for t, p in self._tokens.items()]
+
+    def redeem(self, token: str) -> Person | None:
+        return self._tokens.pop(token, None)
+
+    def metrics(self) -> dict[str, Any]:
+        """Counters since the journal began, and gauges of now."""
+        with self._watch.record.lock:
+            books = self._watch.record.books
+            by: dict[str, dict[str, int]] = {}
+            for (family, label), count in books.counts.items():
+                by.setdefault(family, {})[label] = count
+            head = self._watch.record.journal.head[0]
+            return {
+                "decisions_total": by.get("decision", {}),
+                "effects_total": by.get("effect", {}),
+                "outcomes_total": by.get("outcome", {}),
+                "answers_total": by.get("answer", {}),
+                "incidents_total": by.get("incident", {}),
+                "notifications_total": by.get("notify", {}),
+                "approvals_pending": len(books.waiting()),
+                "incidents_open": len(books.open_incidents()),
+                "stopped": int(books.orders.stopped),
+                "halted": int(bool(books.halted)),
+                "policy_load_ok": int(not books.policy_error),
+                "journal_events": head,
+                "telemetry_refused_total": self._watch.looker.refused,
+            }
+
+
+_KINDS_SHOWN = frozenset(
+    {
+        "node.cordon",
+        "node.uncordon",
+        "node.drain",
+        "node.restart",
+        "node.reboot",
+        "gpu.quarantine",
+        "gpu.reset",
+        "job.requeue",
+        "pool.scale",
+        "check.run",
+    }
+)
+
+
+def _stale_source(sources: dict[str, str]) -> str:
+    return next((f"{n}: {t}" for n, t in sources.items() if "read" not in t), "")
+
+
+def _told_story(story: Story) -> str:
+    incident = story.incident
+    lines = [f"{incident.id}  {incident.title}  ({incident.state.value})"]
+    lines += [
+        f"  {h.status.value:<10} {h.confidence:.2f}  {h.claim}" + (f": {h.why}" if h.why else "")
+        for h in incident.hypotheses
+    ]
+    for step in story.steps:
+        where = f"  [{step.where}]" if step.where else ""
+        lines.append(f"{step.at:%H:%M:%S}  {step.title}. {step.text}{where}".rstrip())
+    lines.append(f"Journal events {story.first_seq} to {story.last_seq}.")
+    return "\n".join(lines)
+
+
+def _told_event(event: Event) -> str:
+    head = f"{event.at:%Y-%m-%d %H:%M:%S}Z  event {event.seq}  {event.kind.value}"
+    if event.kind is Kind.VERDICT:
+        verdict = event.data["verdict"]
+        lines = [f"{head}  {verdict['decision']}"]
+        for reason in verdict["reasons"]:
+            place = reason.get("where") or reason["kind"]
+            lines.append(f"  {reason['says']:<6} {place:<40} {reason['id']}: {reason['text']}")
+        return "\n".join(lines)
+    if event.kind is Kind.PROPOSED:
+        from watchkeeper.core.proposal import Proposal
+        from watchkeeper.core.word import parse
+
+        proposal = parse(event.data["proposal"], Proposal)
+        return f"{head}  {say(proposal.action)}\n  {proposal.reason}"
+    return f"{head}\n  {json.dumps(event.data, default=str)[:1500]}"

@@ -1,0 +1,196 @@
+"""The gate: put a Proposal, what it would touch and what was done before in front of the judge.
+
+Computes, never acts. What `weigh` hands to the judge is exactly what is journalled with the
+verdict, so that yesterday's verdict can be replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from watchkeeper.control.books import WEEK_S, Books, File
+from watchkeeper.control.life import State
+from watchkeeper.core.action import kind_of, node_of, targets_of
+from watchkeeper.core.clock import Clock
+from watchkeeper.core.facts import Facts, facts_for
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.impact import out_by_domain, simulate
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.ledger import LedgerView, PastEffect
+from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.verdict import Answer, Verdict
+from watchkeeper.core.word import digest, plain
+from watchkeeper.health.illness import newly_unhealthy
+from watchkeeper.policy.judge import judge
+from watchkeeper.policy.model import CheckedPolicy
+
+CONSENT_S = 3600.0
+"""How long a person's yes carries the steps that they were shown with it."""
+
+REMEMBERED = 200
+"""Most past effects that a verdict sees; 7 days under any sane rate limit hold fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One judgement with the exact inputs that gave it."""
+
+    proposal: Proposal
+    impact: Impact
+    facts: Facts
+    ledger: LedgerView
+    verdict: Verdict
+    inputs: dict[str, Any]
+
+
+def weigh(
+    proposal: Proposal,
+    snapshot: Snapshot,
+    books: Books,
+    policy: CheckedPolicy | None,
+    clock: Clock,
+) -> Weighed:
+    """Simulate the impact, gather facts and ledger, judge. Never raises: the judge fails closed."""
+    impact = simulate(snapshot, proposal.action)
+    ledger = ledger_view(books, snapshot, but_not=proposal.id)
+    incident = books.incidents.get(proposal.incident)
+    facts = facts_for(
+        proposal,
+        impact,
+        snapshot,
+        ledger,
+        incident=incident,
+        approved=consented(books, proposal, impact, snapshot.steady),
+        forecast=_forecast_for(books.forecasts, proposal),
+    )
+    now = clock.policy_now()
+    inputs = {
+        "proposal": plain(proposal),
+        "impact": plain(impact),
+        "facts": facts,
+        "ledger": plain(ledger),
+        "orders": plain(books.orders),
+        "policy_version": policy.version if policy else "",
+        "now": now.isoformat(),
+    }
+    verdict = judge(proposal, impact, facts, policy, ledger, books.orders, now)
+    verdict = msgspec.structs.replace(verdict, input_digest=digest(inputs))
+    return Weighed(proposal, impact, facts, ledger, verdict, inputs)
+
+
+def bound_of(action_and_plan: tuple[Any, ...], snapshot: Snapshot) -> Impact:
+    """The impact of a step and of all that would follow it: what a person is shown and signs."""
+    impacts = [simulate(snapshot, action) for action in action_and_plan]
+    first = impacts[0]
+    ages = [i.checkpoint_age_s for i in impacts if i.checkpoint_age_s is not None]
+    return msgspec.structs.replace(
+        first,
+        jobs=tuple(sorted({j for i in impacts for j in i.jobs})),
+        tenants=tuple(sorted({t for i in impacts for t in i.tenants})),
+        nodes=tuple(sorted({n for i in impacts for n in i.nodes})),
+        gpus=max(i.gpus for i in impacts),
+        gpu_hours=round(max(i.gpu_hours for i in impacts), 3),
+        pool_out_after=max(i.pool_out_after for i in impacts),
+        checkpoint_age_s=max(ages) if ages else None,
+    )
+
+
+def consented(books: Books, proposal: Proposal, impact: Impact, steady: float) -> bool:
+    """Did a person approve this repair, see this very step in its plan, and see an impact at
+    least this large? The `incident.approved` fact; what follows from it is the policy's word."""
+    if not proposal.incident:
+        return False
+    wanted = (kind_of(proposal.action), targets_of(proposal.action))
+    return any(
+        _was_approved(file, steady)
+        and file.question is not None
+        and any((kind_of(a), targets_of(a)) == wanted for a in _shown_steps(file))
+        and impact.within(file.question.shown.impact)
+        for file in books.of_incident(proposal.incident)
+    )
+
+
+def _shown_steps(file: File) -> tuple[Any, ...]:
+    return (file.action, *file.proposal.plan)
+
+
+def _was_approved(file: File, steady: float) -> bool:
+    """Its question ended with a quorum, and neither the answer nor the act was turned back."""
+    ended = file.state in (State.STARTED, State.ISSUED, State.RECOVERED, State.CLEARED)
+    yes = [a for a in file.approvals if a.answer is Answer.APPROVE]
+    return (
+        ended
+        and file.question is not None
+        and len({a.person for a in yes}) >= file.question.needs
+        and steady - file.changed_steady <= CONSENT_S
+    )
+
+
+def ledger_view(books: Books, snapshot: Snapshot, *, but_not: str = "") -> LedgerView:
+    """What a verdict may know of the past and of the fleet's health.
+
+    `but_not` is the proposal being judged: at its second judgement its own *started* is already
+    in the books, and must not count against it.
+    """
+    out, size = out_by_domain(snapshot)
+    effects = [
+        past
+        for file in reversed(books.files.values())
+        if file.proposal.id != but_not and (past := _past_effect(file, snapshot.steady)) is not None
+    ]
+    return LedgerView(
+        effects=tuple(effects[:REMEMBERED]),
+        out=out,
+        size=size,
+        newly_unhealthy=newly_unhealthy(_since_resumed(books), snapshot),
+        closed=tuple(sorted(books.closed_kinds)),
+        halted=books.halted,
+        reconciled=books.reconciled and books.session == snapshot.state.session,
+    )
+
+
+def _since_resumed(books: Books) -> tuple[Incident, ...]:
+    """A person who resumes after a halt has seen what was ill then; it does not halt again."""
+    resumed = books.resumed_at
+    found = books.incidents.values()
+    return tuple(i for i in found if resumed is None or i.opened_at > resumed)
+
+
+def _past_effect(file: File, steady: float) -> PastEffect | None:
+    effect = file.effect
+    if effect is None or file.state is State.REFUSED:
+        return None  # stopped by the second look: nothing was done
+    age = max(0.0, steady - effect.started_steady)
+    if age > WEEK_S and not file.in_hand:
+        return None
+    return PastEffect(
+        action=kind_of(file.action),
+        target=targets_of(file.action)[0],
+        age_s=round(age, 3),
+        node=node_of(file.action),
+        incident=file.proposal.incident,
+        domains=effect.domains,
+        open=file.in_hand,
+        proposal=file.proposal.id,
+    )
+
+
+def domains_of(proposal: Proposal, impact: Impact, snapshot: Snapshot) -> tuple[str, ...]:
+    """The domain keys that an effect disturbs, as the ledger keeps them."""
+    node = snapshot.nodes.get(node_of(proposal.action))
+    keys = [f"{kind}:{name}" for kind, name in node.domains().items()] if node else []
+    if node is None and impact.pool:
+        keys.append(f"pool:{impact.pool}")
+    keys += [f"tenant:{t}" for t in impact.tenants]
+    job = str(getattr(proposal.action, "job", ""))
+    keys += [f"job:{j}" for j in (*impact.jobs, *((job,) if job else ()))]
+    return tuple(dict.fromkeys(keys))
+
+
+def _forecast_for(forecasts: Mapping[str, Forecast], proposal: Proposal) -> Forecast | None:
+    return forecasts.get(str(getattr(proposal.action, "pool", "")))

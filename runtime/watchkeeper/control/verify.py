@@ -1,0 +1,110 @@
+"""Hold what was done against what telemetry then shows, and end what is over.
+
+The actor's own words are never evidence (S21). *Worse* closes the gate for that kind of action
+and calls a person; after a crash, what was *started* is only ever observed (S18).
+"""
+
+from __future__ import annotations
+
+from watchkeeper.control.books import File
+from watchkeeper.control.execute import Executor
+from watchkeeper.control.life import State
+from watchkeeper.control.look import stale
+from watchkeeper.control.record import Record
+from watchkeeper.control.tell import Teller
+from watchkeeper.core.action import kind_of, say
+from watchkeeper.core.event import Kind
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.verdict import Outcome, OutcomeKind
+from watchkeeper.core.word import plain
+from watchkeeper.remedy.verify import observe
+
+BLIND_S = 600.0
+"""How long past its time an effect may wait for telemetry that is not there, before it counts as
+in doubt and a person is called."""
+
+
+def verify(record: Record, executor: Executor, teller: Teller, snapshot: Snapshot) -> None:
+    """Look at every effect in hand once: finished, overdue, to be enforced, or not yet."""
+    for file in record.books.in_hand():
+        _verify_one(file, record, executor, teller, snapshot)
+
+
+def _verify_one(
+    file: File, record: Record, executor: Executor, teller: Teller, snapshot: Snapshot
+) -> None:
+    effect = file.effect
+    assert effect is not None
+    blind = stale(snapshot)
+    if blind:
+        if snapshot.steady > effect.verify_by + BLIND_S:
+            _end(file, record, Outcome(kind=OutcomeKind.IN_DOUBT, seen=blind))
+            _call_a_person(file, teller, blind)
+        return
+    outcome = observe(
+        file.proposal.effect,
+        file.action,
+        effect.before,
+        snapshot,
+        since=effect.started_at,
+        impact=file.impact,
+    )
+    match outcome.kind:
+        case OutcomeKind.RECOVERED | OutcomeKind.FAILED:
+            _end(file, record, outcome)
+        case OutcomeKind.WORSE:
+            _end(file, record, outcome)
+            _close_the_gate(file, record, outcome)
+            _call_a_person(file, teller, outcome.seen)
+        case _ if snapshot.steady > effect.verify_by:
+            _end(file, record, _overdue(file, outcome))
+        case _ if _must_enforce(file, snapshot):
+            executor.enforce(file, snapshot)
+
+
+def _must_enforce(file: File, snapshot: Snapshot) -> bool:
+    effect = file.effect
+    return (
+        effect is not None
+        and effect.enforce_at is not None
+        and not effect.enforced
+        and file.state is State.ISSUED
+        and snapshot.steady >= effect.enforce_at
+    )
+
+
+def _overdue(file: File, outcome: Outcome) -> Outcome:
+    """Time is up: a failure if the provider took the order, in doubt if that is not known."""
+    kind = OutcomeKind.FAILED if file.state is State.ISSUED else OutcomeKind.IN_DOUBT
+    return Outcome(kind=kind, seen=f"not seen in time; last seen: {outcome.seen}")
+
+
+def _end(file: File, record: Record, outcome: Outcome) -> None:
+    record.write(
+        Kind.EFFECT_FINISHED,
+        (file.proposal.id, file.proposal.incident),
+        proposal=file.proposal.id,
+        result=outcome.kind.value,
+        why=outcome.seen,
+        outcome=plain(outcome),
+        durable=True,
+    )
+
+
+def _close_the_gate(file: File, record: Record, outcome: Outcome) -> None:
+    record.write(
+        Kind.GATE_CLOSED,
+        (file.proposal.id, file.proposal.incident),
+        action=kind_of(file.action),
+        why=outcome.seen,
+        durable=True,
+    )
+
+
+def _call_a_person(file: File, teller: Teller, why: str) -> None:
+    teller.page(
+        f"outcome:{file.proposal.id}",
+        f"{say(file.action)}: {why}",
+        "The watch takes no further action of this kind until a person resumes it.",
+        (file.proposal.id, file.proposal.incident),
+    )

@@ -1,0 +1,78 @@
+"""The watch: everything that one turn needs, in one place, and the little it remembers itself.
+
+What must survive a restart is in the record; the fields at the end are conveniences that a
+restart may lose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from watchkeeper.control.execute import Executor
+from watchkeeper.control.look import Looker
+from watchkeeper.control.record import Record
+from watchkeeper.control.tell import Teller
+from watchkeeper.core.clock import Clock, Ids
+from watchkeeper.core.cluster import ClusterState, World
+from watchkeeper.core.crew import Crew, StepResult
+from watchkeeper.core.errors import Problem
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.ports import Mirror, StopFile
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.health.sense import SenseSettings
+from watchkeeper.policy.model import CheckedPolicy
+
+
+class PolicyShelf(Protocol):
+    """Where the policy comes from; keeps the last good set."""
+
+    def current(self) -> CheckedPolicy | None:
+        """The set in force, or None: then nothing is allowed."""
+        ...
+
+    def changed(self, at: datetime) -> tuple[CheckedPolicy | None, tuple[Problem, ...]] | None:
+        """Load anew if the files changed since the last call: the set now in force and the
+        problems that kept a newer one out. None when nothing changed."""
+        ...
+
+
+class Forecaster(Protocol):
+    """Makes forecasts off the turn's thread."""
+
+    def collect(self, state: ClusterState, at: datetime) -> tuple[Forecast, ...]:
+        """Forecasts that became ready; starts new ones when they are due. Never blocks."""
+        ...
+
+
+@dataclass
+class Watch:
+    """One watch over one cluster."""
+
+    record: Record
+    looker: Looker
+    crew: Crew
+    executor: Executor
+    teller: Teller
+    mirror: Mirror
+    stop: StopFile
+    policies: PolicyShelf
+    forecaster: Forecaster
+    clock: Clock
+    ids: Ids
+    world: World
+    sense: SenseSettings
+    console_url: str = ""
+
+    latest: Snapshot | None = None
+    told_results: list[StepResult] = field(default_factory=list)
+    delivered: set[str] = field(default_factory=set)
+    last_thought: dict[str, str] = field(default_factory=dict)
+    demand_recorded_at: float = -1e9
+    blind_since: float | None = None
+
+    @property
+    def serves(self) -> frozenset[str]:
+        """Kinds of action that a provider serves here."""
+        return frozenset(self.executor.actuators)
