@@ -58,6 +58,7 @@ def test_the_server_has_no_tcp_port_keeps_its_data_private_and_loads_no_module(
         with redis.Redis.from_url(server.url) as client:
             assert client.config_get("port") == {"port": "0"}
             assert client.config_get("appendonly") == {"appendonly": "yes"}
+            assert client.config_get("maxmemory-clients") == {"maxmemory-clients": "0"}
             names = {str(m[b"name"]) for m in client.execute_command("MODULE LIST")}
             assert not any("graph" in name.lower() for name in names)
         assert not [c for c in psutil.Process(server.pid).net_connections() if c.status == "LISTEN"]

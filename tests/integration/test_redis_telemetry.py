@@ -238,3 +238,30 @@ def test_ten_thousand_nodes_arrive_whole(redis_url: str) -> None:
     assert read.frame.gpu.shape == (10_000, 8, len(GPU_FIELDS))
     assert not np.isnan(read.frame.read_at).any()
     assert read.refused == 0
+
+
+def test_a_refusal_in_the_middle_of_a_batch_is_told_and_the_next_batch_goes_through(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    sink = RedisSink(redis_url, C)
+    redis_client.set(Keys(C).samples_of("node-3"), "in the way")
+    with pytest.raises(ClusterUnavailable, match="WRONGTYPE"):
+        sink.send_many(sample(f"node-{i}") for i in range(10))
+    redis_client.delete(Keys(C).samples_of("node-3"))
+    sink.send_many(sample(f"node-{i}") for i in range(10))
+    assert len(reader(redis_url).read().frame.nodes) == 10
+
+
+def test_a_batch_survives_a_restart_of_redis(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    sink = RedisSink(first.url, C)
+    sink.send_many([sample("n1")])
+    first.stop()
+    with pytest.raises(ClusterUnavailable):
+        sink.send_many([sample("n1")])
+    second = start(tmp_path)
+    try:
+        sink.send_many([sample("n1")])
+        assert reader(second.url).read().frame.nodes == ("n1",)
+    finally:
+        second.stop()

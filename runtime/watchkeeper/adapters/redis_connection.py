@@ -37,7 +37,10 @@ class Keys:
         return self._key(f"samples:{shard}")
 
     def samples_of(self, node: str) -> str:
-        return self.samples(zlib.crc32(node.encode()) % SHARDS)
+        return self.samples(self.shard_of(node))
+
+    def shard_of(self, node: str) -> int:
+        return zlib.crc32(node.encode()) % SHARDS
 
     @property
     def latest(self) -> str:

@@ -129,7 +129,7 @@ def start(directory: Path, server: FoundServer | None = None) -> RedisServer:
     socket = _socket_path(directory)
     log = directory / "redis.log"
     process = subprocess.Popen(
-        bound(_argv(server.path, directory, socket, log)),
+        bound(_argv(server.path, server.version, directory, socket, log)),
         cwd=directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -147,7 +147,7 @@ def start(directory: Path, server: FoundServer | None = None) -> RedisServer:
     return started
 
 
-def _argv(path: Path, directory: Path, socket: Path, log: Path) -> list[str]:
+def _argv(path: Path, version: str, directory: Path, socket: Path, log: Path) -> list[str]:
     settings = {
         "port": "0",
         "unixsocket": str(socket),
@@ -160,6 +160,7 @@ def _argv(path: Path, directory: Path, socket: Path, log: Path) -> list[str]:
         "save": "",
         "maxmemory": "2gb",
         "maxmemory-policy": "noeviction",
+        **({"maxmemory-clients": "0"} if _parts(version) >= (7, 0) else {}),  # see the decision
         "databases": "16",
     }
     return [str(path), *(word for k, v in settings.items() for word in (f"--{k}", v))]

@@ -43,7 +43,8 @@ _PER_CALL = 5000
 _CALLS = 8
 _REMEMBER = 50_000
 
-_Entries: TypeAlias = list[tuple[bytes, dict[bytes, bytes]]]
+_Entries: TypeAlias = list[tuple[bytes, list[bytes] | None]]
+"""(id, [field, value, ...]); a deleted entry has no fields."""
 
 
 class RedisSink:
@@ -58,6 +59,11 @@ class RedisSink:
         self._inside_ray = inside_ray
         self._clock = clock or SystemClock()
         self._latest_at: dict[str, float] = {}
+        words = ("MAXLEN", "~", str(KEEP_SAMPLES), "*", "s")
+        self._heads = [
+            b"*8\r\n" + b"".join(_bulk(w) for w in ("XADD", self._keys.samples(i), *words))
+            for i in range(SHARDS)
+        ]
 
     def check(self) -> None:
         """Raises ClusterUnavailable when Redis does not answer."""
@@ -77,10 +83,34 @@ class RedisSink:
         rest = iter(samples)
         with reaching(self._url):
             while some := list(islice(rest, batch)):
-                pipe = self._client.pipeline(transaction=False)
-                for sample in some:
-                    self._add_sample(pipe, sample)
-                self._execute(pipe)
+                encoded = [(sample.node, encode(self._vouched(sample))) for sample in some]
+                self._add_packed(encoded)
+                if due := {node: data for node, data in encoded if self._latest_due(node)}:
+                    self._client.hset(self._keys.latest, mapping=due)  # type: ignore[arg-type]
+
+    def _add_packed(self, encoded: list[tuple[str, bytes]]) -> None:
+        """XADD each sample, with the protocol written by hand: packing in redis-py costs more
+        than everything else together (2.6 times as many samples a second without it)."""
+        heads = self._heads
+        words = [
+            b"%b$%d\r\n%b\r\n" % (heads[self._keys.shard_of(node)], len(data), data)
+            for node, data in encoded
+        ]
+        pool = self._client.connection_pool
+        connection: Any = pool.get_connection()
+        try:
+            connection.send_packed_command(words)
+            answers = [connection.read_response() for _ in words]
+        except BaseException:
+            # Answers may still be under way: this connection must not be used again.
+            connection.disconnect()
+            self._latest_at.clear()
+            raise
+        finally:
+            pool.release(connection)
+        refusal = next((a for a in answers if isinstance(a, Exception)), None)
+        if refusal is not None:
+            raise refusal
 
     def close(self) -> None:
         self._client.close()
@@ -93,15 +123,23 @@ class RedisSink:
             raise
 
     def _add_sample(self, pipe: Any, sample: Sample) -> None:
-        if self._inside_ray:
-            sample = dataclasses.replace(sample, trust=capped(sample.trust, Trust.RAY))
-        data = encode(sample)
+        data = encode(self._vouched(sample))
         pipe.xadd(self._keys.samples_of(sample.node), {"s": data}, maxlen=KEEP_SAMPLES)
-        # The hash serves only readers that start; writing it each time would halve the ingest.
-        now = self._clock.steady()
-        if now - self._latest_at.get(sample.node, -LATEST_EVERY_S) >= LATEST_EVERY_S:
-            self._latest_at[sample.node] = now
+        if self._latest_due(sample.node):
             pipe.hset(self._keys.latest, sample.node, data)
+
+    def _vouched(self, sample: Sample) -> Sample:
+        if not self._inside_ray:
+            return sample
+        return dataclasses.replace(sample, trust=capped(sample.trust, Trust.RAY))
+
+    def _latest_due(self, node: str) -> bool:
+        """The hash serves only readers that start; writing it each time would halve the ingest."""
+        now = self._clock.steady()
+        if now - self._latest_at.get(node, -LATEST_EVERY_S) < LATEST_EVERY_S:
+            return False
+        self._latest_at[node] = now
+        return True
 
     def _add_signal(self, pipe: Any, signal: Signal) -> None:
         stream = self._keys.signals_ray if self._inside_ray else self._keys.signals
@@ -129,6 +167,7 @@ class RedisTelemetry:
         self._url = url
         self._keys = Keys(cluster)
         self._client = connect(url)
+        self._client.set_response_callback("XREAD", _raw)
         self._world = world
         self._clock = clock or SystemClock()
         self._columns = FleetColumns(world)
@@ -161,7 +200,7 @@ class RedisTelemetry:
                     if stream in self._trust:
                         self._take_signals(news, self._trust[stream], stream)
                     else:
-                        samples += [fields.get(b"s", b"") for _, fields in news]
+                        samples += [_value(fields, b"s") for _, fields in news]
                 self._refused += self._store(samples, now)
                 if all(len(news) < _PER_CALL for _, news in entries):
                     break
@@ -232,10 +271,9 @@ class RedisTelemetry:
         if restarted:
             self._read_to.update(restarted)
             read_to.update(restarted)
-            news = self._client.xread(read_to, count=_PER_CALL)
-        return [
-            (stream, [(i, fields or {}) for i, fields in found]) for stream, found in news if found
-        ]
+            again: Any = self._client.xread(read_to, count=_PER_CALL)
+            news = again
+        return [(stream, found) for stream, found in news if found]
 
     def _trim(self, pipe: Any) -> None:
         """Bound the streams by age. By the newest wall time of this reader only: a collector with
@@ -253,7 +291,7 @@ class RedisTelemetry:
     def _take_signals(self, news: _Entries, limit: Trust, stream: bytes) -> None:
         latest = self._clock.now() + timedelta(seconds=FUTURE_S)
         for _, fields in news:
-            data = fields.get(b"j", b"")
+            data = _value(fields, b"j")
             try:
                 if len(data) > MAX_SIGNAL_BYTES:
                     raise Malformed("a signal is too large")
@@ -274,6 +312,15 @@ class RedisTelemetry:
                     self._seen.popitem(last=False)
 
 
+def _bulk(word: str) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode())
+
+
+def _raw(answer: Any, **_: Any) -> Any:
+    """XREAD as hiredis gives it: nested lists. Making dicts of it would cost more than decoding."""
+    return answer or []
+
+
 def _limited(signal: Signal, limit: Trust, stream: bytes) -> Signal:
     """The signal as this door vouches for it. Through Ray's door it also gets an id of its own,
     so that a forged one cannot stand in the place of a driver's."""
@@ -283,6 +330,11 @@ def _limited(signal: Signal, limit: Trust, stream: bytes) -> Signal:
         trust=capped(signal.trust, limit),
         raw=signal.raw[:RAW_LIMIT],
     )
+
+
+def _value(fields: list[bytes] | None, name: bytes) -> bytes:
+    """The value of the one field that an entry of ours has; empty when it is not of ours."""
+    return fields[1] if fields is not None and len(fields) == 2 and fields[0] == name else b""
 
 
 def _id(stream_id: bytes) -> tuple[int, int]:

@@ -34,6 +34,9 @@ _HEAD = _HEADER.size
 _WORLDS = tuple(World)
 _TRUSTS = tuple(Trust)
 _VENDORS = ("none", "nvidia", "amd", "intel", "simulated", "other")
+_WORLD_CODE = {world: code for code, world in enumerate(_WORLDS)}
+_TRUST_CODE = {trust: code for code, trust in enumerate(_TRUSTS)}
+_VENDOR_CODE = {vendor: code for code, vendor in enumerate(_VENDORS)}
 _SIMULATED = 1
 _HEAD_DTYPE = np.dtype(
     {
@@ -57,7 +60,6 @@ def encode(sample: Sample) -> bytes:
         )
     if _name_of(name) is None:
         raise Malformed(f"{sample.node!r} is no node name: 1 to {MAX_NAME} printable bytes.")
-    vendor = sample.vendor if sample.vendor in _VENDORS else "other"
     return b"".join(
         (
             _HEADER.pack(
@@ -65,9 +67,9 @@ def encode(sample: Sample) -> bytes:
                 gpus,
                 len(name),
                 _SIMULATED if sample.simulated else 0,
-                _TRUSTS.index(sample.trust),
-                _WORLDS.index(sample.world),
-                _VENDORS.index(vendor),
+                _TRUST_CODE[sample.trust],
+                _WORLD_CODE[sample.world],
+                _VENDOR_CODE.get(sample.vendor, _VENDOR_CODE["other"]),
                 sample.at,
             ),
             np.ascontiguousarray(sample.gpu, "<f4").tobytes(),
@@ -118,7 +120,9 @@ class FleetColumns:
         order = order[good[order]]
         for gpus in np.unique(heads["gpus"][order]):
             of_shape = order[heads["gpus"][order] == gpus]
-            done, old = self._store_shape([whole[i] for i in of_shape.tolist()], heads[of_shape], int(gpus))
+            done, old = self._store_shape(
+                [whole[i] for i in of_shape.tolist()], heads[of_shape], int(gpus)
+            )
             stored, late = stored + done, late + old
         if stored:
             self._frame = None
@@ -138,7 +142,7 @@ class FleetColumns:
                 & (heads["name"] <= MAX_NAME)
                 & (heads["trust"] < len(_TRUSTS))
                 & (heads["vendor"] < len(_VENDORS))
-                & (heads["world"] == _WORLDS.index(self.world))  # S29: worlds never mix
+                & (heads["world"] == _WORLD_CODE[self.world])  # S29: worlds never mix
                 & (sizes == expected)
                 & (heads["at"] > 0)
                 & (heads["at"] <= now + FUTURE_S)
