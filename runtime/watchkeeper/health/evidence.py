@@ -7,6 +7,7 @@ The weights are ours (assumptions, not measured): see `WEIGHT`.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 
 from watchkeeper.core.fault import Fault
@@ -58,6 +59,8 @@ _FAULT: dict[str, Fault] = {
     "capacity.short": Fault.CAPACITY_SHORT,
 }
 
+NON_FATAL = 0.0
+"""`Signal.value` of an SXid whose line says that it is not fatal."""
 COALESCE_S = 5.0
 """The same code on the same target again within this time is the same event."""
 KEPT_PER_CODE = 8
@@ -74,7 +77,13 @@ def fault_of(signal: Signal) -> Fault | None:
     if kind in ("xid", "sxid"):
         if not number.isdigit():
             return Fault.GPU_UNKNOWN
-        return fault_of_xid(int(number)) if kind == "xid" else fault_of_sxid(int(number))
+        if kind == "xid":
+            return fault_of_xid(int(number))
+        fault = fault_of_sxid(int(number))
+        # Where the switch's driver itself says non-fatal and the table says otherwise, the two
+        # disagree: that is worth a look, and no node is taken out for it.
+        mild = signal.value == NON_FATAL and fault is not None
+        return Fault.GPU_NOTICE if mild else fault
     return _FAULT.get(signal.code)
 
 
@@ -112,15 +121,17 @@ def merged(kept: tuple[Signal, ...], new: Iterable[Signal]) -> tuple[Signal, ...
     """
     ids = {s.id for s in kept}
     out = list(kept)
+    times: dict[tuple[str, str, str], list[float]] = {}
+    for signal in sorted(kept, key=_order):
+        times.setdefault(_kind(signal), []).append(signal.at.timestamp())
     for signal in sorted(new, key=_order):
-        near = any(
-            (s.code, s.target, s.source) == (signal.code, signal.target, signal.source)
-            and abs((signal.at - s.at).total_seconds()) < COALESCE_S
-            for s in out
-        )
+        seen, at = times.setdefault(_kind(signal), []), signal.at.timestamp()
+        place = bisect(seen, at)
+        near = any(abs(at - t) < COALESCE_S for t in seen[max(0, place - 1) : place + 1])
         if signal.id not in ids and not near:
             ids.add(signal.id)
             out.append(signal)
+            seen.insert(place, at)
     if len(out) == len(kept):
         return kept
     return _bounded(sorted(out, key=_order))
@@ -137,6 +148,10 @@ def _bounded(signals: list[Signal]) -> tuple[Signal, ...]:
         for s in (group if len(group) <= KEPT_PER_CODE else group[:half] + group[-half:])
     }
     return tuple(s for s in signals if s.id in keep)
+
+
+def _kind(signal: Signal) -> tuple[str, str, str]:
+    return (signal.code, signal.target, signal.source)
 
 
 def _order(signal: Signal) -> tuple[float, str, str]:

@@ -37,7 +37,8 @@ def hypotheses(
         case Fault.NVLINK:
             return _nvlink(seen)
         case Fault.APPLICATION:
-            return (_of("the job's own program failed", SUPPORTED, seen, _codes(seen)),)
+            own = _for(seen, fault)
+            return (_of("the job's own program failed", SUPPORTED, own, _codes(own)),)
         case Fault.JOB_STOPPED:
             return (
                 _of("the gang's own process ended", PROPOSED, seen, "none of its nodes is ill"),
@@ -51,7 +52,8 @@ def hypotheses(
         case Fault.CAPACITY_SHORT:
             return (_of("the pool is too small for what waits", SUPPORTED, seen, _codes(seen)),)
         case _:
-            return (_of(_GPU_CLAIM[fault], SUPPORTED, _for(seen, fault), _codes(seen)),)
+            own = _for(seen, fault)
+            return (_of(_GPU_CLAIM[fault], SUPPORTED, own, _codes(own)),)
 
 
 _GPU_CLAIM: dict[Fault, str] = {

@@ -16,6 +16,7 @@ from watchkeeper.remedy.plan import Done, Escalate, Plan, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, Rung, homecoming, not_confirmed_dead
 
 _PRESENT = GPU_FIELDS.index("present")
+_WHY_RESET = "The error asks for a reset of the GPU, once nothing runs on it."
 SUSPECT_S = 600.0
 """How long one NVLink error is watched for a second (assumption)."""
 
@@ -81,7 +82,7 @@ def _cure(patient: Patient) -> Plan:
     resets = {getattr(r.action, "gpu", -1) for r in view.tried("gpu.reset", node.incarnation)}
     if resets:
         todo = [g for g in _sick_gpus(patient.incident) if g not in resets]
-        rungs: list[Rung] = [(patient.action("gpu.reset", gpu=g), _why_reset(g)) for g in todo]
+        rungs: list[Rung] = [(patient.action("gpu.reset", gpu=g), _WHY_RESET) for g in todo]
         if not view.tried("node.restart", node.incarnation):
             rungs.append(_bring_back(patient))
             return patient.climb(*rungs, *patient.return_to_service())
@@ -98,22 +99,18 @@ def _cure_rungs(patient: Patient, kind: str, life: str) -> tuple[Rung, ...]:
     match kind:
         case "gpu.reset":
             sick = _sick_gpus(patient.incident)
-            resets = [(patient.action("gpu.reset", life, gpu=g), _why_reset(g)) for g in sick]
+            resets = [(patient.action("gpu.reset", life, gpu=g), _WHY_RESET) for g in sick]
             return (*resets, _bring_back(patient, life))
         case "node.restart":
             reason = f"A new raylet clears the simulated fault of {name}."
             return ((patient.action(kind, life), reason),)
         case _:
-            reason = f"{patient.incident.title}: it takes a reboot of the host to bring it back."
+            reason = "A reboot of the host resets the GPU; a GPU off the bus needs no less."
             return ((patient.action(kind, life), reason),)
 
 
 def _bring_back(patient: Patient, life: str | None = None) -> Rung:
     return patient.action("node.restart", life), f"{patient.node.name} returns after the reset."
-
-
-def _why_reset(gpu: int) -> str:
-    return f"GPU {gpu} is idle now, and its error asks for a reset."
 
 
 def _no_cure(patient: Patient) -> Plan:

@@ -127,7 +127,7 @@ def node_silent(patient: Patient) -> Plan:
 
 def hands_on(patient: Patient) -> Plan:
     """Keep new work off, requeue what stopped, and leave the rest to a person."""
-    node, why = patient.node, f"{patient.incident.title}: no action of ours mends it."
+    node, why = patient.node, f"{patient.incident.title}. No action of ours mends it."
     if node.ray_state is RayState.ALIVE and not patient.fence and patient.can("node.cordon"):
         return patient.climb((patient.action("node.cordon"), f"{why} Keep new work off."))
     plan = after_repair(patient.incident, patient.view)

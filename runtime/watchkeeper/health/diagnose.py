@@ -1,0 +1,134 @@
+"""A kernel log in; signals and incidents out. Asked by `watchkeeper diagnose`, which adds what the
+ladder would propose. There is no cluster behind a log: each host in it stands as one node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from watchkeeper.core.cluster import ClusterState, Node, RayState, World
+from watchkeeper.core.incident import Incident, Signal, Trust
+from watchkeeper.core.telemetry import FleetFrame, Snapshot
+from watchkeeper.core.word import utc
+from watchkeeper.health.correlate import correlate
+from watchkeeper.health.evidence import NON_FATAL
+from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_log
+from watchkeeper.health.sense import level_id
+
+THIS_HOST = "this-host"
+"""The node's name where the log does not say which host wrote it."""
+BOOT = utc(0)
+"""Stands for the time of boot where lines count from it: such a time is a distance."""
+_HOST = re.compile(
+    r"(?:<\d{1,4}>)?"
+    r"(?:\[\s*\d+\.\d+\]|\d{4}-\d\d-\d\d[T ][\d:.,+Z-]+|[A-Z][a-z]{2} {1,2}\d{1,2} [\d:.]+)"
+    r" +([A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?) +kernel: "
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Findings:
+    """What a log says. times: signal id -> its time as the log tells it (ISO, `boot+12.3s`, or ""
+    where the line has none). snapshot: the hosts of the log, as nodes that are alive."""
+
+    signals: tuple[Signal, ...]
+    incidents: tuple[Incident, ...]
+    ignored: tuple[Ignored, ...]
+    times: Mapping[str, str]
+    snapshot: Snapshot
+    lines: int
+
+
+class _Counted:
+    """Ids that need no randomness: a log read twice gives the same findings."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self, prefix: str) -> str:
+        self._last += 1
+        return f"{prefix}-{self._last}"
+
+    def secret(self) -> str:
+        raise NotImplementedError("reading a log needs no secret")
+
+
+def read_log(text: str, now: datetime | None = None) -> Findings:
+    """Signals of the lines that the kernel wrote, and the incidents they make. Never raises for
+    what the text holds. now dates the stamps that carry no year."""
+    reading = parse_log(text, now=now, boot_at=BOOT)
+    signals: list[Signal] = []
+    times: dict[str, str] = {}
+    for number, event in enumerate(reading.events):
+        signal = _signal(event, number)
+        signals.append(signal)
+        times[signal.id] = _told(event.at)
+    snapshot = _snapshot(signals)
+    incidents = correlate((), tuple(signals), snapshot, _Counted())
+    return Findings(
+        signals=tuple(signals),
+        incidents=incidents,
+        ignored=reading.ignored,
+        times=times,
+        snapshot=snapshot,
+        lines=reading.lines,
+    )
+
+
+def _signal(event: KernelEvent, number: int) -> Signal:
+    host = _HOST.match(event.line)
+    node = host[1] if host else THIS_HOST
+    # An SXid is of a switch, which every GPU of the host shares: its target is the node.
+    if isinstance(event, XidEvent):
+        code, target = f"xid.{event.code}", f"gpu:{node}/pci:{event.pci}"
+    else:
+        code, target = f"sxid.{event.code}", f"node:{node}"
+    # Lines without a time keep their order, a tick apart.
+    at = event.at or BOOT + timedelta(milliseconds=number)
+    return Signal(
+        id=level_id(code, target, str(number), at),
+        code=code,
+        target=target,
+        at=at,
+        source="kernel-log",
+        trust=Trust.KERNEL,
+        world=World.REAL,
+        value=_fatality(event),
+        raw=event.line,
+    )
+
+
+def _fatality(event: KernelEvent) -> float | None:
+    if isinstance(event, XidEvent) or event.fatal is None:
+        return None
+    return 1.0 if event.fatal else NON_FATAL
+
+
+def _told(at: datetime | None) -> str:
+    if at is None:
+        return ""
+    since = (at - BOOT).total_seconds()
+    year = 366 * 86400.0
+    return f"boot+{since:.3f}s" if since < year else at.isoformat().replace("+00:00", "Z")
+
+
+def _snapshot(signals: list[Signal]) -> Snapshot:
+    first = min((s.at for s in signals), default=BOOT)
+    last = max((s.at for s in signals), default=BOOT)
+    names = sorted({s.target.partition(":")[2].partition("/")[0] for s in signals})
+    before = first - timedelta(days=1)  # no line counts as one of boot
+    nodes = {
+        name: Node(
+            name=name,
+            incarnation="",
+            pool="",
+            ray_state=RayState.ALIVE,
+            ray_state_since=before,
+            gpus=0,
+        )
+        for name in names
+    }
+    state = ClusterState(session="", cluster="log", world=World.REAL, read_at=last, nodes=nodes)
+    return Snapshot(at=last, steady=0.0, state=state, frame=FleetFrame.empty(), sources={})

@@ -1,0 +1,122 @@
+"""`watchkeeper diagnose`: a kernel log in, what it says and what would be proposed out."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from watchkeeper.app.diagnose import as_json, as_text, diagnose, run
+from watchkeeper.core.errors import UsageError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "diagnose"
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+"""Dates the syslog lines, which carry no year."""
+LOGS = sorted(p.stem for p in GOLDEN.glob("*.log"))
+
+
+def read(name: str):
+    return diagnose((GOLDEN / f"{name}.log").read_bytes().decode("utf-8", "replace"), now=NOW)
+
+
+@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize("form", ["txt", "json"])
+def test_golden(name, form):
+    """After a change on purpose: delete the file, run again, read the diff."""
+    found = read(name)
+    said = as_text(found, f"{name}.log") if form == "txt" else as_json(found)
+    golden = GOLDEN / f"{name}.{form}"
+    if not golden.exists():
+        golden.write_text(said + "\n")
+        pytest.fail(f"wrote {golden.name}; read it and run again")
+    assert said + "\n" == golden.read_text()
+
+
+def actions(name: str) -> list[str]:
+    return [p["action"] for p in json.loads(as_json(read(name)))["proposals"]]
+
+
+def test_a_gpu_off_the_bus_gets_cordon_drain_and_reboot_and_never_a_reset():
+    steps = actions("off_bus")
+    assert steps[:3] == ["node.cordon", "node.drain", "node.reboot"]
+    assert "gpu.reset" not in steps
+
+
+def test_the_json_has_exactly_the_four_parts_of_the_contract():
+    out = json.loads(as_json(read("memory")))
+    assert list(out) == ["signals", "incidents", "proposals", "ignored"]
+    assert set(out["signals"][0]) == {"code", "target", "time", "source", "trust"}
+    assert set(out["incidents"][0]) == {"target", "class", "hypotheses"}
+    assert set(out["proposals"][0]) == {"action", "targets", "reason", "rung"}
+    assert set(out["ignored"][0] if out["ignored"] else {"reason": "", "line": ""}) == {
+        "reason",
+        "line",
+    }
+
+
+def test_s22_a_line_that_imitates_the_kernel_is_not_believed_and_the_reason_is_given():
+    out = json.loads(as_json(read("imitated")))
+    assert out["signals"] == out["incidents"] == out["proposals"] == []
+    assert len(out["ignored"]) == 4
+    assert all(i["reason"] for i in out["ignored"])
+
+
+def test_hosts_of_one_log_are_kept_apart():
+    targets = {i["target"] for i in json.loads(as_json(read("memory")))["incidents"]}
+    assert targets == {"gpu:gpu-07/pci:0000:5e:00", "gpu:gpu-08/pci:0000:86:00"}
+
+
+def test_only_actions_that_somebody_serves_are_proposed():
+    text = (GOLDEN / "off_bus.log").read_text()
+    found = diagnose(text, frozenset({"node.cordon"}), NOW)
+    assert [p.action for p in found.proposals] == ["node.cordon"]
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_reading_twice_says_the_same_and_nothing_was_touched(name):
+    assert as_json(read(name)) == as_json(read(name))
+    assert as_text(read(name), name).endswith("Nothing was touched.")
+
+
+def test_a_long_storm_is_read_in_reasonable_time_and_shown_short():
+    line = "[{n}.000001] NVRM: Xid (PCI:0000:3b:00): 13, pid=1, name=x, Graphics Exception\n"
+    found = diagnose("".join(line.format(n=n) for n in range(20_000)), now=NOW)
+    assert len(found.signals) == 20_000
+    assert len(found.incidents[0].signals) == 8
+    assert len(as_text(found, "storm.log").splitlines()) < 30
+
+
+WRONG = {
+    "missing": (None, "There is no file"),
+    "binary": (b"\x7fELF\x02\0\0\0", "is binary"),
+    "gzip": (b"\x1f\x8b\x08\0", "is compressed"),
+}
+
+
+@pytest.mark.parametrize(("data", "says"), WRONG.values(), ids=WRONG)
+def test_a_file_that_is_no_log_gets_one_clear_sentence(tmp_path, data, says):
+    path = tmp_path / "kern.log"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(UsageError, match=says):
+        run(str(path))
+
+
+def test_a_directory_gets_one_clear_sentence(tmp_path):
+    with pytest.raises(UsageError, match="is a directory"):
+        run(str(tmp_path))
+
+
+def test_a_huge_file_is_refused_with_the_way_to_cut_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("watchkeeper.app.diagnose.MAX_BYTES", 2**20)
+    path = tmp_path / "kern.log"
+    path.write_bytes(b"x" * (2**20 + 1))
+    with pytest.raises(UsageError, match="tail -c 1M"):
+        run(str(path))
+
+
+def test_the_command_prints_json_or_text(tmp_path):
+    path = tmp_path / "kern.log"
+    path.write_bytes((GOLDEN / "off_bus.log").read_bytes())
+    assert json.loads(run(str(path), json=True))["signals"][0]["code"] == "xid.79"
+    assert "node.reboot" in run(str(path))
