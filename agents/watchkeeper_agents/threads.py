@@ -16,7 +16,7 @@ import msgspec
 from watchkeeper.core.action import TicketOpen
 from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.errors import WatchkeeperError
-from watchkeeper.core.word import plain
+from watchkeeper.core.word import Word, canonical
 from watchkeeper_agents import remediation, scheduler
 from watchkeeper_agents.hearing import HELD
 from watchkeeper_agents.reasoner import Reasoner
@@ -48,7 +48,12 @@ def answer_of(state: Mapping[str, Any], context: Context) -> dict[str, Any]:
     raw = state.get("result")
     result = None if raw is None else msgspec.convert(raw, StepResult)
     turn = _think(item, memory, result, context)
-    return {"memory": plain(turn.memory), "turn": plain(turn), "result": None}
+    return {"memory": stored(turn.memory), "turn": stored(turn), "result": None}
+
+
+def stored(word: Word) -> Any:
+    """A word as plain JSON, lists and not tuples, so that a thread reads back what it wrote."""
+    return msgspec.json.decode(canonical(word))
 
 
 def wants_an_answer(state: Mapping[str, Any]) -> bool:
@@ -57,7 +62,7 @@ def wants_an_answer(state: Mapping[str, Any]) -> bool:
 
 
 def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: Context) -> Turn:
-    tools = Tools(context.briefing)
+    tools = Tools(context.briefing, context.settings.remedy)
     incident = tools.incident(item.thread)
     if incident is None:
         if item.agent == "scheduler":
@@ -95,6 +100,7 @@ class Threads:
         self._spare = make(self._spare_saver)
         self._saver = saver
         self._kept = make(saver) if saver is not None else None
+        self._in_spare: set[str] = set()
         self._down = ""
         self._told_down = False
         self._resting: dict[str, _Resting] = {}
@@ -140,7 +146,9 @@ class Threads:
                 return self._in(self._kept, self._saver, item, result, context)
             except WatchkeeperError as err:
                 self._down = f"{err}".rstrip(".") + "."
-        return self._in(self._spare, self._spare_saver, item, result, context)
+        turn = self._in(self._spare, self._spare_saver, item, result, context)
+        self._in_spare.add(item.thread)
+        return turn
 
     def _in(
         self, graph: Any, saver: Any, item: WorkItem, result: StepResult | None, context: Context
@@ -151,14 +159,14 @@ class Threads:
         config = {"configurable": {"thread_id": item.thread}, "recursion_limit": 8}
         parked, memory = _found(saver, config)
         if parked:
-            told = plain(result if result is not None else _held(item))
+            told = stored(result if result is not None else _held(item))
             given: Any = Command(resume=told)
         else:
-            if saver is self._spare_saver:
+            if item.thread in self._in_spare and saver is self._spare_saver:
                 saver.delete_thread(item.thread)  # it keeps every step otherwise, for ever
             memory, result = _from_journal(memory, result, context.briefing, item.thread)
-            told = None if result is None else plain(result)
-            given = {"item": plain(item), "memory": plain(memory), "result": told}
+            told = None if result is None else stored(result)
+            given = {"item": stored(item), "memory": stored(memory), "result": told}
         # A run of its own, not a subgraph of the turn: hence the fresh context variables.
         out = Fresh().run(
             graph.invoke,
@@ -172,7 +180,8 @@ class Threads:
     def _forget_all_but(self, threads: set[str] | frozenset[str]) -> None:
         for thread in [t for t in self._resting if t not in threads]:
             del self._resting[thread]
-        for thread in [t for t in self._spare_saver.storage if t not in threads]:
+        for thread in [t for t in self._in_spare if t not in threads]:
+            self._in_spare.discard(thread)
             self._spare_saver.delete_thread(thread)
 
 

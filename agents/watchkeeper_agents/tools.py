@@ -5,7 +5,7 @@ There is nothing else. None of it changes anything, and none of it leaves the pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from watchkeeper.core.action import Action, say
 from watchkeeper.core.cluster import Job, JobState, Node, PoolDemand
@@ -16,7 +16,7 @@ from watchkeeper.core.impact import simulate
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Effect, Impact
 from watchkeeper.core.telemetry import Snapshot
-from watchkeeper.remedy.plan import RemedyView
+from watchkeeper.remedy.plan import RemedySettings, RemedyView
 from watchkeeper.remedy.precondition import unmet
 from watchkeeper.remedy.verify import expected_effect
 
@@ -29,6 +29,7 @@ class Tools:
     """Read, simulate and draft over one briefing."""
 
     briefing: Briefing
+    remedy: RemedySettings = field(default_factory=RemedySettings)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -68,6 +69,7 @@ class Tools:
             serves=self.briefing.serves,
             checked=self.briefing.checked,
             attempts=attempts,
+            settings=self.remedy,
         )
 
     # Simulate.

