@@ -129,6 +129,14 @@ def test_a_broken_cursor_is_no_reason_to_stop(path: Path) -> None:
     assert codes(follow(path, cursor=True)) == ["xid.48"]
 
 
+def test_a_cursor_that_cannot_be_written_costs_no_finding(path: Path) -> None:
+    path.touch()
+    log = KernelLog(path, path / "no" / "cursor", SystemClock())
+    log.drain()
+    append(path, line(79))
+    assert codes(log) == ["xid.79"]
+
+
 def test_a_file_without_line_ends_does_not_fill_memory(path: Path) -> None:
     path.touch()
     log = follow(path)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import redis
 
 from watchkeeper.adapters.redis_connection import SHARDS, Keys, shown
 from watchkeeper.adapters.redis_server import start
-from watchkeeper.adapters.redis_telemetry import RedisSink, RedisTelemetry
+from watchkeeper.adapters.redis_sink import RedisSink
+from watchkeeper.adapters.redis_telemetry import RedisTelemetry
 from watchkeeper.adapters.system_clock import SystemClock
 from watchkeeper.core.cluster import World
 from watchkeeper.core.errors import ClusterUnavailable, UsageError
@@ -135,11 +137,13 @@ def test_malformed_messages_are_refused_and_counted_and_the_rest_is_read(
         redis_client.xadd(keys.samples(shard), {"other": "x"})
     for bad in (b"{", b"[]", b'{"id":"x"}', b"\xff\xfe", b'"' + b"x" * 100_000 + b'"', future):
         redis_client.xadd(keys.signals, {"j": bad})
+    sly = msgspec.structs.replace(xid(), target="gpu:n1/3\n\x1b[2J", id="sly")
+    redis_client.xadd(keys.signals, {"j": canonical(sly)})
     RedisSink(redis_url, C).send(sample("good"), [xid("good")])
     read = reader(redis_url).read()
     assert read.frame.nodes == ("good",)
     assert [s.target for s in read.signals] == ["gpu:good/3"]
-    assert read.refused == 1 + 2 * SHARDS + 6
+    assert read.refused == 1 + 2 * SHARDS + 7
 
 
 def test_a_reading_from_the_past_or_the_future_changes_nothing(redis_url: str) -> None:
@@ -201,7 +205,7 @@ def test_an_unreachable_redis_is_one_sentence_and_both_sides_recover(tmp_path: P
 
 
 def test_streams_stay_bounded(redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip  # noqa: E501
-    monkeypatch.setattr("watchkeeper.adapters.redis_telemetry.KEEP_SAMPLES", 500)
+    monkeypatch.setattr("watchkeeper.adapters.redis_sink.KEEP_SAMPLES", 500)
     sink = RedisSink(redis_url, C)
     now = datetime.now(UTC).timestamp()
     sink.send_many(sample("n1", now + i / 1e6) for i in range(3000))

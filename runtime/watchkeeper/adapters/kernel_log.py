@@ -7,6 +7,7 @@ health.kernel_lines. Nothing in here acts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -230,8 +231,10 @@ class KernelLog:
             "boot": boot_id(),
         }
         fresh = self._cursor_path.with_name(self._cursor_path.name + ".new")
-        fresh.write_text(json.dumps(note))
-        fresh.replace(self._cursor_path)
+        # A disk that is full must cost a repeat after the next start, never a finding.
+        with contextlib.suppress(OSError):
+            fresh.write_text(json.dumps(note))
+            fresh.replace(self._cursor_path)
 
 
 def _code(event: KernelEvent) -> str:

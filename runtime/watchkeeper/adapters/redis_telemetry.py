@@ -1,4 +1,4 @@
-"""Telemetry in Redis: `RedisSink` is how collectors hand in, `RedisTelemetry` is how a turn reads.
+"""Telemetry out of Redis: how a turn reads what collectors handed in (`redis_sink`).
 
 Streams carry the news; the hash `latest` tells a reader that starts what was known before. What
 comes back is never trusted: it is decoded strictly, refused and counted where it does not fit,
@@ -7,15 +7,12 @@ and a signal is believed no more than the stream it came through (`signals-ray`:
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from itertools import islice
 from typing import Any, TypeAlias
 
 import msgspec
-import redis
 
 from watchkeeper.adapters.redis_connection import SHARDS, Keys, connect, reaching
 from watchkeeper.adapters.system_clock import SystemClock
@@ -23,17 +20,13 @@ from watchkeeper.core.clock import Clock
 from watchkeeper.core.cluster import World
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.incident import Signal, Trust
-from watchkeeper.core.sample_bytes import FUTURE_S, MAX_NODES, FleetColumns, encode
-from watchkeeper.core.sources import RAW_LIMIT, Sample, capped
+from watchkeeper.core.sample_bytes import FUTURE_S, MAX_NODES, FleetColumns
+from watchkeeper.core.sources import RAW_LIMIT, capped
 from watchkeeper.core.telemetry import SourceState, TelemetryRead
-from watchkeeper.core.word import canonical, digest, parse
+from watchkeeper.core.word import digest, parse
 
-KEEP_SAMPLES = 20_000
-"""Samples kept in each shard, about: 80 s of a fleet of 10,000 nodes at 10 s."""
-KEEP_SIGNALS = 20_000
 KEEP_SAMPLES_S = 3600.0
 KEEP_SIGNALS_S = 7 * 86400.0
-LATEST_EVERY_S = 30.0
 LOOKBACK_S = 600.0
 """How far back a reader without a cursor looks."""
 MAX_SIGNAL_BYTES = 8192
@@ -42,108 +35,13 @@ _TRIM_EVERY_S = 60.0
 _PER_CALL = 5000
 _CALLS = 8
 _REMEMBER = 50_000
+_NAMES = re.compile(
+    r"[a-z0-9_.-]{1,64} (?:cluster|(?:node|gpu|job|pool):[^\s\x00-\x1f\x7f]{1,256})"
+)
+"""Code and target of a signal: what people and rules read must not hold control characters."""
 
 _Entries: TypeAlias = list[tuple[bytes, list[bytes] | None]]
 """(id, [field, value, ...]); a deleted entry has no fields."""
-
-
-class RedisSink:
-    """Meets core.sources.SampleSink. Adds only; bounded by count here and by age at the reader."""
-
-    def __init__(
-        self, url: str, cluster: str, *, inside_ray: bool = False, clock: Clock | None = None
-    ) -> None:
-        self._url = url
-        self._keys = Keys(cluster)
-        self._client = connect(url)
-        self._inside_ray = inside_ray
-        self._clock = clock or SystemClock()
-        self._latest_at: dict[str, float] = {}
-        words = ("MAXLEN", "~", str(KEEP_SAMPLES), "*", "s")
-        self._heads = [
-            b"*8\r\n" + b"".join(_bulk(w) for w in ("XADD", self._keys.samples(i), *words))
-            for i in range(SHARDS)
-        ]
-
-    def check(self) -> None:
-        """Raises ClusterUnavailable when Redis does not answer."""
-        with reaching(self._url):
-            self._client.ping()
-
-    def send(self, sample: Sample, signals: Sequence[Signal] = ()) -> None:
-        with reaching(self._url):
-            pipe = self._client.pipeline(transaction=False)
-            for signal in signals:
-                self._add_signal(pipe, signal)
-            self._add_sample(pipe, sample)
-            self._execute(pipe)
-
-    def send_many(self, samples: Iterable[Sample], batch: int = 500) -> None:
-        """Hand in the readings of many nodes, as a relay or a benchmark does."""
-        rest = iter(samples)
-        with reaching(self._url):
-            while some := list(islice(rest, batch)):
-                encoded = [(sample.node, encode(self._vouched(sample))) for sample in some]
-                self._add_packed(encoded)
-                if due := {node: data for node, data in encoded if self._latest_due(node)}:
-                    self._client.hset(self._keys.latest, mapping=due)  # type: ignore[arg-type]
-
-    def _add_packed(self, encoded: list[tuple[str, bytes]]) -> None:
-        """XADD each sample, with the protocol written by hand: packing in redis-py costs more
-        than everything else together (2.6 times as many samples a second without it)."""
-        heads = self._heads
-        words = [
-            b"%b$%d\r\n%b\r\n" % (heads[self._keys.shard_of(node)], len(data), data)
-            for node, data in encoded
-        ]
-        pool = self._client.connection_pool
-        connection: Any = pool.get_connection()
-        try:
-            connection.send_packed_command(words)
-            answers = [connection.read_response() for _ in words]
-        except BaseException:
-            # Answers may still be under way: this connection must not be used again.
-            connection.disconnect()
-            self._latest_at.clear()
-            raise
-        finally:
-            pool.release(connection)
-        refusal = next((a for a in answers if isinstance(a, Exception)), None)
-        if refusal is not None:
-            raise refusal
-
-    def close(self) -> None:
-        self._client.close()
-
-    def _execute(self, pipe: Any) -> None:
-        try:
-            pipe.execute()
-        except (redis.exceptions.RedisError, OSError):
-            self._latest_at.clear()  # another server may answer next, and know nothing
-            raise
-
-    def _add_sample(self, pipe: Any, sample: Sample) -> None:
-        data = encode(self._vouched(sample))
-        pipe.xadd(self._keys.samples_of(sample.node), {"s": data}, maxlen=KEEP_SAMPLES)
-        if self._latest_due(sample.node):
-            pipe.hset(self._keys.latest, sample.node, data)
-
-    def _vouched(self, sample: Sample) -> Sample:
-        if not self._inside_ray:
-            return sample
-        return dataclasses.replace(sample, trust=capped(sample.trust, Trust.RAY))
-
-    def _latest_due(self, node: str) -> bool:
-        """The hash serves only readers that start; writing it each time would halve the ingest."""
-        now = self._clock.steady()
-        if now - self._latest_at.get(node, -LATEST_EVERY_S) < LATEST_EVERY_S:
-            return False
-        self._latest_at[node] = now
-        return True
-
-    def _add_signal(self, pipe: Any, signal: Signal) -> None:
-        stream = self._keys.signals_ray if self._inside_ray else self._keys.signals
-        pipe.xadd(stream, {"j": canonical(signal)}, maxlen=KEEP_SIGNALS)
 
 
 class RedisTelemetry:
@@ -300,6 +198,8 @@ class RedisTelemetry:
                     raise Malformed("a signal is of another world")
                 if signal.at.tzinfo is None or signal.at > latest:
                     raise Malformed("a signal has no zone, or lies in the future")
+                if not _NAMES.fullmatch(f"{signal.code} {signal.target}"):
+                    raise Malformed("a signal has no usable code or target")
             except Malformed:
                 self._refused += 1
                 continue
@@ -310,10 +210,6 @@ class RedisTelemetry:
                 self._seen[signal.id] = None
                 if len(self._seen) > _REMEMBER:
                     self._seen.popitem(last=False)
-
-
-def _bulk(word: str) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode())
 
 
 def _raw(answer: Any, **_: Any) -> Any:

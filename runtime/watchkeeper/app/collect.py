@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from platformdirs import user_state_path
+
 from watchkeeper.adapters.gpu_simulated import NoGpus, SimulatedGpus
 from watchkeeper.adapters.host_psutil import PsutilHost
 from watchkeeper.adapters.kernel_log import KernelLog
 from watchkeeper.adapters.nvml import NvmlSource
 from watchkeeper.adapters.parent_bound import end_with_parent
-from watchkeeper.adapters.redis_telemetry import RedisSink
+from watchkeeper.adapters.redis_sink import RedisSink
 from watchkeeper.adapters.system_clock import SystemClock
 from watchkeeper.control.collect import Collector
 from watchkeeper.core.cluster import World
@@ -53,13 +55,16 @@ def build(
     else simulated when there is a sim_dir, else none).
 
     sim_dir: the lab's directory for this node; its file `kmsg` is followed as the kernel log.
-    kernel_log: /dev/kmsg or a file. state_dir: where the log's cursor is kept.
+    kernel_log: /dev/kmsg or a file. state_dir: where the log's cursor is kept (made if missing).
     Raises UsageError, and ClusterUnavailable when NVML or Redis does not answer.
     """
     if sim_dir is not None and world is World.REAL:
         raise UsageError("--sim-dir belongs to a lab: a real cluster has no simulated GPUs.")
     clock = SystemClock()
     source, events = _gpus(gpus, sim_dir, sim_gpus, clock)
+    if state_dir is not None:
+        with contextlib.suppress(OSError):  # without a cursor a line may be told twice: harmless
+            state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path in _logs(kernel_log, sim_dir):
         simulated = sim_dir is not None and sim_dir in path.parents
         kept = sim_dir if simulated else state_dir
@@ -168,7 +173,13 @@ def _arguments() -> argparse.ArgumentParser:
     add("--sim-dir", type=Path, metavar="DIR", help="lab only: steers the simulated GPUs")
     add("--sim-gpus", type=int, default=8, metavar="N")
     add("--kernel-log", type=Path, metavar="FILE", help="/dev/kmsg, or a file of kernel lines")
-    add("--state-dir", type=Path, metavar="DIR", help="where the position in the log is kept")
+    add(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        default=user_state_path("watchkeeper") / "collect",
+        help="where the position in the log is kept (%(default)s)",
+    )
     add("--interval", type=float, default=INTERVAL_S, metavar="SECONDS")
     add("--inside-ray", action="store_true", help="this process runs inside Ray: trust is capped")
     add("--incarnation", default="", help="Ray NodeID of the raylet on this host")
