@@ -42,6 +42,7 @@ WEDNESDAY = datetime(2026, 3, 18, tzinfo=ZoneInfo("Europe/Berlin"))
 NIGHT = WEDNESDAY.replace(hour=2, minute=30).astimezone(UTC)
 DAY = WEDNESDAY.replace(hour=14).astimezone(UTC)
 AUTO = Orders(autonomy=Autonomy.AUTO)
+DRAIN = NodeDrain(node="train-01", incarnation="inc-1")
 
 HEAD = "apiVersion: watchkeeper/v1\nkind: Policy\nmetadata: {name: t}\n"
 PEOPLE = "people: {oncall: [ann, bob], platform: [cid]}\n"
@@ -88,7 +89,7 @@ class Given:
     """What a verdict is asked about. silent_s: telemetry age of the target; sources: how many
     instruments the cited evidence comes from."""
 
-    action: Action = NodeDrain(node="train-01", incarnation="inc-1")
+    action: Action = DRAIN
     nodes: dict[str, Node] = field(default_factory=nodes)
     jobs: dict[str, Job] = field(default_factory=dict)
     fenced: tuple[str, ...] = ()

@@ -6,7 +6,6 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-
 from tests.core.policy_case import (
     DAY,
     DEAD,
@@ -20,6 +19,7 @@ from tests.core.policy_case import (
     past,
     shipped,
 )
+
 from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper.core.action import (
     Action,
@@ -39,6 +39,7 @@ from watchkeeper.core.cluster import JobState, RayState
 from watchkeeper.core.verdict import Autonomy, Orders
 from watchkeeper.policy.check import report
 
+X = {"subject": "x", "title": "t"}
 N = {"node": "train-01", "incarnation": "inc-1"}
 cordon, drain, restart = NodeCordon(**N), NodeDrain(**N), NodeRestart(**N)
 check, uncordon, quarantine = CheckRun(**N), NodeUncordon(**N), GpuQuarantine(gpu=3, **N)
@@ -57,6 +58,7 @@ unconfirmed = Given(nodes=nodes(train_01=UNCONFIRMED), silent_s=5.0)
 unconfirmed_long = unconfirmed.but(silent_s=400.0)
 silent = Given(nodes=nodes(train_01=UNKNOWN), silent_s=60.0)
 draining = Given(nodes=nodes(train_01={"ray_state": RayState.DRAINING}), fenced=("train-01",))
+drained_yes = draining.but(approved=True)
 busy = Given(fenced=("train-01",), jobs={"g": gang("g", "train-01")})
 reserved = Given(nodes=nodes(train_01={"labels": {"reserved-for": "demo"}}))
 stopped = Given(jobs={"g": gang("g", state=JobState.STOPPED)})
@@ -86,7 +88,7 @@ TABLE: list[tuple[str, Action, Given, str, str]] = [
     ("a fenced node with work: not restarted", restart, busy,           "deny", "deny"),
     ("a fenced, empty node is restarted",     restart, fenced,          "ask", "allow"),
     ("a drained node is restarted",           restart, draining,        "ask", "allow"),
-    ("a drained node, approved",              restart, draining.but(approved=True), "allow", "allow"),
+    ("a drained node, approved",              restart, drained_yes,    "allow", "allow"),
     ("cordon on strong evidence",             cordon, alive,            "ask", "allow"),
     ("cordon on one source",                  cordon, thin,             "ask", "ask"),
     ("drain on strong evidence",              drain, alive,             "ask", "allow"),
@@ -110,8 +112,8 @@ TABLE: list[tuple[str, Action, Given, str, str]] = [
     ("a reserved node is left alone",         drain, reserved,          "deny", "deny"),
     ("also when somebody approved",           drain, reserved.but(approved=True), "deny", "deny"),
     ("replacing is nowhere allowed",          NodeReplace(**N), alive,  "deny", "deny"),
-    ("a ticket needs no rule",                TicketOpen(subject="x", title="t"), alive, "allow", "allow"),
-    ("nor does a page",                       NotifyPage(subject="x", title="t"), alive, "allow", "allow"),
+    ("a ticket needs no rule",                TicketOpen(**X), alive, "allow", "allow"),
+    ("nor does a page",                       NotifyPage(**X), alive, "allow", "allow"),
 ]  # fmt: skip
 
 

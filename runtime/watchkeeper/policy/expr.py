@@ -84,7 +84,10 @@ def activate(facts: Facts, names: Iterable[str], now: datetime) -> Any:
 
 def evaluate(condition: Condition, activation: Any) -> Answer:
     """Does it hold? Only the BOOL true does; an ERROR, or any other type, is an error."""
-    value = condition.program.eval(activation)
+    try:
+        value = condition.program.eval(activation)
+    except Exception as err:  # the binding raises when the iteration budget is spent
+        return Answer(False, str(err)[:300] or type(err).__name__)
     kind = value.type()
     if kind != _bool_type():
         return Answer(False, f"{value.plain_value()}"[:300] or f"the value is a {kind.name()}")

@@ -28,7 +28,7 @@ UNHEALTHY_SHARE_PERCENT = 20
 SILENCE_S = 300.0
 """S10: silence shorter than this proves nothing; network partitions heal within it."""
 
-QUIET_AFTER_S = 30.0
+QUIET_AFTER_S = 60.0
 """S10: a node whose telemetry is older than this counts as silent."""
 
 SECOND_SOURCE = 2

@@ -258,7 +258,8 @@ def _unanswerable(obligations: Obligations, policy: CheckedPolicy | None) -> str
     if len(who) >= obligations.quorum:
         return ""
     groups = ", ".join(obligations.groups) or "no group that every matching rule asks"
-    return f"{obligations.quorum} people must approve, and {groups} has {len(who)}"
+    wanted = "1 person" if obligations.quorum == 1 else f"{obligations.quorum} people"
+    return f"{wanted} must approve, and nobody can: {groups} has {len(who)}"
 
 
 def _verify_within(heard: _Heard) -> float | None:

@@ -132,6 +132,8 @@ class Reader:
             return None
         if spec.choices and text not in spec.choices:
             said = f"{what} must be one of {', '.join(spec.choices)}, not {text!r}."
+            if len(spec.choices) > 8 and nearest(text, spec.choices):
+                said = f"{what} cannot be {text!r}."  # the nearest word says enough
             self.problem(tree.mark, said, text, spec.choices)
             return None
         if spec.pattern and not re.fullmatch(spec.pattern, text):
@@ -145,8 +147,11 @@ class Reader:
 
 
 def nearest(word: str, among: Iterable[str]) -> str:
-    """The known word most like this one, or "" when none is."""
-    close = difflib.get_close_matches(word, list(among), n=1, cutoff=0.6) if word else []
+    """The known word most like this one; "" when none is, or when it is known itself."""
+    known = list(among)
+    if not word or word in known:
+        return ""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return close[0] if close else ""
 
 

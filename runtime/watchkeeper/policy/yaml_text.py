@@ -186,3 +186,8 @@ class _Composer:
 
 def _mark(event: Any) -> Mark:
     return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def as_yaml(value: object) -> str:
+    """Plain values as YAML, for `-o yaml`; keys keep their order."""
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
