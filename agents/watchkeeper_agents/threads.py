@@ -21,7 +21,7 @@ from watchkeeper_agents import remediation, scheduler
 from watchkeeper_agents.hearing import HELD
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
-from watchkeeper_agents.words import CrewSettings, Memory, Move, Turn, WorkItem
+from watchkeeper_agents.words import MOST_HISTORY, CrewSettings, Memory, Move, Turn, WorkItem
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -63,6 +63,8 @@ def wants_an_answer(state: Mapping[str, Any]) -> bool:
 
 def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: Context) -> Turn:
     tools = Tools(context.briefing, context.settings.remedy)
+    unheard = _unheard(memory, result, context.briefing, item.thread)
+    memory = msgspec.structs.replace(memory, attempts=(*memory.attempts, *unheard))
     incident = tools.incident(item.thread)
     if incident is None:
         if item.agent == "scheduler":
@@ -158,13 +160,15 @@ class Threads:
 
         config = {"configurable": {"thread_id": item.thread}, "recursion_limit": 8}
         parked, memory = _found(saver, config)
+        unheard = _unheard(memory, result, context.briefing, item.thread)
+        if result is None and unheard:
+            result = unheard[-1]
         if parked:
             told = stored(result if result is not None else _held(item))
             given: Any = Command(resume=told)
         else:
             if item.thread in self._in_spare and saver is self._spare_saver:
                 saver.delete_thread(item.thread)  # it keeps every step otherwise, for ever
-            memory, result = _from_journal(memory, result, context.briefing, item.thread)
             told = None if result is None else stored(result)
             given = {"item": stored(item), "memory": stored(memory), "result": told}
         # A run of its own, not a subgraph of the turn: hence the fresh context variables.
@@ -185,34 +189,30 @@ class Threads:
             self._spare_saver.delete_thread(thread)
 
 
-def _found(saver: Any, config: dict[str, Any]) -> tuple[bool, Memory | None]:
+def _found(saver: Any, config: dict[str, Any]) -> tuple[bool, Memory]:
     """(parked at `ask`, its memory). What is malformed is deleted and counts as never there."""
     from langgraph.checkpoint.serde.types import INTERRUPT
 
     found = saver.get_tuple(config)
     if found is None:
-        return False, None
+        return False, Memory()
     try:
         memory = msgspec.convert(found.checkpoint["channel_values"]["memory"], Memory)
         msgspec.convert(found.checkpoint["channel_values"]["item"], WorkItem)
     except (msgspec.ValidationError, KeyError):
         saver.delete_thread(config["configurable"]["thread_id"])
-        return False, None
+        return False, Memory()
     return any(write[1] == INTERRUPT for write in found.pending_writes or ()), memory
 
 
-def _from_journal(
-    memory: Memory | None, result: StepResult | None, briefing: Briefing, thread: str
-) -> tuple[Memory, StepResult | None]:
-    """A thread that was lost is started with what the journal says it was told."""
-    if memory is not None:
-        return memory, result
-    history = briefing.history.get(thread, ())
-    if result is None and history:
-        *earlier, result = history
-    else:
-        earlier = [h for h in history if result is None or h.proposal != result.proposal]
-    return Memory(attempts=tuple(earlier)), result
+def _unheard(
+    memory: Memory, result: StepResult | None, briefing: Briefing, thread: str
+) -> list[StepResult]:
+    """What the journal says this thread was told, and it does not remember: it was lost, or lived
+    in memory while Redis was away."""
+    known = {a.proposal for a in memory.attempts} | {result.proposal if result else ""}
+    newest = briefing.history.get(thread, ())[-MOST_HISTORY:]
+    return [h for h in newest if h.proposal not in known]
 
 
 def _held(item: WorkItem) -> StepResult:

@@ -11,8 +11,12 @@ from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.word import Word
 from watchkeeper.remedy.plan import RemedySettings
 
-MOST_ATTEMPTS = 64
+MOST_ATTEMPTS = 128
 """Results a thread remembers; the journal remembers all."""
+
+MOST_HISTORY = 64
+"""Newest results of the journal that a thread is compared with: fewer than it remembers, so that
+what it dropped for age never counts as unheard."""
 
 
 @dataclass(frozen=True, slots=True)

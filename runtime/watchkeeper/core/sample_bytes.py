@@ -173,7 +173,7 @@ class FleetColumns:
             values = np.where(np.isinf(values), np.float32(np.nan), values)
         self._widen(gpus)
         self._at[rows] = heads["at"]
-        self._gpu[rows, :gpus] = values[:, : gpus * _G].reshape(-1, gpus, _G)
+        self._gpu[rows, :gpus] = values[:, : gpus * _G].reshape(len(values), gpus, _G)
         self._gpu[rows, gpus:] = np.nan
         self._host[rows] = values[:, gpus * _G :]
         self._simulated[rows] = (heads["flags"] & _SIMULATED) != 0

@@ -1,0 +1,49 @@
+"""What `up` checks before it starts anything, and the summary it prints."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from watchkeeper.adapters.policy_files import read_policy_dir
+from watchkeeper.app.lab_time import policy_offset
+from watchkeeper.app.settings import Home, Settings
+from watchkeeper.app.supervisor import Plan, Say, Supervisor
+from watchkeeper.policy.load import load
+from watchkeeper.policy.model import CheckedPolicy
+
+
+def bring_up(home: Home, settings: Settings, *, nodes: int, gpus_per_node: int, say: Say) -> int:
+    """Check policy and lab time, then hand over to the supervisor; returns the exit code."""
+    policy = None
+    if settings.policies:
+        policy = load(read_policy_dir(Path(settings.policies)), datetime.now(UTC))
+        say(f"Policy: {policy.version}, {len(policy.rules)} rules from {settings.policies}")
+        absolute = str(Path(settings.policies).resolve())
+        settings = msgspec.structs.replace(settings, policies=absolute)
+    else:
+        say("Policy: none given (--policies DIR). The watch observes only.")
+    if settings.lab_time:
+        zone = _zone_of(policy)
+        offset = policy_offset(settings.lab_time, zone, datetime.now(UTC))
+        settings = msgspec.structs.replace(settings, policy_offset_s=offset.total_seconds())
+        say(f"Lab time: policy windows see {settings.lab_time} {zone}; all else is on real clocks")
+    lab = not settings.ray_address
+    plan = Plan(
+        home=home,
+        settings=settings,
+        lab=lab,
+        nodes=nodes,
+        gpus_per_node=gpus_per_node,
+        redis_url=settings.redis,
+    )
+    say(f"Home: {home.path}")
+    return Supervisor(plan, say).run()
+
+
+def _zone_of(policy: CheckedPolicy | None) -> str:
+    """The zone of the policy's windows; UTC when it has none."""
+    zones = [w.tz for w in policy.windows.values()] if policy else []
+    return str(zones[0]) if zones else "UTC"

@@ -1,0 +1,407 @@
+"""The command line. Each command is a few lines: it parses, calls one room, prints.
+
+Heavy rooms (Ray, scikit-learn, LangGraph, HTTP) are imported by the commands that need them, so
+that `watchkeeper stop` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from watchkeeper import __version__
+from watchkeeper.app import door
+from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
+from watchkeeper.core.errors import UsageError, WatchkeeperError
+from watchkeeper.core.verdict import Autonomy
+
+app = typer.Typer(
+    name="watchkeeper",
+    help="Keeps watch over a GPU cluster that runs Ray: repairs it inside written policy, asks "
+    "where the policy says so, and writes the log.",
+    epilog="Exit codes: 0 done; 1 failed; 2 usage; 3 policy does not load; 4 journal broken; "
+    "5 cluster, Redis or lab unavailable; 6 no watch is running; 7 already running or port taken; "
+    "8 malformed input; 9 refused.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+policy_app = typer.Typer(help="Write standing orders that you can trust.", no_args_is_help=True)
+journal_app = typer.Typer(help="Read and check the record.", no_args_is_help=True)
+app.add_typer(policy_app, name="policy")
+app.add_typer(journal_app, name="journal")
+
+
+class Output(StrEnum):
+    """How a listing is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table, json or yaml")]
+AsOption = Annotated[
+    str,
+    typer.Option(
+        "--as", envvar="WATCHKEEPER_PERSON", help="Who answers; one of the policy's people"
+    ),
+]
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _ask(call: str, **args: Any) -> Any:
+    return door.ask(Home.find().socket, call, **args)
+
+
+def _show(output: Output, value: Any, table: str) -> None:
+    if output is Output.JSON:
+        _say(json.dumps(value, indent=2))
+    elif output is Output.YAML:
+        from watchkeeper.policy.yaml_text import as_yaml
+
+        _say(as_yaml(value).rstrip())
+    else:
+        _say(table)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        _say(f"watchkeeper {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def up(
+    ray_address: Annotated[str, typer.Option(help="A running Ray cluster, HOST:PORT")] = "",
+    lab: Annotated[bool, typer.Option("--lab", help="A real Ray cluster in small, here")] = False,
+    twin: Annotated[bool, typer.Option("--twin", help="A simulated cluster")] = False,
+    nodes: Annotated[int, typer.Option(min=1, max=8, help="Worker nodes of the lab")] = 4,
+    gpus_per_node: Annotated[int, typer.Option(min=1, max=16)] = 8,
+    redis: Annotated[str, typer.Option(help="redis://HOST:PORT/DB; else one is started")] = "",
+    policies: Annotated[str, typer.Option(help="Directory of standing orders")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
+    autonomy: Annotated[Autonomy | None, typer.Option(help="The dial")] = None,
+    lab_time: Annotated[str, typer.Option(help='"[DAY ]HH:MM" as policy windows see it')] = "",
+    job_api: Annotated[str, typer.Option(help="Ray's job API, http://HOST:8265")] = "",
+    provider: Annotated[str, typer.Option(help="TOML file of the command provider")] = "",
+    webhook: Annotated[str, typer.Option(help="URL that pages and tickets are posted to")] = "",
+) -> None:
+    """Start the watch; with no cluster named, over a lab that is started too."""
+    from watchkeeper.app.bring_up import bring_up
+
+    if twin:
+        raise UsageError("The twin is not in this version. Use --lab, or leave it out.")
+    if ray_address and (lab or lab_time):
+        raise UsageError("--lab and --lab-time belong to the lab; leave out --ray-address.")
+    code = bring_up(
+        Home.find().make(),
+        Settings(
+            redis=redis,
+            redis_says="",
+            port=port,
+            policies=policies,
+            autonomy=autonomy,
+            ray_address=ray_address,
+            job_api=job_api,
+            provider=provider,
+            webhook=webhook,
+            lab_time=lab_time,
+        ),
+        nodes=nodes,
+        gpus_per_node=gpus_per_node,
+        say=_say,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(output: OutputOption = Output.TABLE) -> None:
+    """How the watch and its cluster are."""
+    from watchkeeper.app.print_tables import status_table
+
+    board = _ask("board")
+    _show(output, board, status_table(board))
+
+
+@app.command()
+def watch(
+    follow: Annotated[bool, typer.Option(help="Go on until interrupted")] = True,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,
+) -> None:
+    """The log as it is written: what the watch sees, thinks, asks and does."""
+    from watchkeeper.app.print_tables import log_lines
+
+    lines = _ask("log", after=0, limit=limit)
+    _say(log_lines(lines))
+    after = lines[-1]["seq"] if lines else 0
+    with contextlib.suppress(KeyboardInterrupt):
+        while follow:
+            _ask("wait", after=after, timeout_s=20.0, _timeout=30.0)
+            lines = _ask("log", after=after, limit=200)
+            if lines:
+                _say(log_lines(lines))
+                after = lines[-1]["seq"]
+
+
+@app.command()
+def incidents(output: OutputOption = Output.TABLE) -> None:
+    """Incidents, newest first."""
+    from watchkeeper.app.print_tables import incidents_table
+
+    found = _ask("incidents")
+    _show(output, found, incidents_table(found))
+
+
+@app.command()
+def explain(ident: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Why: an incident, a proposal, or an event by its number."""
+    _say(_ask("explain", ident=ident))
+
+
+@app.command()
+def approvals(output: OutputOption = Output.TABLE) -> None:
+    """Questions that wait for people."""
+    from watchkeeper.app.print_tables import approvals_table
+
+    found = _ask("asks")
+    _show(output, found, approvals_table(found))
+
+
+def _answer(ident: str, answer: str, who: str, reason: str) -> None:
+    ask = _ask("ask", proposal=ident)
+    if ask is None:
+        raise UsageError(f"There is no question {ident}. `watchkeeper approvals` lists them.")
+    done = _ask(
+        "answer",
+        proposal=ident,
+        answer=answer,
+        person=who or getpass.getuser(),
+        digest=ask["digest"],
+        nonce=ask["nonce"],
+        reason=reason,
+    )
+    _say(f"{ident} {ask['title']} {done['status']['state']}. {done['status']['text']}")
+
+
+@app.command()
+def approve(ident: Annotated[str, typer.Argument(metavar="ID")], who: AsOption = "") -> None:
+    """Approve a question, exactly as it was shown."""
+    _answer(ident, "approve", who, "")
+
+
+@app.command()
+def deny(
+    ident: Annotated[str, typer.Argument(metavar="ID")],
+    reason: Annotated[str, typer.Option(help="Why not; goes into the record")] = "",
+    who: AsOption = "",
+) -> None:
+    """Deny a question."""
+    _answer(ident, "deny", who, reason)
+
+
+@app.command()
+def notnow(ident: Annotated[str, typer.Argument(metavar="ID")], who: AsOption = "") -> None:
+    """Neither yes nor no: it may be asked again later."""
+    _answer(ident, "not_now", who, "")
+
+
+@app.command()
+def login() -> None:
+    """Print fresh one-time links to the console, one for each person of the policy."""
+    for name, link in _ask("login_links"):
+        _say(f"{name:<16} {link}")
+
+
+@app.command()
+def stop(
+    reason: Annotated[str, typer.Option(help="Goes into the record")] = "", who: AsOption = ""
+) -> None:
+    """Set the stop latch. Works with web, Redis and the watch itself down."""
+    from watchkeeper.adapters.stop_file import FileStop
+    from watchkeeper.adapters.system_clock import SystemClock
+
+    home = Home.find().make()
+    FileStop(home.stop_file, SystemClock()).set(who or getpass.getuser(), reason)
+    with contextlib.suppress(WatchkeeperError):
+        _ask("wake")
+    _say("Stopped. Nothing acts until a person runs `watchkeeper resume`.")
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option(help="Goes into the record")] = "", who: AsOption = ""
+) -> None:
+    """Clear the stop latch, a halt, and gates closed after a worse outcome."""
+    _ask("resume", person=who or getpass.getuser(), reason=reason)
+    _say("Resumed.")
+
+
+@app.command()
+def autonomy(level: Autonomy, who: AsOption = "") -> None:
+    """Set the dial: observe, ask or auto. It caps the policy from above."""
+    _ask("set_autonomy", person=who or getpass.getuser(), level=level.value)
+    _say(f"The dial is at {level.value}.")
+
+
+class Fault(StrEnum):
+    """What can be broken in the lab."""
+
+    NODE_LOSS = "node-loss"
+    XID = "xid"
+    SILENCE = "silence"
+
+
+@app.command()
+def inject(
+    fault: Fault,
+    node: Annotated[list[str] | None, typer.Option(help="Node; may be given again")] = None,
+    gpu: Annotated[int, typer.Option(min=0, max=15)] = 0,
+    code: Annotated[int, typer.Option(min=1, max=172, help="XID code")] = 79,
+) -> None:
+    """Break something on purpose. Lab and twin only."""
+    for name in node or [""]:
+        _say(_ask("inject", fault=fault.value, node=name, gpu=gpu, code=code))
+
+
+@app.command()
+def collect(
+    redis: Annotated[str, typer.Option(help="redis://HOST:PORT/DB, with an add-only credential")],
+    cluster: Annotated[str, typer.Option(help="The cluster's id, as /healthz tells it")],
+    node: Annotated[str, typer.Option(help="Stable node name; default: the host's")] = "",
+    gpus: Annotated[str, typer.Option(help="nvml, none or auto")] = "auto",
+    kernel_log: Annotated[str, typer.Option(help="Kernel log to follow")] = "/dev/kmsg",
+    interval: Annotated[float, typer.Option(min=0.5, max=300)] = 10.0,
+) -> None:
+    """Send this host's telemetry, as its own user."""
+    from watchkeeper.app.collect import main as run
+
+    argv = ["--redis", redis, "--cluster", cluster, "--gpus", gpus, "--world", "real"]
+    argv += ["--interval", str(interval), "--kernel-log", kernel_log]
+    raise typer.Exit(run([*argv, *(["--node", node] if node else [])]))
+
+
+@app.command()
+def diagnose(
+    log: Annotated[Path, typer.Option(help="A kernel log or node log")],
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Read a log: signals, incidents, and what would be proposed. Touches nothing."""
+    from watchkeeper.app.diagnose import run
+
+    _say(run(str(log), json=as_json).rstrip())
+
+
+@journal_app.command("tail")
+def journal_tail(limit: Annotated[int, typer.Option(min=1)] = 20) -> None:
+    """The last events, one JSON object a line."""
+    from collections import deque
+
+    from watchkeeper.adapters.journal_file import read_events
+    from watchkeeper.core.word import canonical
+
+    for event in deque(read_events(_journal_path()), maxlen=limit):
+        _say(canonical(event).decode())
+
+
+@journal_app.command("verify")
+def journal_verify() -> None:
+    """Check every line of the record, and that no tail is missing."""
+    from watchkeeper.adapters.journal_file import verify
+    from watchkeeper.app.redis_head import mirrored_head
+    from watchkeeper.core.errors import JournalBroken
+
+    found = verify(_journal_path(), mirrored_head(Home.find()))
+    if found.problem:
+        raise JournalBroken(f"The journal does not hold: {found.problem}.")
+    torn = f" An unfinished last line of {found.torn_bytes} bytes." if found.torn_bytes else ""
+    _say(f"{found.events} events hold. Head: {found.head_seq} {found.head_hash[:16]}.{torn}")
+
+
+@journal_app.command("export")
+def journal_export(
+    to: Annotated[Path | None, typer.Option(help="File to write; else standard output")] = None,
+) -> None:
+    """The whole record as JSON lines."""
+    from watchkeeper.adapters.journal_file import read_events
+    from watchkeeper.core.word import canonical
+
+    out = to.open("wb") if to else sys.stdout.buffer
+    with out if to else contextlib.nullcontext():
+        for event in read_events(_journal_path()):
+            out.write(canonical(event) + b"\n")
+
+
+def _journal_path() -> Path:
+    path = Home.find().journal / "journal.jsonl"
+    if not path.exists():
+        raise UsageError(f"There is no journal at {path}. Start a watch with `watchkeeper up`.")
+    return path
+
+
+@policy_app.command("check")
+def policy_check(
+    policies: Annotated[Path, typer.Option(help="Directory of standing orders")] = Path("policies"),
+    at: Annotated[str, typer.Option(help="As of this moment, ISO 8601")] = "",
+) -> None:
+    """Find every mistake of every file, with file:line:column."""
+    from datetime import UTC, datetime
+
+    from watchkeeper.adapters.policy_files import read_policy_dir
+    from watchkeeper.policy.check import report
+
+    moment = datetime.fromisoformat(at) if at else datetime.now(UTC)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    text, good = report(read_policy_dir(policies), moment)
+    _say(text)
+    if not good:
+        raise typer.Exit(3)
+
+
+@app.command()
+def init(
+    to: Annotated[Path, typer.Argument(help="Where the standing orders go")] = Path("policies"),
+) -> None:
+    """Copy the starting orders to a directory of yours."""
+    from watchkeeper.app.starters import copy_starters
+
+    _say(copy_starters(to))
+
+
+@app.command()
+def doctor(output: OutputOption = Output.TABLE) -> None:
+    """What this machine offers the watch, and what was chosen and why."""
+    from watchkeeper.app.doctor import examine, table
+
+    found = examine(Home.find())
+    _show(output, found, table(found))
+
+
+def main() -> None:
+    """Run the command line; our errors end in one sentence and their documented exit code."""
+    if os.environ.get("NO_COLOR") is not None:
+        os.environ.setdefault("TERM", "dumb")
+    try:
+        app()
+    except WatchkeeperError as err:
+        typer.echo(f"watchkeeper: {err}", err=True)
+        sys.exit(err.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The ports of one cluster: who reads it, who acts on it, and, in the lab, who breaks it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchkeeper.adapters.command import CommandProvider, read_config
+from watchkeeper.adapters.effect_file import Effects
+from watchkeeper.adapters.ray_actuator import RayActuator
+from watchkeeper.adapters.ray_cluster import RayCluster
+from watchkeeper.adapters.ray_lab_client import LabClient, LabProvider, read_lab
+from watchkeeper.app.settings import Home, Settings
+from watchkeeper.core.clock import Clock
+from watchkeeper.core.cluster import ClusterState, World
+from watchkeeper.core.errors import ClusterUnavailable
+from watchkeeper.core.ports import Actuator, ClusterReader
+
+
+@dataclass(frozen=True)
+class ClusterPorts:
+    """One cluster as the watch meets it. inject breaks something on purpose: lab only."""
+
+    world: World
+    cluster: str
+    reader: ClusterReader
+    actuators: tuple[Actuator, ...]
+    close: Callable[[], None]
+    inject: Callable[..., str] | None = None
+
+
+class LastRead:
+    """Remembers the last reading for those that need one fact of it."""
+
+    def __init__(self, reader: ClusterReader) -> None:
+        self._reader = reader
+        self._state: ClusterState | None = None
+
+    def read(self) -> ClusterState:
+        self._state = self._reader.read()
+        return self._state
+
+    def session(self) -> str:
+        """The GCS session now. Raises ClusterUnavailable."""
+        return self.read().session
+
+    def hidden(self, node: str) -> tuple[int, ...]:
+        """GPUs of a node that are quarantined, as last read."""
+        found = self._state.nodes.get(node) if self._state else None
+        return found.hidden_gpus if found else ()
+
+    def any_worker(self) -> str:
+        """A node to break when none is named: the last worker that is alive."""
+        workers = [
+            n.name
+            for n in (self._state.nodes.values() if self._state else ())
+            if n.gpus and n.ray_state.value == "alive"
+        ]
+        if not workers:
+            raise ClusterUnavailable("No worker node is alive: there is nothing to break.")
+        return sorted(workers)[-1]
+
+
+def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
+    """The lab that the supervisor started. Raises ClusterUnavailable when there is none."""
+    info = read_lab(Path(settings.lab_dir))
+    if info is None:
+        raise ClusterUnavailable(f"There is no lab in {settings.lab_dir}. Start it with `up`.")
+    client = LabClient(info)
+    ray = RayCluster(
+        info.address,
+        world=World.LAB,
+        cluster=info.cluster,
+        job_api=info.job_api,
+        progress_root=Path(info.progress_root),
+        processes=client.processes,
+        clock=clock,
+    )
+    reader = LastRead(ray)
+    actuator = RayActuator(
+        info.address,
+        cluster=info.cluster,
+        job_api=info.job_api,
+        terminate=lambda order: provider.terminate(order),  # noqa: PLW0108  bound late
+    )
+    provider = LabProvider(client, fence=actuator.fences, hidden=reader.hidden)
+
+    def inject(fault: str, node: str, gpu: int, code: int) -> str:
+        return client.inject(fault, node or reader.any_worker(), gpu, code)
+
+    def close() -> None:
+        actuator.close()
+        ray.close()
+
+    return ClusterPorts(
+        world=World.LAB,
+        cluster=info.cluster,
+        reader=reader,
+        actuators=(provider, actuator),
+        close=close,
+        inject=inject,
+    )
+
+
+def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
+    """A running cluster at --ray-address, and the site's own commands if there are any."""
+    cluster = f"real-{hashlib.sha256(settings.ray_address.encode()).hexdigest()[:8]}"
+    ray = RayCluster(
+        settings.ray_address,
+        world=World.REAL,
+        cluster=cluster,
+        job_api=settings.job_api or None,
+        progress_root=None,
+        clock=clock,
+    )
+    reader = LastRead(ray)
+    commands: list[CommandProvider] = []
+    actuator = RayActuator(
+        settings.ray_address,
+        cluster=cluster,
+        job_api=settings.job_api or None,
+        terminate=(lambda o: commands[0].terminate(o)) if settings.provider else None,  # noqa: PLW0108
+    )
+    if settings.provider:
+        commands.append(
+            CommandProvider(
+                read_config(Path(settings.provider)),
+                cluster=cluster,
+                session=reader.session,
+                memory=Effects(Home.find().path / "command-effects.jsonl"),
+                fence=actuator.fences,
+            )
+        )
+
+    def close() -> None:
+        actuator.close()
+        ray.close()
+
+    return ClusterPorts(
+        world=World.REAL,
+        cluster=cluster,
+        reader=reader,
+        actuators=(*commands, actuator),
+        close=close,
+    )

@@ -1,0 +1,72 @@
+"""The calls behind the command line's door: the desk's, with plain arguments, and `inject`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from watchkeeper.control.desk import WatchDesk
+from watchkeeper.control.record import Record
+from watchkeeper.core.desk import Person
+from watchkeeper.core.errors import UsageError
+from watchkeeper.core.event import Kind
+from watchkeeper.core.verdict import Answer, Autonomy
+
+Inject = Callable[..., str]
+
+
+def calls(
+    desk: WatchDesk, wake: Callable[[], None], inject: Inject | None, record: Record
+) -> dict[str, Callable[..., Any]]:
+    """Name to function; what is not here cannot be asked."""
+
+    def answering(name: str) -> Person:
+        people = {p.name: p for p in desk.people()}
+        if name not in people:
+            known = ", ".join(people) or "nobody"
+            raise UsageError(
+                f"{name!r} is not one of the policy's people ({known}). Say who answers with "
+                "--as NAME, or set WATCHKEEPER_PERSON."
+            )
+        return people[name]
+
+    def anyone(name: str) -> Person:
+        return next((p for p in desk.people() if p.name == name), Person(name=name))
+
+    def answer(
+        proposal: str, answer: str, person: str, digest: str, nonce: str, reason: str = ""
+    ) -> Any:
+        return desk.answer(
+            proposal,
+            Answer(answer),
+            answering(person),
+            digest=digest,
+            nonce=nonce,
+            reason=reason,
+            door="cli",
+        )
+
+    def break_it(fault: str, node: str = "", gpu: int = 0, code: int = 79) -> str:
+        if inject is None:
+            raise UsageError("inject works in the lab and the twin only.")
+        text = inject(fault=fault, node=node, gpu=gpu, code=code)
+        record.write(Kind.INJECTED, (f"node:{node}" if node else "",), text=text, durable=True)
+        wake()
+        return text
+
+    return {
+        "board": desk.board,
+        "health": desk.health,
+        "log": lambda after=0, limit=60: desk.log(after, limit),
+        "wait": lambda after, timeout_s: desk.wait(after, min(timeout_s, 25.0)),
+        "incidents": desk.incidents,
+        "explain": desk.explain,
+        "asks": desk.asks,
+        "ask": desk.ask,
+        "answer": answer,
+        "login_links": desk.login_links,
+        "resume": lambda person, reason="": desk.resume(anyone(person), reason),
+        "set_autonomy": lambda person, level: desk.set_autonomy(anyone(person), Autonomy(level)),
+        "wake": wake,
+        "inject": break_it,
+    }

@@ -1,0 +1,118 @@
+"""Tables for the terminal, from the same words that the page draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Row = dict[str, Any]
+
+
+def _printed(*parts: Any) -> str:
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return capture.get().rstrip()
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def status_table(board: Row) -> str:
+    """State line, nodes, gangs, pools, limits."""
+    health, orders = board["health"], board["orders"]
+    simulated = "  GPU DATA SIMULATED" if health["simulated"] else ""
+    head = [
+        f"{health['cluster']}  {health['world']}{simulated}",
+        f"{'Ready' if health['ready'] else 'Not ready: ' + health['why_not_ready']}. "
+        f"Dial: {orders['autonomy']}. {board['window']}",
+        f"Policy {health['policy_version'] or 'none'}. Journal {health['journal_seq']} "
+        f"{health['journal_head'][:12]}. Redis: {health['redis']}",
+    ]
+    if orders["stopped"]:
+        head.append(f"STOPPED by {orders['stopped_by']}. {orders['stop_reason']}")
+    if board["halted"]:
+        head.append(f"HALTED: {board['halted']}")
+    if board["waiting"]:
+        ids = ", ".join(f"{a['id']} {a['title']}" for a in board["waiting"])
+        head.append(f"Waits for you: {ids}")
+    nodes = _table("Nodes", "node", "pool", "rack", "state", "gpus", "gangs", "what")
+    for node in board["nodes"]:
+        nodes.add_row(
+            node["name"],
+            node["pool"],
+            node["rack"],
+            node["state"],
+            str(len(node["gpus"])),
+            ", ".join(node["jobs"]),
+            node["what"],
+        )
+    jobs = _table("Gangs", "gang", "state", "gpus", "nodes", "step", "checkpoint", "requeue")
+    for job in board["jobs"]:
+        jobs.add_row(
+            job["name"],
+            job["state"],
+            f"{job['gpus']:g}",
+            ", ".join(job["nodes"]),
+            _or_dash(job["step"]),
+            _or_dash(job["checkpoint_step"]),
+            job["requeue"],
+        )
+    pools = _table("Demand", "pool", "nodes", "running", "pending", "waiting", "1 h (10-50-90 %)")
+    for pool in board["pools"]:
+        pools.add_row(
+            pool["pool"],
+            str(pool["nodes"]),
+            f"{pool['running_gpus']:g} of {pool['total_gpus']:g} GPUs",
+            f"{pool['pending_gpus']:g}",
+            str(pool["waiting_jobs"]),
+            _in_an_hour(pool),
+        )
+    return _printed(*head, "", nodes, "", jobs, "", pools)
+
+
+def _in_an_hour(pool: Row) -> str:
+    if 3600.0 not in pool["horizons_s"] or not pool["p50"]:
+        return str(pool["forecast_why"])
+    at = pool["horizons_s"].index(3600.0)
+    low, mid, high = pool["p10"][at], pool["p50"][at], pool["p90"][at]
+    return f"{low:.0f}-{mid:.0f}-{high:.0f} GPUs, {pool['forecast_method']}"
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def incidents_table(incidents: list[Row]) -> str:
+    table = _table("Incidents", "id", "state", "what", "confidence", "opened")
+    for i in incidents:
+        table.add_row(
+            i["id"], i["state"], i["title"], f"{i['confidence']:.2f}", i["opened_at"][:19]
+        )
+    return _printed(table) if incidents else "No incidents."
+
+
+def approvals_table(asks: list[Row]) -> str:
+    table = _table("Waits for you", "id", "what", "why now", "blast radius", "rule", "until")
+    for a in asks:
+        table.add_row(
+            a["id"], a["title"], a["why_now"], a["blast"], a["rule_where"], a["expires_at"][11:19]
+        )
+    return _printed(table) if asks else "Nothing waits for you."
+
+
+def log_lines(lines: list[Row]) -> str:
+    """The chat stream as text, oldest first."""
+    told = []
+    for line in lines:
+        where = f"  [{line['where']}]" if line["where"] else ""
+        said = f"{line['question']} " if line["question"] else ""
+        told.append(f"{line['at'][11:19]}  {line['kind']:<14} {said}{line['text']}{where}")
+    return "\n".join(told)

@@ -1,0 +1,102 @@
+"""What `up` was told, and where things lie on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from watchkeeper.core.errors import UsageError
+from watchkeeper.core.verdict import Autonomy
+from watchkeeper.core.word import Word
+
+DEFAULT_PORT = 8080
+
+
+class Home:
+    """The state directory: journal, latch, sockets, pids. One watch lives in one home."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def find() -> Home:
+        """WATCHKEEPER_HOME, else `watchkeeper` under the user's data home."""
+        given = os.environ.get("WATCHKEEPER_HOME", "")
+        return Home(Path(given) if given else Path(platformdirs.user_data_dir("watchkeeper")))
+
+    def make(self) -> Home:
+        """Create it, readable by its owner alone. Raises UsageError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.run.mkdir(exist_ok=True, mode=0o700)
+            self.logs.mkdir(exist_ok=True, mode=0o700)
+        except OSError as err:
+            raise UsageError(
+                f"The state directory {self.path} cannot be made: {err.strerror}. "
+                "Set WATCHKEEPER_HOME to a directory that you can write."
+            ) from err
+        return self
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal"
+
+    @property
+    def stop_file(self) -> Path:
+        return self.path / "STOP"
+
+    @property
+    def socket(self) -> Path:
+        return self.path / "watch.sock"
+
+    @property
+    def lab(self) -> Path:
+        return self.path / "lab"
+
+    @property
+    def redis(self) -> Path:
+        return self.path / "redis"
+
+    @property
+    def pages(self) -> Path:
+        return self.path / "pages.log"
+
+
+class Settings(Word, frozen=True):
+    """One watch's settings, as `up` hands them to the watch process.
+
+    redis is a URL. lab_dir is set when the cluster is the lab; else ray_address is. policies is
+    "" when none were given: then the watch observes only.
+    """
+
+    redis: str
+    redis_says: str
+    port: int = DEFAULT_PORT
+    policies: str = ""
+    autonomy: Autonomy | None = None
+    lab_dir: str = ""
+    ray_address: str = ""
+    job_api: str = ""
+    provider: str = ""
+    webhook: str = ""
+    lab_time: str = ""
+    policy_offset_s: float = 0.0
+    interval_s: float = 1.0
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(msgspec.json.encode(self))
+
+    @staticmethod
+    def load(path: Path) -> Settings:
+        return msgspec.json.decode(path.read_bytes(), type=Settings)

@@ -1,0 +1,202 @@
+"""Every constructor, once: from settings to a running watch, for each world."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from watchkeeper.adapters.journal_file import FileJournal
+from watchkeeper.adapters.notify import Notify
+from watchkeeper.adapters.policy_files import fingerprint, read_policy_dir
+from watchkeeper.adapters.redis_checkpoints import RedisCheckpoints
+from watchkeeper.adapters.redis_mirror import RedisMirror
+from watchkeeper.adapters.redis_telemetry import RedisTelemetry
+from watchkeeper.adapters.stop_file import FileStop
+from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
+from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports
+from watchkeeper.app.settings import Home, Settings
+from watchkeeper.control.desk import WatchDesk
+from watchkeeper.control.execute import Executor
+from watchkeeper.control.foresee import BackgroundForecaster
+from watchkeeper.control.look import Looker
+from watchkeeper.control.loop import Loop
+from watchkeeper.control.policy_shelf import Shelf
+from watchkeeper.control.record import Record
+from watchkeeper.control.tell import Teller
+from watchkeeper.control.watch import Watch
+from watchkeeper.core.cluster import World
+from watchkeeper.core.event import Kind
+from watchkeeper.core.ports import Actuator
+from watchkeeper.core.verdict import Autonomy
+from watchkeeper.demand.choose import forecast
+from watchkeeper.health.sense import LAB, REAL
+from watchkeeper.remedy.plan import RemedySettings
+from watchkeeper_agents.chat import answer_from
+from watchkeeper_agents.crew import LangGraphCrew
+from watchkeeper_agents.words import CrewSettings
+
+LAB_REMEDY = RemedySettings(drain_deadline_s=20.0, settle_s=3.0, silent_after_s=15.0)
+"""The lab's pace: gangs of toys need no minute to end, and its telemetry comes every 2 s."""
+
+
+@dataclass
+class Running:
+    """A watch that is put together; `loop` is not started yet."""
+
+    watch: Watch
+    desk: WatchDesk
+    loop: Loop
+    journal: FileJournal
+    ports: ClusterPorts
+    forecaster: BackgroundForecaster
+
+    def close(self) -> None:
+        """End the loop, let go of Ray and Redis, make the journal durable."""
+        self.loop.stop()
+        self.forecaster.close()
+        self.ports.close()
+        with contextlib.suppress(Exception):
+            self.watch.record.write(Kind.WATCH_STOPPED, text="The watch ends.")
+        self.journal.close()
+
+
+def build(settings: Settings, home: Home) -> Running:
+    """Put one watch together. Raises JournalBroken, AlreadyRunning, PolicyError, UsageError,
+    ClusterUnavailable."""
+    clock = SystemClock(timedelta(seconds=settings.policy_offset_s))
+    journal = FileJournal(home.journal, clock)
+    _go_on_counting(clock, journal)
+    record = Record(journal)
+    ids = SystemIds()
+    for prefix, number in record.books.ids.items():
+        ids.resume(prefix, number)
+    ports = lab_ports(settings, clock) if settings.lab_dir else real_ports(settings, clock)
+    mirror = RedisMirror(settings.redis, ports.cluster, clock=clock, step_s=10.0)
+    telemetry = RedisTelemetry(settings.redis, ports.cluster, ports.world, clock=clock)
+    looker = Looker(ports.reader, telemetry, clock)
+    shelf = _shelf(settings, clock)
+    stop = FileStop(home.stop_file, clock)
+    executor = Executor(
+        record=record,
+        actuators=by_kind(ports.actuators),
+        stop=stop,
+        look=looker.look,
+        policy=shelf.current,
+        clock=clock,
+        ids=ids,
+    )
+    forecaster = BackgroundForecaster(mirror.demand_series, forecast)
+    in_lab = ports.world is not World.REAL
+    watch = Watch(
+        record=record,
+        looker=looker,
+        crew=LangGraphCrew(
+            saver=RedisCheckpoints(settings.redis, ports.cluster),
+            settings=CrewSettings(remedy=LAB_REMEDY) if in_lab else CrewSettings(),
+        ),
+        executor=executor,
+        teller=Teller(Notify(home.pages, settings.webhook or None, clock), record),
+        mirror=mirror,
+        stop=stop,
+        policies=shelf,
+        forecaster=forecaster,
+        clock=clock,
+        ids=ids,
+        world=ports.world,
+        sense=LAB if in_lab else REAL,
+        console_url=f"http://127.0.0.1:{settings.port}",
+    )
+    loop = Loop(watch, settings.interval_s)
+    desk = WatchDesk(
+        watch,
+        waiter=journal,
+        wake=loop.wake,
+        answerer=answer_from,
+        redis_name=settings.redis_says,
+        lab_time=settings.lab_time,
+    )
+    _begin(record, settings, ports, journal)
+    return Running(watch, desk, loop, journal, ports, forecaster)
+
+
+def by_kind(actuators: tuple[Actuator, ...]) -> Mapping[str, Actuator]:
+    """The one provider of each kind of action; the first that serves it wins."""
+    table: dict[str, Actuator] = {}
+    for actuator in actuators:
+        for kind in sorted(actuator.serves):
+            table.setdefault(kind, actuator)
+    return table
+
+
+def _shelf(settings: Settings, clock: SystemClock) -> Shelf:
+    if not settings.policies:
+        return Shelf(None, None, clock.now())
+    folder = Path(settings.policies)
+    return Shelf(lambda: read_policy_dir(folder), lambda: fingerprint(folder), clock.now())
+
+
+def _boot_s() -> float:
+    """Seconds on the clock that nobody can step, while this boot lasts."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+def _go_on_counting(clock: SystemClock, journal: FileJournal) -> None:
+    """Let the ledger's clock go on from where the journal ended (S28). Within one boot exactly;
+    across boots by the wall clock, never backwards."""
+    started = last = None
+    for event in journal.events():
+        last = event
+        if event.kind is Kind.WATCH_STARTED:
+            started = event
+    if last is None:
+        return
+    base = last.steady + max(0.0, (clock.now() - last.at).total_seconds())
+    if started is not None and started.data.get("boot_id") == boot_id() != "":
+        since = _boot_s() - float(started.data.get("boot_s", 0.0))
+        base = max(last.steady, started.steady + since)
+    clock.rebase(base)
+
+
+def _begin(record: Record, settings: Settings, ports: ClusterPorts, journal: FileJournal) -> None:
+    world = ports.world.value
+    notes = [f"The watch begins over {ports.cluster} ({world})."]
+    if journal.set_aside:
+        notes.append(f"{journal.set_aside}.")
+    if settings.lab_time:
+        notes.append(f"Policy windows see {settings.lab_time}.")
+    record.write(
+        Kind.WATCH_STARTED,
+        text=" ".join(notes),
+        boot_id=boot_id(),
+        boot_s=_boot_s(),
+        cluster=ports.cluster,
+        world=world,
+        lab_time=settings.lab_time,
+        durable=True,
+    )
+    wanted = settings.autonomy
+    if wanted is None and not _dial_was_set(record):
+        wanted = Autonomy.OBSERVE if ports.world is World.REAL else Autonomy.AUTO
+    if wanted is not None and not settings.policies:
+        wanted = Autonomy.OBSERVE
+    if wanted is not None and wanted is not record.books.orders.autonomy:
+        record.write(Kind.AUTONOMY, by="up", level=wanted.value, durable=True)
+
+
+def _dial_was_set(record: Record) -> bool:
+    """A person's setting outlives a restart."""
+    return any(e.kind is Kind.AUTONOMY for e in record.journal.events())
+
+
+def door_calls(running: Running) -> dict[str, Callable[..., Any]]:
+    """What the command line may ask of a running watch."""
+    from watchkeeper.app.door_calls import calls
+
+    return calls(running.desk, running.loop.wake, running.ports.inject, running.watch.record)
