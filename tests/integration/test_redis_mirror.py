@@ -128,3 +128,19 @@ def test_what_is_no_number_is_not_recorded_and_rubbish_is_not_read(
     redis_client.xadd(Keys(C).demand("p"), {"q": b"x"})
     assert mirror.demand_series("p") == []
     assert mirror.demand_series("never seen") == []
+
+
+def test_a_series_grows_by_what_is_new_and_starts_anew_after_a_flush(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    clock = Hand()
+    mirror = RedisMirror(redis_url, C, clock=clock, step_s=1.0)
+    mirror.lost()
+    for second in range(5):
+        clock.s = float(second)
+        mirror.record_demand(demand(clock.now(), running=float(second)))
+        assert [r for _, r, _ in mirror.demand_series("p")] == [float(n) for n in range(second + 1)]
+    assert mirror.demand_series("p") == RedisMirror(redis_url, C).demand_series("p")
+    redis_client.flushall()
+    assert mirror.lost()
+    assert mirror.demand_series("p") == []

@@ -43,6 +43,8 @@ class RedisMirror:
         self._step_s = step_s
         self._server: tuple[str, str] | None = None
         self._points: dict[str, tuple[float, int, float, float]] = {}
+        # Weeks of minutes are read from Redis once, and from then on only what is new.
+        self._series: dict[str, tuple[str, list[tuple[float, float, float]]]] = {}
         self.not_copied = 0
         """Copies and events that were too large to be kept."""
 
@@ -60,6 +62,8 @@ class RedisMirror:
             self._client.set(self._keys.epoch, fresh, nx=True)
             epoch = text(self._client.get(self._keys.epoch))
         same = self._server == (run_id, epoch)
+        if not same:
+            self._series.clear()
         self._server = (run_id, epoch)
         return not same
 
@@ -114,16 +118,20 @@ class RedisMirror:
             self._points[pool] = (steady, 0, 0.0, 0.0)
 
     def demand_series(self, pool: str) -> list[tuple[float, float, float]]:
+        read_to, series = self._series.get(pool, ("-", []))
         with self._reaching():
-            entries: Any = self._client.xrange(self._keys.demand(pool))
-        series = []
-        for _, fields in entries:
+            entries: Any = self._client.xrange(self._keys.demand(pool), min=read_to)
+        for name, fields in entries:
+            read_to = f"({text(name)}"
             point = (fields or {}).get(b"p", b"")
             if len(point) == _POINT.size:
                 at, running, pending = _POINT.unpack(point)
                 if all(map(math.isfinite, (at, running, pending))):
                     series.append((at, running, pending))
-        return sorted(series)
+        series.sort()
+        del series[:-KEEP_POINTS]
+        self._series[pool] = (read_to, series)
+        return list(series)
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
