@@ -308,6 +308,20 @@ def test_a_saver_that_fails_does_not_stop_the_crew_and_is_told_once() -> None:
     assert ends(back) == {"INC-1": "waiting"}, "the journal remembers what memory lost"
 
 
+def test_what_was_heard_while_the_saver_was_away_is_not_forgotten_when_it_is_back() -> None:
+    saver = Flaky()
+    crew = LangGraphCrew(saver=saver)
+    (draft,) = crew.ask(briefing(DEAD, lost("train-02"))).drafts
+    saver.down = True
+    failed = told(draft, "outcome", "failed", says="did not come back")
+    away = crew.ask(briefing(DEAD, lost("train-02"), results=(failed,)))
+    assert ends(away) == {"INC-1": "escalated"}
+
+    saver.down = False
+    back = crew.ask(briefing(DEAD, lost("train-02"), history={"INC-1": (failed,)}))
+    assert (kinds(back), ends(back)) == ([], {"INC-1": "escalated"})
+
+
 def test_a_lost_thread_starts_anew_and_hears_the_result_that_was_meant_for_it() -> None:
     saver = InMemorySaver()
     crew = LangGraphCrew(saver=saver)

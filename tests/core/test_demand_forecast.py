@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.facts import quantile_at
 from watchkeeper.demand.backtest import backtest, origins_of, pinball
-from watchkeeper.demand.choose import DemandSettings, choose, forecast
+from watchkeeper.demand.choose import DemandSettings, KeptChoices, choose, forecast
 from watchkeeper.demand.models import GradientBoosting, Persistence, SeasonalNaive
 from watchkeeper.demand.series import carried, grid
 
@@ -79,6 +80,28 @@ def test_a_kept_choice_is_used_without_a_new_backtest() -> None:
     assert choice.method == "seasonal_naive_24h"
     again = forecast("train", samples, AT, QUICK, choice=choice)
     assert (again.method, again.score) == (choice.method, choice.ratio)
+
+
+def test_the_backtest_runs_once_in_hours_but_a_short_history_is_looked_at_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+
+    def counted(model: Any, *args: Any, **named: Any) -> Any:
+        tried.append(model.name)
+        return backtest(model, *args, **named)
+
+    monkeypatch.setattr("watchkeeper.demand.choose.backtest", counted)
+    kept = KeptChoices(QUICK)
+    samples = readings(5 * DAY, HOUR, office_hours)
+    first = kept.forecast("train", samples, AT)
+    assert kept.forecast("train", samples, AT + timedelta(hours=1)).method == first.method
+    assert tried == ["persistence", "seasonal_naive_24h"]
+    kept.forecast("train", samples, AT + timedelta(hours=7))
+    assert len(tried) == 4
+    short = readings(600, 10, 8.0)
+    assert "10 min" in kept.forecast("infer", short, AT).why
+    assert "30 min" in kept.forecast("infer", short, AT + timedelta(minutes=20)).why
 
 
 def test_a_record_full_of_holes_is_not_compared() -> None:

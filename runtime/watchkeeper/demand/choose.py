@@ -127,6 +127,29 @@ def choose(samples: Samples, at: datetime, settings: DemandSettings = DEFAULT) -
     return _choose(_series(samples, at.timestamp(), settings), settings)
 
 
+class KeptChoices:
+    """`forecast` for a caller that asks every minute: a choice that took a backtest is kept.
+
+    It may run in a background thread; one caller at a time. Holds one choice per pool, no samples.
+    """
+
+    def __init__(self, settings: DemandSettings = DEFAULT, keep_s: float = 6 * HOUR) -> None:
+        self._settings = settings
+        self._keep_s = keep_s
+        self._choices: dict[str, Choice] = {}
+
+    def forecast(self, pool: str, samples: Samples, at: datetime) -> Forecast:
+        """See `forecast`. The backtest runs anew when `keep_s` have passed since the last."""
+        kept = self._choices.get(pool)
+        if kept is not None and not 0 <= at.timestamp() - kept.made_at_s < self._keep_s:
+            kept = None
+        chosen = kept or choose(samples, at, self._settings)
+        # Without a backtest the reason names the length of the history, which goes stale.
+        if chosen.ratio is not None:
+            self._choices[pool] = chosen
+        return forecast(pool, samples, at, self._settings, choice=chosen)
+
+
 def _series(samples: Samples, at_s: float, settings: DemandSettings) -> Series:
     """Hourly means once there are days of history; finer steps before."""
     first = min((t for t, _, _ in samples if t <= at_s), default=at_s)
