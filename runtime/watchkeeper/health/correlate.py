@@ -48,7 +48,7 @@ def correlate(
 
     Closes what healed without us (`closed_because` says how); never closes what is in hand.
     """
-    book = {i.id: _closed_if_healed(i, snapshot, settings) for i in incidents}
+    book = _Book(_closed_if_healed(i, snapshot, settings) for i in incidents)
     news = [s for s in signals if s.world is snapshot.world and believed(s)]
     by_node: dict[str, list[Signal]] = {}
     for signal in news:
@@ -67,6 +67,26 @@ def correlate(
     return tuple(book.values())
 
 
+class _Book(dict[str, Incident]):
+    """Incidents by id, in order, with an index by node: a whole pool may fall ill at once."""
+
+    def __init__(self, incidents: Iterable[Incident]) -> None:
+        super().__init__()
+        self._on: dict[str, list[str]] = {}
+        for incident in incidents:
+            self.write(incident)
+
+    def write(self, incident: Incident) -> None:
+        """Add an incident, or put its new self in its place."""
+        if incident.node and incident.id not in self:
+            self._on.setdefault(incident.node, []).append(incident.id)
+        self[incident.id] = incident
+
+    def on(self, node: str) -> list[Incident]:
+        """Those of one node, oldest first."""
+        return [self[name] for name in self._on.get(node, ())]
+
+
 def _closed_if_healed(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> Incident:
     if incident.state is IncidentState.RESOLVED or incident.state in _IN_HAND:
         return incident
@@ -81,7 +101,7 @@ def _closed(incident: Incident, snapshot: Snapshot, why: str) -> Incident:
 
 
 def _join_node(
-    book: dict[str, Incident],
+    book: _Book,
     name: str,
     signals: list[Signal],
     snapshot: Snapshot,
@@ -90,7 +110,7 @@ def _join_node(
 ) -> None:
     node = snapshot.nodes.get(name)
     now = node.incarnation if node else ""
-    own = [i for i in book.values() if i.node == name]
+    own = book.on(name)
     home = next((i for i in own if i.is_open), None)
     fresh: list[Signal] = []
     for signal in signals:
@@ -106,11 +126,11 @@ def _join_node(
     if home is None and speaking:
         home = _with_a_person(own, speaking, snapshot, settings)
     if home is not None:
-        book[home.id] = _joined(home, fresh, snapshot)
+        book.write(_joined(home, fresh, snapshot))
     elif speaking:
         # Companions (Xid 45, 154) come along, and never open anything themselves.
         opened = _opened(ids, name, fresh, speaking, snapshot)
-        book[opened.id] = opened
+        book.write(opened)
 
 
 def _of_a_life(signal: Signal, home: Incident | None, snapshot: Snapshot) -> Signal:
@@ -266,7 +286,7 @@ _SAYS: dict[Fault, str] = {
 }
 
 
-def _join_job(book: dict[str, Incident], signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
+def _join_job(book: _Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
     name = signal.target.partition(":")[2]
     mine = [i for i in book.values() if name in i.jobs]
     if any(s.id == signal.id for i in mine for s in i.signals):
@@ -275,13 +295,13 @@ def _join_job(book: dict[str, Incident], signal: Signal, snapshot: Snapshot, ids
     host = _host(book, job.nodes if job else ()) or next((i for i in mine if i.is_open), None)
     if host is not None:
         joined = _joined(host, (signal,), snapshot)
-        book[host.id] = replace(joined, jobs=_also(host.jobs, (name,)))
+        book.write(replace(joined, jobs=_also(host.jobs, (name,))))
     elif (fault := fault_of(signal)) is not None:
         opened = _opened_on(ids, signal, fault, snapshot)
-        book[opened.id] = replace(opened, jobs=(name,))
+        book.write(replace(opened, jobs=(name,)))
 
 
-def _join_target(book: dict[str, Incident], signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
+def _join_target(book: _Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
     fault = fault_of(signal)
     same = [i for i in book.values() if i.target == signal.target]
     home = next((i for i in same if i.is_open), None)
@@ -289,7 +309,7 @@ def _join_target(book: dict[str, Incident], signal: Signal, snapshot: Snapshot, 
         return
     if home is None:
         home = _opened_on(ids, signal, fault, snapshot)
-    book[home.id] = _joined(home, (signal,), snapshot)
+    book.write(_joined(home, (signal,), snapshot))
 
 
 def _opened_on(ids: Ids, signal: Signal, fault: Fault, snapshot: Snapshot) -> Incident:
@@ -307,14 +327,18 @@ def _opened_on(ids: Ids, signal: Signal, fault: Fault, snapshot: Snapshot) -> In
     return _rebuilt(blank, (signal,), snapshot)
 
 
-def _host(book: dict[str, Incident], nodes: Iterable[str]) -> Incident | None:
+def _host(book: _Book, nodes: Iterable[str]) -> Incident | None:
     """The gravest open incident that explains why a gang on these nodes stopped."""
-    on = set(nodes)
-    hosts = [i for i in book.values() if i.is_open and i.node in on and i.fault in _TAKES_JOBS]
+    hosts = [
+        incident
+        for node in sorted(set(nodes))
+        for incident in book.on(node)
+        if incident.is_open and incident.fault in _TAKES_JOBS
+    ]
     return max(hosts, key=lambda i: (rank(i.fault), i.id), default=None)
 
 
-def _absorb_jobs(book: dict[str, Incident], snapshot: Snapshot) -> None:
+def _absorb_jobs(book: _Book, snapshot: Snapshot) -> None:
     """A gang often stops before Ray declares its node dead: then its incident was no own one."""
     for incident in list(book.values()):
         if incident.fault != Fault.JOB_STOPPED or incident.state is not IncidentState.OPEN:
@@ -324,8 +348,8 @@ def _absorb_jobs(book: dict[str, Incident], snapshot: Snapshot) -> None:
         if host is None:
             continue
         joined = _joined(host, incident.signals, snapshot)
-        book[host.id] = replace(joined, jobs=_also(host.jobs, incident.jobs))
-        book[incident.id] = _closed(incident, snapshot, f"It is part of {host.id}.")
+        book.write(replace(joined, jobs=_also(host.jobs, incident.jobs)))
+        book.write(_closed(incident, snapshot, f"It is part of {host.id}."))
 
 
 def _also(names: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:

@@ -120,6 +120,9 @@ def merged(kept: tuple[Signal, ...], new: Iterable[Signal]) -> tuple[Signal, ...
     nothing; of one code and target at most eight are kept, so that a storm stays small.
     """
     ids = {s.id for s in kept}
+    new = [s for s in new if s.id not in ids]
+    if not new:
+        return kept  # the common turn: every fact is known
     out = list(kept)
     times: dict[tuple[str, str, str], list[float]] = {}
     for signal in sorted(kept, key=_order):
