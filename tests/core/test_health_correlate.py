@@ -279,8 +279,8 @@ def test_the_same_code_within_five_seconds_is_one_event():
 
 
 def test_every_fault_has_a_title_and_a_hypothesis():
-    from watchkeeper.health.correlate import title
     from watchkeeper.health.hypotheses import hypotheses
+    from watchkeeper.health.titles import title
 
     for fault in Fault:
         assert title(fault, "w1", "node:w1").startswith("w1: ")

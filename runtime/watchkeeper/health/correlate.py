@@ -28,6 +28,7 @@ from watchkeeper.health.evidence import (
 from watchkeeper.health.hypotheses import hypotheses
 from watchkeeper.health.illness import healed, still_ill
 from watchkeeper.health.sense import REAL, SenseSettings
+from watchkeeper.health.titles import title
 
 _IN_HAND = (IncidentState.ACTING, IncidentState.VERIFYING)
 _TAKES_JOBS = (UNHEALTHY_NODE - {Fault.NODE_SILENT}) | {
@@ -257,33 +258,6 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
 def _supports(signal_fault: Fault, fault: Fault) -> bool:
     """Silence supports a lost node; otherwise only a word for the same class counts."""
     return signal_fault is fault or (fault is Fault.NODE_LOST and signal_fault is Fault.NODE_SILENT)
-
-
-def title(fault: Fault, node: str, target: str) -> str:
-    """What it is, in one line for people."""
-    kind, _, name = target.partition(":")
-    gpu = name.rpartition("/")[2]
-    where = f"GPU {gpu} of {node}" if kind == "gpu" else name or target
-    return f"{where}: {_SAYS[fault]}"
-
-
-_SAYS: dict[Fault, str] = {
-    Fault.NODE_LOST: "node lost",
-    Fault.NODE_SILENT: "silent, its state is unknown",
-    Fault.GPU_OFF_BUS: "fallen off the bus",
-    Fault.GPU_DRIVER: "firmware or driver no longer answers",
-    Fault.GPU_HARDWARE: "hardware fault",
-    Fault.GPU_MEMORY: "uncorrectable memory error",
-    Fault.GPU_MEMORY_CONTAINED: "contained memory error",
-    Fault.NVLINK: "NVLink error",
-    Fault.GPU_HANDS_ON: "a fault that needs a person",
-    Fault.GPU_UNKNOWN: "an unknown fault code",
-    Fault.GPU_NOTICE: "a condition to look at",
-    Fault.APPLICATION: "a program failed",
-    Fault.JOB_STOPPED: "stopped",
-    Fault.CAPACITY_SHORT: "too small for what waits",
-    Fault.SOURCE_LOST: "does not answer",
-}
 
 
 def _join_job(book: _Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
