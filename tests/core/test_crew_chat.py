@@ -154,7 +154,8 @@ def test_one_node_and_one_gang_are_described() -> None:
     seen = facts(jobs=(job("llm", "running", step=41, checkpoint_step=40, nodes=("train-01",)),))
     assert answer("how is train-01", seen) == "train-01 is healthy."
     assert answer("how is llm", seen) == (
-        "llm is running, attempt 1, 16 GPUs on train-01, at step 41; its last checkpoint is step 40."
+        "llm is running, attempt 1, 16 GPUs on train-01, at step 41; "
+        "its last checkpoint is step 40."
     )
 
 
