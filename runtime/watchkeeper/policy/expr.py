@@ -51,8 +51,12 @@ class Answer(NamedTuple):
     error: str = ""
 
 
+@functools.lru_cache(maxsize=4096)
 def compile_condition(text: str) -> Condition | tuple[Fault, ...]:
-    """Parse and type-check one condition, or say everything that is wrong with it."""
+    """Parse and type-check one condition, or say everything that is wrong with it.
+
+    Remembered by text, so a reload compiles only what changed.
+    """
     if len(text) > MAX_LENGTH:
         return (Fault(1, 1, f"a condition may have {MAX_LENGTH} characters, not {len(text)}"),)
     if not text.strip():
@@ -94,6 +98,7 @@ def evaluate(condition: Condition, activation: Any) -> Answer:
     return Answer(value.plain_value() is True)
 
 
+@functools.lru_cache(maxsize=1024)
 def literal_fault(function: str, argument: str) -> str:
     """Why a literal can never work, such as `duration("5 minutes")`; "" when it can."""
     quoted = '"' + argument.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -71,11 +71,10 @@ def _judge(
     case = Case(proposal, impact, facts, ledger, orders, past, traits, kind)
     refused = refusals(case)
     heard = _hear(policy, kind, facts, now)
-    broken = (
-        ()
-        if policy is None
-        else tuple(limits.exceeded(policy.limits_for[kind], proposal, impact, past))
-    )
+    granted = bool(heard.allows or heard.asks)
+    broken: tuple[Reason, ...] = ()
+    if policy is not None and granted:
+        broken = tuple(limits.exceeded(policy.limits_for[kind], proposal, impact, past))
     decision, refused_by = _decide(bool(refused), heard, bool(broken))
     reasons = [*(reason for _, reason in refused), *heard.reasons, *broken]
     decision, refused_by, capped = _under_the_dial(decision, refused_by, facts, orders)
@@ -139,7 +138,8 @@ def _hear(policy: CheckedPolicy | None, kind: str, facts: Facts, now: datetime) 
             if not answer.holds:
                 continue
         unmet = _unmet(rule, facts)
-        windows.extend(name for name in rule.during if name not in shut)
+        if not rule.shadow:
+            windows.extend(name for name in rule.during if name not in shut)
         if unmet:
             reasons.append(_reason(rule, "requirement", _DENY, f"{rule.id} requires {unmet}"))
             # An allow that lacks something grants nothing. An ask must not be stepped over by
@@ -291,8 +291,7 @@ def _alert(refused: tuple[Any, ...], heard: _Heard, broken: tuple[Reason, ...]) 
         said.append(
             f"A policy rule could not be decided, so everything it covers is denied: {heard.error}."
         )
-    granted = (heard.allows or heard.asks) and not heard.denies
-    if granted and not refused:
+    if not refused and not heard.denies:
         said.extend(f"The limit {r.id} ({r.where}) is reached: {r.text}." for r in broken)
     return " ".join(said)
 

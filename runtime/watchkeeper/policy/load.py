@@ -26,6 +26,8 @@ from watchkeeper.policy.windows import is_calendar
 from watchkeeper.policy.yaml_text import Mapping as YamlMapping
 from watchkeeper.policy.yaml_text import Mark, Scalar, compose
 
+__all__ = ["CHANGING", "CheckedPolicy", "load"]
+
 CHANGING = tuple(kind for kind in KINDS if TRAITS[kind].changes)
 """What `"*"` stands for: every kind of action that changes the cluster."""
 

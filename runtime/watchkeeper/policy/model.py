@@ -15,7 +15,7 @@ from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.expr import Condition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Window:
     """A span of local time. days: 0 is Monday, the day on which it opens. from_min and to_min:
     minutes after midnight; to_min <= from_min closes on the next day. holidays: a calendar such

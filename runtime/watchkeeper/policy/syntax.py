@@ -188,6 +188,8 @@ def _message(data: bytes) -> dict[int, list[bytes]]:
 
 
 def _varint(data: bytes, i: int) -> tuple[int, int]:
+    if i < len(data) and data[i] < 0x80:
+        return data[i], i + 1  # nearly all of them: small field numbers, lengths and ids
     value = shift = 0
     while True:
         if i >= len(data):

@@ -67,6 +67,11 @@ def opens_at(window: Window, at: datetime) -> datetime | None:
 
 def say(window: Window, at: datetime) -> str:
     """`night: open until 06:00 Europe/Berlin (05:00Z)`, or when it opens next."""
+    return _said(window, at.replace(second=0, microsecond=0))  # windows move by whole minutes
+
+
+@functools.lru_cache(maxsize=256)
+def _said(window: Window, at: datetime) -> str:
     closes = closes_at(window, at)
     if closes is not None:
         if closes - at > _AHEAD_DAYS * _DAY / 2:
