@@ -116,52 +116,55 @@ def _hear(policy: CheckedPolicy | None, kind: str, facts: Facts, now: datetime) 
         return _Heard((), (), False, "", (reason,), ())
     candidates = policy.rules_for[kind]
     shut = _shut_windows(policy, candidates, now)
-    activation: Any = None
-    allows: list[Rule] = []
-    asks: list[Rule] = []
-    reasons: list[Reason] = []
-    windows: list[str] = []
-    denies, error = False, ""
-    for rule in candidates:
-        if rule.until is not None and now >= rule.until:
-            continue
-        if rule.during and shut.issuperset(rule.during):
-            continue
-        if rule.when is not None:
-            activation = activation or activate(facts, policy.reads[kind], now)
-            answer = evaluate(rule.when, activation)
-            if answer.error:
-                text = f"the rule {rule.id} could not be decided: {answer.error}"
-                reasons.append(_reason(rule, "error", _DENY, text))
-                error = error or ("" if rule.shadow else f"{rule.id} at {rule.where}")
-                continue
-            if not answer.holds:
-                continue
-        unmet = _unmet(rule, facts)
-        if not rule.shadow:
-            windows.extend(name for name in rule.during if name not in shut)
-        if unmet:
-            reasons.append(_reason(rule, "requirement", _DENY, f"{rule.id} requires {unmet}"))
-            # An allow that lacks something grants nothing. An ask must not be stepped over by
-            # another rule's allow because its own conditions for asking are not met.
-            denies = denies or (rule.effect is _ASK and not rule.shadow)
-            continue
-        reasons.append(_reason(rule, "rule", rule.effect, rule.reason or _sentence(rule)))
-        if rule.shadow:
-            continue
-        match rule.effect:
-            case Decision.ALLOW:
-                allows.append(rule)
-            case Decision.ASK:
-                asks.append(rule)
-            case Decision.DENY:
-                denies = True
-    if not allows and not asks and not denies and not error:
-        reasons.append(_default(kind, candidates, shut))
-        windows.extend(name for rule in candidates for name in rule.during)
-    return _Heard(
-        tuple(allows), tuple(asks), denies, error, tuple(reasons), tuple(dict.fromkeys(windows))
+    in_force = [r for r in candidates if _in_force(r, shut, now)]
+    conditional = any(rule.when is not None for rule in in_force)
+    activation = activate(facts, policy.reads[kind], now) if conditional else None
+    spoken = [
+        (r, *said) for r in in_force if (said := _spoken_by(r, facts, activation)) is not None
+    ]
+    reasons = tuple(_reason(rule, how, text) for rule, how, text in spoken)
+    binding = [(rule, how) for rule, how, _ in spoken if not rule.shadow]
+    matched = [rule for rule, how in binding if how == "rule"]
+    heard = _Heard(
+        allows=tuple(r for r in matched if r.effect is _ALLOW),
+        asks=tuple(r for r in matched if r.effect is _ASK),
+        # An allow that lacks what it requires grants nothing. An ask that does must not be
+        # stepped over by another rule's allow, so it denies.
+        denies=any(
+            rule.effect is (_DENY if how == "rule" else _ASK)
+            for rule, how in binding
+            if how != "error"
+        ),
+        error=next((f"{r.id} at {r.where}" for r, how in binding if how == "error"), ""),
+        reasons=reasons,
+        windows=tuple(dict.fromkeys(n for r, _ in binding for n in r.during if n not in shut)),
     )
+    if heard.allows or heard.asks or heard.denies or heard.error:
+        return heard
+    return heard._replace(
+        reasons=(*reasons, _default(kind, candidates, shut)),
+        windows=tuple(dict.fromkeys(name for rule in candidates for name in rule.during)),
+    )
+
+
+def _in_force(rule: Rule, shut: frozenset[str], now: datetime) -> bool:
+    """Has the rule not lapsed, and is any of its windows open?"""
+    if rule.until is not None and now >= rule.until:
+        return False
+    return not (rule.during and shut.issuperset(rule.during))
+
+
+def _spoken_by(rule: Rule, facts: Facts, activation: Any) -> tuple[str, str] | None:
+    """(kind of reason, sentence), or None when the rule does not match."""
+    if rule.when is not None:
+        answer = evaluate(rule.when, activation)
+        if answer.error:
+            return "error", f"the rule {rule.id} could not be decided: {answer.error}"
+        if not answer.holds:
+            return None
+    if unmet := _unmet(rule, facts):
+        return "requirement", f"{rule.id} requires {unmet}"
+    return "rule", rule.reason or _sentence(rule)
 
 
 def _shut_windows(
@@ -275,7 +278,8 @@ def _default(kind: str, candidates: Iterable[Rule], shut: frozenset[str]) -> Rea
     return Reason(kind="default", id="default-deny", says=_DENY, text=text)
 
 
-def _reason(rule: Rule, kind: str, says: Decision, text: str) -> Reason:
+def _reason(rule: Rule, kind: str, text: str) -> Reason:
+    says = rule.effect if kind == "rule" else _DENY
     return Reason(kind=kind, id=rule.id, says=says, text=text, where=rule.where, shadow=rule.shadow)
 
 

@@ -5,6 +5,7 @@ Asked at start, on reload and by `policy check`. Reads no files and never repair
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
@@ -113,9 +114,9 @@ def _window(reader: Reader, name: str, spec: At) -> Window | None:
     zone, begin, end = spec.get("tz"), spec.get("from"), spec.get("to")
     if zone is None or begin is None or end is None or spec.get("days") is None:
         return None
-    if zone.value not in available_timezones():
+    if zone.value not in _zones():
         said = f"{zone.value!r} is not an IANA time zone"
-        reader.problem(zone.mark, said, zone.value, available_timezones())
+        reader.problem(zone.mark, said, zone.value, _zones())
         return None
     if begin.value % 1440 == end.value % 1440 and end.value != 1440:
         said = f"the window {name!r} never opens: it closes at the minute it opens"
@@ -137,6 +138,11 @@ def _window(reader: Reader, name: str, spec: At) -> Window | None:
         holidays=calendar.value if calendar else "",
         where=f"{reader.file}:{spec.mark.line}",
     )
+
+
+@functools.cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 def _limits(documents: _Documents) -> list[Limit]:
