@@ -37,6 +37,7 @@ from watchkeeper.core.cluster import Job, JobState, RayState, World
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.verdict import Autonomy, Orders, Verdict
 from watchkeeper.policy.invariants import INVARIANTS, mass_unhealthy, most_unhealthy
+from watchkeeper.policy.judge import judge
 
 N = {"node": "train-01", "incarnation": "inc-1"}
 CORDON, RESTART, CHECK, UNCORDON = (
@@ -100,6 +101,11 @@ def test_s2_never_more_than_half_of_a_domain_is_out_by_our_doing(
 ) -> None:
     given = Given(action=action, nodes=nodes(**dict.fromkeys(dead, DEAD)))
     assert ("S2" not in refused(given, open_policy)) is fine
+
+
+def test_s2_half_of_three_is_one(open_policy: object) -> None:
+    three = {n: node for n, node in nodes(train_03=DEAD).items() if n != "train-04"}
+    assert refused(Given(nodes=three), open_policy) == {"S2"}
 
 
 def test_s2_counts_a_node_that_stands_alone_as_its_own_domain(open_policy: object) -> None:
@@ -228,8 +234,6 @@ def test_s10_silence_is_unknown_until_it_is_long_and_a_second_source_agrees(
     "missing", ["node.silent_for", "node.ray_state", "evidence.independent_sources"]
 )
 def test_s10_a_fact_that_is_missing_is_not_good_news(missing: str, open_policy: object) -> None:
-    from watchkeeper.policy.judge import judge
-
     proposal, impact, facts, ledger = Given(nodes=nodes(train_01=UNKNOWN), silent_s=400).inputs()
     del facts[missing]
     verdict = judge(proposal, impact, facts, open_policy, ledger, AUTO, NIGHT)  # type: ignore[arg-type]
@@ -243,6 +247,15 @@ def test_s10_a_fact_that_is_missing_is_not_good_news(missing: str, open_policy: 
 def test_s13_the_control_path_is_never_touched(action: Action, open_policy: object) -> None:
     head = Given(action=action, nodes=nodes(train_01={"control_path": True}), by=PERSON)
     assert "S13" in refused(head, open_policy)
+
+
+def test_s13_a_node_of_which_nobody_says_what_it_carries_is_not_touched(
+    open_policy: object,
+) -> None:
+    proposal, impact, facts, ledger = Given().inputs()
+    del facts["node.control_path"]
+    verdict = judge(proposal, impact, facts, open_policy, ledger, AUTO, NIGHT)  # type: ignore[arg-type]
+    assert [r.id for r in verdict.reasons if r.kind == "invariant"] == ["S13"]
 
 
 @pytest.mark.parametrize(("times", "fine"), [(4, True), (5, False)])

@@ -105,6 +105,8 @@ def test_a_tenant_is_counted_by_what_we_are_at_work_on() -> None:
     at_work = past("node.drain", "train-04", open=True, domains=("tenant:blue",))
     done = past("node.drain", "train-04", open=False, domains=("tenant:blue",))
     given = Given(jobs=jobs, effects=(at_work,))
+    same = past("check.run", "train-01", incident="INC-1", open=True, domains=("tenant:blue",))
+    assert not refused(given.but(effects=(same,)), "per: tenant, max_out: {count: 1}")
     assert refused(given, "per: tenant, max_out: {count: 1}")
     assert not refused(given, "per: tenant, max_out: {count: 2}")
     assert not refused(given.but(effects=(done,)), "per: tenant, max_out: {count: 1}")

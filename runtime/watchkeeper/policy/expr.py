@@ -51,6 +51,9 @@ class Answer(NamedTuple):
     error: str = ""
 
 
+_YES, _NO = Answer(True), Answer(False)
+
+
 @functools.lru_cache(maxsize=4096)
 def compile_condition(text: str) -> Condition | tuple[Fault, ...]:
     """Parse and type-check one condition, or say everything that is wrong with it.
@@ -95,7 +98,7 @@ def evaluate(condition: Condition, activation: Any) -> Answer:
     kind = value.type()
     if kind != _bool_type():
         return Answer(False, f"{value.plain_value()}"[:300] or f"the value is a {kind.name()}")
-    return Answer(value.plain_value() is True)
+    return _YES if value.plain_value() is True else _NO
 
 
 @functools.lru_cache(maxsize=1024)
