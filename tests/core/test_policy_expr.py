@@ -137,6 +137,7 @@ def test_the_names_that_a_condition_reads_come_from_its_tree() -> None:
         ('node.fenced && (node.gpus > 1 && "a" in node.labels) && node.labels["a"] == "b"', True),
         ('(node.fenced || "a" in node.labels) && node.labels["a"] == "b"', False),
         ('node.labels.exists(k, node.labels[k] == "b")', True),
+        ('(!("a" in node.labels) && node.fenced) || node.labels["a"] == "b"', False),
         ('node.labels[node.name] == "b"', False),
         ('["a"].exists(k, node.labels[k] == "b")', False),
     ],

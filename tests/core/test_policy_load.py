@@ -68,6 +68,7 @@ MISTAKES: list[tuple[str, str, int, int, str, str]] = [
     ("two rules of one name", BODY + RULE + "  - {id: a, effect: deny, actions: [node.cordon]}\n", 7, 5, "defined twice; first at policies/t.yaml:6", ""),
     ("two rules that say the same", BODY + RULE + "  - {id: b, effect: allow, actions: [node.drain]}\n", 7, 1, "says the same as 'a'", ""),
     ("a rule behind a wall", BODY + RULE + '  - {id: b, effect: deny, actions: ["node.*"]}\n', 6, 1, "can never decide: 'b' always denies", ""),
+    ("a rule behind a wall of its own size", BODY + RULE + "  - {id: b, effect: deny, actions: [node.drain]}\n", 6, 1, "can never decide: 'b' always denies", ""),
     ("budgets, not yet", BODY + "budgets: [{id: x}]\n" + RULE, 5, 1, "not in this version", ""),
     ("exceptions, not yet", BODY + "exceptions: [{id: x}]\n" + RULE, 5, 1, "not in this version", ""),
     ("enforcement, not yet", rule("    enforcement: soft\n"), 9, 5, "not in this version", ""),
