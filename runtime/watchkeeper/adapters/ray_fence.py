@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from watchkeeper.adapters.ray_door import RayDoor
 from watchkeeper.adapters.ray_fold import newest
-from watchkeeper.adapters.ray_gcs import Gcs, GroupRow
-from watchkeeper.adapters.ray_names import NAMESPACE, fence_name, parse_fence, selector_for
+from watchkeeper.adapters.ray_gcs import Gcs, GroupRow, NodeRow
+from watchkeeper.adapters.ray_names import HIDDEN, NAMESPACE, fence_name, parse_fence, selector_for
 from watchkeeper.core.errors import EffectFailed
 
 _CREATE_S = 30.0
@@ -42,17 +42,18 @@ class Fences:
             if g.state == "created" and g.bundles[0].node_id == row.node_id
         ]
 
-    def raise_on(self, node: str, token: int) -> int:
+    def raise_on(self, node: str, token: int, hidden: tuple[int, ...] | None = None) -> int:
         """Fence a node, dead or alive, up to one group per GPU; returns how many were added.
 
-        An older fence that stands already is kept: lifting it first would open a gap.
+        An older fence that stands already is kept: lifting it first would open a gap. hidden: the
+        GPUs that the next raylet will not have; None means those that this one lacks.
         Raises EffectFailed, EffectInDoubt, ClusterUnavailable.
         """
         row = newest(self._gcs.nodes()).get(node)
         if row is None:
             raise EffectFailed(f"Ray never saw a node called {node}.")
-        wanted = int(row.total.get("GPU", 0))
-        if not wanted:
+        wanted = self._wanted(row, hidden)
+        if wanted <= 0:
             raise EffectFailed(f"{node} has no GPUs to fence.")
         standing = self.groups(node)
         missing = wanted - len(standing)
@@ -66,6 +67,19 @@ class Fences:
                 selector=selector_for(row.labels, node, row.node_id),
             )
         return max(0, missing)
+
+    def _wanted(self, row: NodeRow, hidden: tuple[int, ...] | None) -> int:
+        """GPUs a fence has to hold: what Ray gives out there, without what is hidden from it and
+        what our own holders sit on."""
+        given = int(row.total.get("GPU", 0))
+        if hidden is not None:
+            lacking = [i for i in row.labels.get(HIDDEN, "").split(".") if i]
+            return given + len(lacking) - len(set(hidden))
+        return given - sum(
+            len(actor.gpu_ids)
+            for actor in self._gcs.actors()
+            if actor.node_id == row.node_id and actor.namespace == NAMESPACE
+        )
 
     def lift(self, node: str) -> int:
         """Remove every fence of ours from a node; returns how many groups that were."""

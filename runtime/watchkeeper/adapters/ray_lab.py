@@ -66,16 +66,15 @@ def short_folder(lab_id: str) -> Path:
     raise OSError(f"{tempfile.gettempdir()} is too long a path for Ray's sockets; set TMPDIR")
 
 
-def end_all(grace_s: float) -> None:
-    """End every descendant of this process: first kindly, then not. Raylets first, so that they
-    do not replace the workers that end."""
-    end = time.monotonic() + grace_s
+def end_all(within_s: float) -> None:
+    """End every descendant of this process. Not kindly: the lab proper has ended by then, and
+    what it left behind works for nobody."""
+    end = time.monotonic() + within_s
     while children := psutil.Process().children(recursive=True):
-        late = time.monotonic() > end - grace_s / 2
         for child in children:
             with contextlib.suppress(psutil.Error):
-                child.kill() if late else child.terminate()
-        psutil.wait_procs(children, timeout=0.5)
+                child.kill()
+        psutil.wait_procs(children, timeout=0.2)
         _reap()
         if time.monotonic() > end:
             return

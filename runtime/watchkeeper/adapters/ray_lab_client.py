@@ -116,7 +116,7 @@ class LabClient:
 class FenceRaiser(Protocol):
     """What a restart needs of `ray_fence.Fences`."""
 
-    def raise_on(self, node: str, token: int) -> int: ...
+    def raise_on(self, node: str, token: int, hidden: tuple[int, ...] | None = None) -> int: ...
 
 
 class LabProvider:
@@ -183,15 +183,16 @@ class LabProvider:
     def _restart(self, action: NodeRestart, order: EffectOrder) -> Receipt:
         if self._client.processes().get(action.node) is None:
             raise EffectFailed(f"The lab has no node called {action.node}.")
+        hidden = self._hidden(action.node)
         if self._fence is not None:
-            self._fence.raise_on(action.node, order.token)
+            self._fence.raise_on(action.node, order.token, hidden)
         return self._ask(
             "restart",
             order,
             key=order.key,
             node=action.node,
             incarnation=action.incarnation,
-            hidden_gpus=list(self._hidden(action.node)),
+            hidden_gpus=list(hidden),
         )
 
     def _scale(self, action: PoolScale, order: EffectOrder) -> Receipt:

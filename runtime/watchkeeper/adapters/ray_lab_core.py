@@ -68,15 +68,23 @@ class Lab:
         """End soon; safe to call from a signal."""
         self._stop = True
 
+    def listen(self) -> None:
+        """Let SIGTERM and SIGINT end the lab in order. Said again after each raylet's start: Ray
+        puts its own handler in our place, which would drain for half a minute."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.stop)
+
     def start(self) -> None:
         """Bring everything up and write lab.json. Raises whatever Ray raises."""
         self._progress.mkdir(exist_ok=True)
         self.cluster.start_head()
         places = [place(FIRST_POOL, i + 1) for i in range(self._args.workers)]
         for where in places:
+            self.listen()
             if self._stop:
                 return
             self.cluster.start_worker(where)
+        self.listen()
         self.cluster.wait_for([HEAD, *(p.name for p in places)], _JOIN_S)
         for name in [HEAD, *(p.name for p in places)]:
             self._sim.prepare(name)
@@ -214,6 +222,7 @@ class Lab:
         hidden = [int(i) for i in request.get("hidden_gpus", [])]
         self._sim.prepare(node)
         self.cluster.start_worker(self.cluster.places[node], hidden)
+        self.listen()
         self._collectors.start(node)
         return f"A new raylet for {node} runs."
 
@@ -229,6 +238,7 @@ class Lab:
         where = self.cluster.next_place(text_of(request, "pool"))
         self._sim.prepare(where.name)
         self.cluster.start_worker(where)
+        self.listen()
         self._collectors.start(where.name)
         return f"Added {where.name} to {where.pool}."
 
@@ -262,9 +272,8 @@ def main(argv: list[str]) -> int:
     error = args.dir / "lab.error"
     error.unlink(missing_ok=True)
     lab = Lab(args)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lab.stop)
     try:
+        lab.listen()
         lab.start()
         lab.run()
     except Exception as err:
