@@ -54,7 +54,7 @@ def reconcile(
             for text in turn.thoughts
         ]
         if turn.move.draft is None:
-            ends.append(Conclusion(thread=item.thread, end=turn.move.end, why=turn.move.why))
+            ends.append(_end_of(item, turn))
             continue
         if held := claims.held(turn.move.draft):
             why = f"{say(turn.move.draft.action)} is held back: {held}"
@@ -63,6 +63,11 @@ def reconcile(
         claims.take(turn.move.draft)
         drafts.append(turn.move.draft)
     return CrewReply(drafts=tuple(drafts), conclusions=tuple(ends), thoughts=tuple(thoughts))
+
+
+def _end_of(item: WorkItem, turn: Turn) -> Conclusion:
+    move = turn.move
+    return Conclusion(thread=item.thread, end=move.end, why=move.why, page=move.page)
 
 
 class _Claims:

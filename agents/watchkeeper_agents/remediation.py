@@ -49,7 +49,12 @@ def think(
         case Done():
             return _stop(memory, "resolved", plan.why, plan.why)
         case Escalate():
-            return _stop(memory, "escalated", plan.why, f"{diagnosis(incident)} {plan.why}")
+            told = f"{diagnosis(incident)} {plan.why}"
+            return _stop(memory, "escalated", plan.why, told, page=plan.page)
+
+
+WORTH_SAYING = 0.05
+"""A possible cause below this confidence is on the incident's page, not in the log."""
 
 
 def diagnosis(incident: Incident) -> str:
@@ -60,11 +65,13 @@ def diagnosis(incident: Incident) -> str:
         match h.status:
             case HypothesisStatus.SUPPORTED:
                 said.append(f"{claim}: {h.confidence:.2f}.")
-            case HypothesisStatus.PROPOSED:
+            case HypothesisStatus.PROPOSED if h.confidence >= WORTH_SAYING:
                 said.append(f"{claim}: possible, {h.confidence:.2f}.")
             case HypothesisStatus.REFUTED:
                 because = f", because {h.why}" if h.why else ""
                 said.append(f"{claim}: refuted{because}.")
+            case _:
+                pass
     return " ".join(said)
 
 
@@ -111,28 +118,29 @@ def _ask(incident: Incident, memory: Memory, plan: Steps, tools: Tools, reasoner
         incident,
         step.action,
         by=BY,
-        reason=_reason(incident, step, in_words(impact, step.action)),
+        reason=_reason(incident, step),
         rung=step.rung,
         effect=step.effect,
         plan=plan.rest,
         if_ignored=if_ignored(incident, step.action, tools),
     )
-    told = f"{diagnosis(incident)} Next: {say(step.action)}."
-    thoughts = (*noted, *(() if told == memory.said else (told,)))
+    found = diagnosis(incident)
+    told = () if found == memory.said else (f"{found} Next: {say(step.action)}.",)
+    thoughts = (*noted, *told)
     return Turn(
-        memory=msgspec.structs.replace(memory, said=told),
+        memory=msgspec.structs.replace(memory, said=found),
         move=Move(draft=draft),
         thoughts=thoughts,
         model=pick.model,
     )
 
 
-def _stop(memory: Memory, end: str, why: str, told: str) -> Turn:
+def _stop(memory: Memory, end: str, why: str, told: str, *, page: bool = True) -> Turn:
     said = f"{told} {why}" if why not in told else told
     thoughts = () if said == memory.said else (said,)
     return Turn(
         memory=msgspec.structs.replace(memory, said=said),
-        move=Move(end=end, why=why),
+        move=Move(end=end, why=why, page=page),
         thoughts=thoughts,
     )
 
@@ -149,13 +157,13 @@ def _take_back(incident: Incident, result: StepResult | None, tools: Tools) -> M
     return Move(draft=draft, why=why)
 
 
-def _reason(incident: Incident, step: Step, impact: str) -> str:
+def _reason(incident: Incident, step: Step) -> str:
+    """Why now, and on how much evidence. What it would touch is shown beside it, not in it."""
     count = incident.independent_sources
     sources = f"{count} independent source{'s' if count != 1 else ''}"
-    return (
-        f"{incident.title.rstrip('.')}. {step.reason} "
-        f"Seen by {sources}, confidence {incident.confidence:.2f}. {impact}"
-    )
+    title = incident.title.rstrip(".")
+    why = step.reason if step.reason.startswith(title) else f"{title}. {step.reason}"
+    return f"{why} Seen by {sources}, confidence {incident.confidence:.2f}."
 
 
 def if_ignored(incident: Incident, action: Action, tools: Tools) -> str:

@@ -122,7 +122,7 @@ def in_words(impact: Impact, action: Action) -> str:
             f" and leaves {impact.pool_out_after} of {impact.pool_size} nodes of {impact.pool} out"
         )
     if not impact.jobs:
-        return f"{said}; no gang runs there."
+        return f"{said}; no running gang stops."
     age = impact.checkpoint_age_s
     saved = "with no checkpoint known" if age is None else f"with a checkpoint {_ago(age)} old"
     return f"{said}; it stops {', '.join(impact.jobs)}, {saved}."

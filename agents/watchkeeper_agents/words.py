@@ -70,11 +70,12 @@ class Memory(Word, frozen=True):
 
 class Move(Word, frozen=True):
     """A thread's answer for this turn: a Draft to be judged, or an end (`resolved`, `escalated`,
-    `waiting`) and why."""
+    `waiting`) and why. page: an escalation that wakes somebody; else a ticket will do."""
 
     draft: Draft | None = None
     end: str = ""
     why: str = ""
+    page: bool = True
 
 
 class Turn(Word, frozen=True):

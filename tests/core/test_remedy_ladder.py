@@ -24,9 +24,10 @@ AGAIN = c.job("g", attempt_id="g-a2", nodes=("w1", "w2"))
 SETTINGS = RemedySettings(silent_after_s=15.0)
 
 
-def incident_of(snapshot, *events):
+def incident_of(snapshot, *events, opened_s_ago=45.0):
     signals = (*events, *sense(snapshot, LAB))
-    return correlate((), signals, snapshot, c.Counter(), LAB)[0]
+    found = correlate((), signals, snapshot, c.Counter(), LAB)[0]
+    return c.renamed(found, opened_at=c.ago(opened_s_ago))
 
 
 def plan(incident, snapshot, *, serves=LAB_SERVES, checked=(), tried=()):
@@ -294,7 +295,7 @@ def test_a_program_that_failed_costs_a_requeue_and_nothing_else():
 
 
 def test_a_program_that_failed_and_stopped_nothing_costs_nothing():
-    harmless = incident_of(c.snapshot(), c.xid(13))
+    harmless = incident_of(c.snapshot(), c.xid(13), opened_s_ago=0.0)
     assert isinstance(plan(harmless, c.snapshot()), Wait)
     assert isinstance(plan(c.renamed(harmless, opened_at=c.ago(60)), c.snapshot()), Done)
 
@@ -320,6 +321,15 @@ def test_a_gang_that_waits_for_gpus_is_waited_for():
     waiting = c.job("g", attempt_id="g-a2", state=JobState.WAITING)
     alone = incident_of(c.snapshot(jobs=[STOPPED]))
     assert isinstance(plan(alone, c.snapshot(jobs=[waiting])), Wait)
+
+
+def test_on_one_source_a_second_is_awaited_before_anything_is_asked():
+    alone = incident_of(c.snapshot(), c.xid(79), opened_s_ago=2.0)
+    assert isinstance(plan(alone, c.snapshot()), Wait)
+    late = incident_of(c.snapshot(), c.xid(79))
+    assert kinds(plan(late, c.snapshot())).startswith("node.cordon")
+    two = incident_of(c.snapshot(lost=[("w1", 3)]), c.xid(79), opened_s_ago=2.0)
+    assert kinds(plan(two, c.snapshot(lost=[("w1", 3)]))).startswith("node.cordon")
 
 
 def test_one_nvlink_error_is_watched_and_two_are_repaired_once():

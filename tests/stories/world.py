@@ -67,7 +67,7 @@ class LadderCrew:
                 serves=briefing.serves,
                 checked=briefing.checked,
                 attempts=tuple(briefing.history.get(incident.id, ())),
-                settings=RemedySettings(settle_s=3.0, drain_deadline_s=20.0),
+                settings=RemedySettings(settle_s=6.0, drain_deadline_s=20.0),
             )
             plan = next_steps(incident, view)
             match plan:

@@ -33,14 +33,16 @@ from watchkeeper.core.cluster import World
 from watchkeeper.core.event import Kind
 from watchkeeper.core.ports import Actuator
 from watchkeeper.core.verdict import Autonomy
-from watchkeeper.demand.choose import forecast
+from watchkeeper.demand.choose import KeptChoices
 from watchkeeper.health.sense import LAB, REAL
 from watchkeeper.remedy.plan import RemedySettings
 from watchkeeper_agents.chat import answer_from
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.words import CrewSettings
 
-LAB_REMEDY = RemedySettings(drain_deadline_s=20.0, settle_s=3.0, silent_after_s=15.0)
+LAB_REMEDY = RemedySettings(
+    drain_deadline_s=20.0, settle_s=6.0, silent_after_s=15.0, ray_limit_s=15.0
+)
 """The lab's pace: gangs of toys need no minute to end, and its telemetry comes every 2 s."""
 
 
@@ -90,7 +92,7 @@ def build(settings: Settings, home: Home) -> Running:
         clock=clock,
         ids=ids,
     )
-    forecaster = BackgroundForecaster(mirror.demand_series, forecast)
+    forecaster = BackgroundForecaster(mirror.demand_series, KeptChoices().forecast)
     in_lab = ports.world is not World.REAL
     watch = Watch(
         record=record,

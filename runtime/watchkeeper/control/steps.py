@@ -26,7 +26,7 @@ from watchkeeper.core.verdict import Decision, Obligations, Verdict
 from watchkeeper.core.word import canonical, digest, plain
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.illness import still_ill
-from watchkeeper.health.sense import sense
+from watchkeeper.health.sense import debounce, sense
 from watchkeeper.policy.invariants import mass_unhealthy
 
 BLIND_PAGE_S = 60.0
@@ -145,7 +145,8 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
     books = watch.record.books
     arrived = watch.looker.take_signals()
     ours = tuple(s for s in arrived if s.world is snapshot.world)
-    derived = sense(snapshot, watch.sense)
+    seen = sense(snapshot, watch.sense)
+    derived, watch.sightings = debounce(seen, watch.sightings, snapshot.at)
     before = dict(books.incidents)
     signals = ours + derived
     after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
@@ -386,7 +387,7 @@ def judge_it(watch: Watch, snapshot: Snapshot, proposal: Proposal) -> Verdict:
         halt(watch, verdict.because)
     if verdict.alert:
         watch.teller.page(
-            f"alert:{digest(verdict.alert)[:12]}", "A policy rule fails", verdict.alert
+            f"alert:{digest(verdict.alert)[:12]}", "The judge alerts", verdict.alert
         )
     return verdict
 
@@ -475,12 +476,12 @@ def _close(watch: Watch, incident: Incident, conclusion: Conclusion) -> None:
         Kind.INCIDENT_CLOSED, (ended.id, ended.target), incident=plain(ended), durable=True
     )
     if not resolved:
-        watch.teller.page(
-            f"escalated:{ended.id}",
-            f"{ended.id} needs a person: {ended.title}",
-            conclusion.why,
-            (ended.id,),
-        )
+        # A question that nobody answered has paged already; a second page would say the same.
+        last = watch.record.books.last_of_thread(conclusion.thread)
+        told = last is not None and last.state is State.EXPIRED
+        send = watch.teller.page if conclusion.page and not told else watch.teller.ticket
+        title = f"{ended.id} needs a person: {ended.title}"
+        send(f"escalated:{ended.id}", title, conclusion.why, (ended.id,))
 
 
 def act(watch: Watch, snapshot: Snapshot) -> None:

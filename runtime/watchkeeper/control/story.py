@@ -129,10 +129,8 @@ class Narrator:
         return "Expired", "bad", f"{self._said(event)}: nobody answered in time.", {}
 
     def _started(self, event: Event) -> Any:
-        proposal = self._proposals.get(event.data["proposal"])
-        reason = f" {proposal.reason}" if proposal else ""
         where = {"where": self._where.get(event.data["proposal"], "")}
-        return "Does", "", f"{self._said(event)}.{reason}", where
+        return "Does", "", f"{self._said(event)}.", where
 
     def _issued(self, event: Event) -> Any:
         if not event.data.get("enforced"):

@@ -21,7 +21,7 @@ from watchkeeper.core.errors import Problem
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.ports import Mirror, StopFile
 from watchkeeper.core.telemetry import Snapshot
-from watchkeeper.health.sense import SenseSettings
+from watchkeeper.health.sense import SenseSettings, Sightings
 from watchkeeper.policy.model import CheckedPolicy
 
 
@@ -66,6 +66,7 @@ class Watch:
     console_url: str = ""
 
     latest: Snapshot | None = None
+    sightings: Sightings = field(default_factory=Sightings)
     told_results: list[StepResult] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
     last_thought: dict[str, str] = field(default_factory=dict)

@@ -52,11 +52,13 @@ class StepResult(Word, frozen=True):
 
 
 class Conclusion(Word, frozen=True):
-    """A thread's end, or its wish to wait. end: `resolved`, `escalated` or `waiting`."""
+    """A thread's end, or its wish to wait. end: `resolved`, `escalated` or `waiting`. page: an
+    escalation wakes somebody; else a ticket will do."""
 
     thread: str
     end: str
     why: str
+    page: bool = True
 
 
 class Thought(Word, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from functools import lru_cache
 
 from watchkeeper.core.action import (
     Action,
@@ -37,10 +38,12 @@ def is_out(snapshot: Snapshot, node: Node) -> bool:
     return node.ray_state is not RayState.ALIVE or node.name in snapshot.fences
 
 
+@lru_cache(maxsize=2)
 def out_by_domain(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     """Nodes out, and nodes at all, by domain key: `fleet`, `pool:x`, `rack:y`, `leaf:z`, ...
 
-    The control path (the head node) is not a worker and counts in neither.
+    The control path (the head node) is not a worker and counts in neither. Kept for the snapshot
+    of this turn (and the one right before an effect), since each verdict asks again.
     """
     out: Counter[str] = Counter()
     size: Counter[str] = Counter()

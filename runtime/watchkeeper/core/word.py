@@ -43,7 +43,7 @@ def parse(data: bytes | str | dict[str, Any], kind: type[W], what: str = "input"
         if isinstance(data, dict):
             return msgspec.convert(data, kind)
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.ValidationError, msgspec.DecodeError) as err:
+    except (ValueError, RecursionError) as err:  # msgspec's own, bad UTF-8, absurd nesting
         raise Malformed(f"{what} is not a valid {getattr(kind, '__name__', kind)}: {err}") from err
 
 

@@ -42,7 +42,17 @@ def gpu_ladder(patient: Patient) -> Plan:
             return Wait(why=f"{node.name} is back; its GPUs have not reported yet.")
         if not lost and patient.checked is not False:
             return homecoming(patient)
-    return _empty(patient)
+    return _awaits_company(patient) or _empty(patient)
+
+
+def _awaits_company(patient: Patient) -> Wait | None:
+    """The first word of a fault is seldom its last: codes come in company, and a second instrument
+    speaks with its next reading. Nothing is decided on one source before that."""
+    incident, view = patient.incident, patient.view
+    young = (view.snapshot.at - incident.opened_at).total_seconds() < view.settings.settle_s
+    if view.attempts or incident.independent_sources >= 2 or not young:
+        return None
+    return Wait(why=f"One source speaks of {incident.title}; a second may follow.")
 
 
 def _cures(patient: Patient) -> tuple[str, ...]:
