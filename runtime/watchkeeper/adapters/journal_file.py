@@ -3,11 +3,15 @@
 Layout of the directory: `journal.jsonl` (one event a line), `journal.lock` (held by the one
 writer; it also elects the one executor on a host), `journal.head` (sequence and hash of the last
 durable line, so that a cut tail is noticed), `journal.torn-*` (half-written tails, set aside).
+
+A line that could not be written, or not be made durable, is taken back: what `append` raised for
+is not in the file, and the watch goes on by itself when the disk does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -30,6 +34,8 @@ RECENT = 20_000
 """Events kept in memory for readers; older ones are read from the file."""
 
 _decode = msgspec.json.Decoder(Event).decode
+_UNREADABLE = (ValueError, RecursionError)
+"""What a line that is no event may raise: msgspec's own errors, bad UTF-8, absurd nesting."""
 
 
 def chain_hash(event: Event) -> str:
@@ -96,13 +102,14 @@ def _checked(
 def _check_line(number: int, line: bytes, last: tuple[int, str]) -> tuple[str, Event | None]:
     try:
         event = _decode(line)
-    except msgspec.MsgspecError as err:
+    except _UNREADABLE as err:
         return f"line {number} is not an event ({err})", None
     if event.seq != last[0] + 1:
         return f"line {number} has sequence {event.seq} where {last[0] + 1} was due", None
     if event.prev != last[1]:
         return f"line {number} (event {event.seq}) does not follow the line before it", None
-    if chain_hash(event) != event.hash:
+    # The bytes too: "1E5" for "1e5" reads the same, and is still not what was written.
+    if chain_hash(event) != event.hash or canonical(event) + b"\n" != line:
         return f"line {number} (event {event.seq}) was changed after it was written", None
     return "", event
 
@@ -132,7 +139,7 @@ def read_events(path: Path, after: int = 0) -> Iterator[Event]:
             return
         try:
             event = _decode(line)
-        except msgspec.MsgspecError as err:
+        except _UNREADABLE as err:
             raise JournalBroken(f"{path}: line {number} is not an event: {err}") from err
         if event.seq > after:
             yield event
@@ -172,13 +179,12 @@ class FileJournal:
         self.set_aside = self._set_torn_tail_aside(found.torn_bytes)
         self._recent: deque[Event] = deque(read_events(self.path), maxlen=RECENT)
         self._head = (found.head_seq, found.head_hash)
-        self._file = self._open()
-
-    def _open(self) -> io.FileIO:
         try:
-            return io.FileIO(self.path, "a")
+            self._file = io.FileIO(self.path, "a")
+            self._head_fd = os.open(self.path.with_suffix(".head"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as err:
             raise JournalBroken(f"The journal {self.path} cannot be opened: {err}.") from err
+        self._size = os.fstat(self._file.fileno()).st_size
 
     def _set_torn_tail_aside(self, torn: int) -> str:
         """A line without its end is a write that a crash cut short: nothing acted on it."""
@@ -220,40 +226,60 @@ class FileJournal:
             # The hash is taken of what a reader will decode, so floats and enums agree.
             event = _decode(canonical(event))
             event = msgspec.structs.replace(event, hash=chain_hash(event))
+            before = self._size
             self._write(canonical(event) + b"\n")
+            if durable:
+                self._make_durable(before, (event.seq, event.hash))
             self._head = (event.seq, event.hash)
             self._recent.append(event)
-            if durable:
-                self.sync()
             for listener in self._listeners:
                 listener(event)
             self._news.notify_all()
             return event
 
     def _write(self, line: bytes) -> None:
-        size = os.fstat(self._file.fileno()).st_size
         try:
+            self._take_back(self._size)  # what an earlier failure may have left behind
             if self._file.write(line) != len(line):
-                raise OSError("short write")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what a short write means
         except OSError as err:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file.fileno(), size)
-            raise JournalBroken(
-                f"The journal {self.path} cannot be written: {err.strerror or err}. Nothing acts "
-                "until it can. Free space on its disk; the watch goes on by itself."
-            ) from err
+                self._take_back(self._size)
+            raise self._unwritable(err) from err
+        self._size += len(line)
+
+    def _make_durable(self, before: int, head: tuple[int, str]) -> None:
+        """fsync, then note the head. When that fails, the line that began at `before` goes."""
+        try:
+            self._sync(head)
+        except OSError as err:
+            self._size = before
+            with contextlib.suppress(OSError):
+                self._take_back(before)
+            raise self._unwritable(err) from err
+
+    def _take_back(self, size: int) -> None:
+        if os.fstat(self._file.fileno()).st_size > size:
+            os.ftruncate(self._file.fileno(), size)
+
+    def _unwritable(self, err: OSError) -> JournalBroken:
+        return JournalBroken(
+            f"The journal {self.path} cannot be written: {err.strerror or err}. Nothing acts "
+            "until it can. Free space on its disk; the watch goes on by itself."
+        )
+
+    def _sync(self, head: tuple[int, str]) -> None:
+        os.fsync(self._file.fileno())
+        # In place and always as long: a full disk cannot empty it, as writing anew would.
+        os.pwrite(self._head_fd, f"{head[0]:020d} {head[1]}\n".encode(), 0)
 
     def sync(self) -> None:
         """Make every line so far durable. Raises JournalBroken."""
         with self._lock:
             try:
-                os.fsync(self._file.fileno())
-                head = f"{self._head[0]} {self._head[1]}\n"
-                self.path.with_suffix(".head").write_text(head)
+                self._sync(self._head)
             except OSError as err:
-                raise JournalBroken(
-                    f"The journal {self.path} cannot be made durable: {err}."
-                ) from err
+                raise self._unwritable(err) from err
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """Events with seq > after, oldest first; from memory when they are recent."""
@@ -275,4 +301,5 @@ class FileJournal:
         with contextlib.suppress(JournalBroken):
             self.sync()
         self._file.close()
+        os.close(self._head_fd)
         self._lock_file.close()
