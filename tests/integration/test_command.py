@@ -191,7 +191,7 @@ START_WORKER = """#!/bin/sh
 # What a site might write: start the raylet of one node again.
 [ "$1" = gpu-07 ] || exit 3
 exec 9>&-
-setsid {env} {ray} start --address={address} --node-ip-address=127.0.0.1 --num-gpus=2 \\
+setsid {env} {ray} start --address={address} --node-ip-address=127.0.0.2 --num-gpus=2 \\
   --num-cpus=2 --object-store-memory=80000000 --disable-usage-stats --block \\
   --labels=watchkeeper.io/node=gpu-07,watchkeeper.io/pool=gpu >>{log} 2>&1 </dev/null &
 """
@@ -213,7 +213,8 @@ def plain_ray(tmp_path: Path) -> Iterator[PlainRay]:
     ray = str(Path(sys.executable).with_name("ray"))
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="wkp-", dir="/tmp") as short:
-        settings = {**ENVIRONMENT, **LOOPBACK_ENVIRONMENT, "RAY_TMPDIR": short}
+        settings = {k: v for k, v in ENVIRONMENT.items() if k not in LOOPBACK_ENVIRONMENT}
+        settings["RAY_TMPDIR"] = short
         env = {**os.environ, **settings}
         env.pop("RAY_ADDRESS", None)
         log = tmp_path / "ray.log"
@@ -221,7 +222,7 @@ def plain_ray(tmp_path: Path) -> Iterator[PlainRay]:
             head = subprocess.Popen(
                 [
                     *(ray, "start", "--head", "--block", f"--port={port}"),
-                    *("--node-ip-address=127.0.0.1", "--num-cpus=2", "--num-gpus=0"),
+                    *("--node-ip-address=127.0.0.2", "--num-cpus=2", "--num-gpus=0"),
                     *("--include-dashboard=false", "--disable-usage-stats"),
                     *(
                         f"--dashboard-agent-listen-port={free_port()}",
@@ -236,9 +237,9 @@ def plain_ray(tmp_path: Path) -> Iterator[PlainRay]:
             )
         script = tmp_path / "start-worker"
         words = " ".join(f"{key}={value}" for key, value in settings.items())
-        address = f"127.0.0.1:{port}"
+        address = f"127.0.0.2:{port}"  # Ray would replace 127.0.0.1 by an outer address
         script.write_text(
-            START_WORKER.format(env=f"env {words}", ray=ray, address=address, log=log)
+            START_WORKER.format(env=f"env {words}", ray=ray, address=address, log=f"{log}.worker")
         )
         script.chmod(0o755)
         yield PlainRay(address, script, env)
@@ -273,7 +274,9 @@ def test_a_script_brings_back_a_raylet_of_plain_ray_start_and_a_lost_gcs_is_surv
             if node and node.ray_state is state and node.incarnation != but:
                 return node.incarnation
             time.sleep(0.1)
-        raise AssertionError(f"gpu-07 never {state}: {(tmp_path / 'ray.log').read_text()[-1500:]}")
+        raise AssertionError(
+            f"gpu-07 never {state}: {(tmp_path / 'ray.log.worker').read_text()[-1500:]}"
+        )
 
     end = time.monotonic() + 40
     while True:
