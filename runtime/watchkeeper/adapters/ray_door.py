@@ -15,13 +15,29 @@ import threading
 import time
 from typing import Any
 
-from watchkeeper.core.errors import EffectFailed, EffectInDoubt
+from watchkeeper.adapters.ray_gcs import Gcs
+from watchkeeper.core.errors import ClusterUnavailable, EffectFailed, EffectInDoubt
 
 _START_S = 30.0
 
 LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Whatever the name says: with it Ray takes 127.0.0.1 for this host's address. GCS and raylets
 started so listen on this machine only, and drivers and agents find them there."""
+
+
+def driver_environment(address: str) -> dict[str, str]:
+    """What a driver on this host needs in its environment to meet the cluster at `address`.
+
+    Raises EffectFailed when its GCS does not answer.
+    """
+    gcs = Gcs(address)
+    try:
+        loopback = any(row.alive and row.address == "127.0.0.1" for row in gcs.nodes())
+    except ClusterUnavailable as err:
+        raise EffectFailed(f"Nothing was done: {err}") from err
+    finally:
+        gcs.close()
+    return dict(LOOPBACK_ENVIRONMENT) if loopback else {}
 
 
 class RayDoor:
@@ -68,8 +84,7 @@ class RayDoor:
             return child
         self._end()
         environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-        if self._address.startswith("127.0.0.1:"):
-            environment.update(LOOPBACK_ENVIRONMENT)
+        environment.update(driver_environment(self._address))
         child = subprocess.Popen(
             [sys.executable, "-m", "watchkeeper.adapters.ray_driver", self._address],
             stdin=subprocess.PIPE,

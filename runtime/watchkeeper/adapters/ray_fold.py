@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -32,7 +32,6 @@ from watchkeeper.adapters.ray_names import (
     RACK,
     ROLE,
     ZONE,
-    is_hold,
     parse_fence,
     stable_name,
 )
@@ -82,7 +81,6 @@ class Rows:
     processes: Mapping[str, bool] | None = None
     died_with_node: frozenset[str] = frozenset()
     progress: Callable[[str], Progress | None] = lambda _: None
-    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def name_of(row: NodeRow) -> str:
@@ -392,18 +390,3 @@ def _fits(group: GroupRow, workers: Sequence[Node]) -> bool:
         else:
             return False
     return True
-
-
-__all__ = [
-    "CheckMark",
-    "Rows",
-    "fold_checks",
-    "fold_demand",
-    "fold_fences",
-    "fold_jobs",
-    "fold_nodes",
-    "is_hold",
-    "name_of",
-    "newest",
-    "ours",
-]

@@ -22,7 +22,6 @@ HIDDEN = PREFIX + "hidden-gpus"
 RAY_NODE_ID = "ray.io/node-id"
 
 _FENCE = re.compile(r"wk-fence-(?P<node>.+)-(?P<token>\d+)-(?P<index>\d+)")
-_HOLD = "wk-hold-"
 COLLECTOR = "wk-collect-"
 
 
@@ -39,12 +38,7 @@ def parse_fence(name: str) -> tuple[str, int] | None:
 
 def hold_name(node: str, key: str, index: int) -> str:
     """The name of an actor that sits on one GPU so that nobody else gets it."""
-    return f"{_HOLD}{node}-{key}-{index}"
-
-
-def is_hold(name: str) -> bool:
-    """One of our GPU holders."""
-    return name.startswith(_HOLD)
+    return f"wk-hold-{node}-{key}-{index}"
 
 
 def stable_name(labels: Mapping[str, str], hostname: str, address: str, node_id: str) -> str:
