@@ -21,6 +21,16 @@ def check_name(value: str, what: str) -> None:
         raise ValueError(f"{what} must be one explicit name, not {value!r}")
 
 
+MOST_GPUS = 256
+"""More GPUs than any node has: an index beyond it is a slip, not a GPU."""
+
+
+def check_range(value: float, low: float, high: float, what: str) -> None:
+    """Refuse a number outside low..high, and what is no number (NaN). Raises ValueError."""
+    if not low <= value <= high:
+        raise ValueError(f"{what} must be between {low:g} and {high:g}, not {value:g}")
+
+
 class _NodeAction(Word, frozen=True, tag_field="kind"):
     """An action on one incarnation of one node."""
 
@@ -44,6 +54,10 @@ class NodeDrain(_NodeAction, frozen=True, tag="node.drain"):
 
     deadline_s: float = 60.0
 
+    def __post_init__(self) -> None:
+        check_name(self.node, "node")
+        check_range(self.deadline_s, 0, 86400, "deadline_s")
+
 
 class NodeRestart(_NodeAction, frozen=True, tag="node.restart"):
     """Start a new raylet in the place of one that is gone (or, drained, about to go)."""
@@ -57,23 +71,33 @@ class NodeReplace(_NodeAction, frozen=True, tag="node.replace"):
     """Give the node back and take another."""
 
 
-class GpuReset(_NodeAction, frozen=True, tag="gpu.reset"):
+class _GpuAction(_NodeAction, frozen=True, tag_field="kind"):
+    """An action on one GPU of one incarnation of one node."""
+
+    gpu: int
+
+    def __post_init__(self) -> None:
+        check_name(self.node, "node")
+        check_range(self.gpu, 0, MOST_GPUS - 1, "gpu")
+
+
+class GpuReset(_GpuAction, frozen=True, tag="gpu.reset"):
     """Reset one GPU through its driver. Cannot cure a GPU that left the bus."""
 
-    gpu: int
 
-
-class GpuQuarantine(_NodeAction, frozen=True, tag="gpu.quarantine"):
+class GpuQuarantine(_GpuAction, frozen=True, tag="gpu.quarantine"):
     """Hide one GPU from Ray and keep the rest of the node in service."""
 
-    gpu: int
 
-
-class GpuPowerCap(_NodeAction, frozen=True, tag="gpu.power_cap"):
+class GpuPowerCap(_GpuAction, frozen=True, tag="gpu.power_cap"):
     """Cap one GPU's power, in watts."""
 
-    gpu: int
     watts: float
+
+    def __post_init__(self) -> None:
+        check_name(self.node, "node")
+        check_range(self.gpu, 0, MOST_GPUS - 1, "gpu")
+        check_range(self.watts, 1, 10_000, "watts")
 
 
 class JobRequeue(Word, frozen=True, tag_field="kind", tag="job.requeue"):
@@ -107,6 +131,8 @@ class JobPlace(Word, frozen=True, tag_field="kind", tag="job.place"):
         check_name(self.job, "job")
         if not self.nodes:
             raise ValueError("nodes must not be empty")
+        if len(set(self.nodes)) < len(self.nodes):
+            raise ValueError("nodes must name each node once")
         for node in self.nodes:
             check_name(node, "node")
 
@@ -119,8 +145,7 @@ class PoolScale(Word, frozen=True, tag_field="kind", tag="pool.scale"):
 
     def __post_init__(self) -> None:
         check_name(self.pool, "pool")
-        if not 1 <= self.add <= 1000:
-            raise ValueError(f"add must be between 1 and 1000, not {self.add}")
+        check_range(self.add, 1, 1000, "add")
 
 
 class PoolReserve(Word, frozen=True, tag_field="kind", tag="pool.reserve"):
@@ -131,6 +156,7 @@ class PoolReserve(Word, frozen=True, tag_field="kind", tag="pool.reserve"):
 
     def __post_init__(self) -> None:
         check_name(self.pool, "pool")
+        check_range(self.nodes, 1, 1000, "nodes")
 
 
 class CheckRun(_NodeAction, frozen=True, tag="check.run"):
@@ -254,7 +280,7 @@ def parse_action(data: bytes | str | dict[str, object]) -> Action:
         if isinstance(data, dict):
             return msgspec.convert(data, Action)  # type: ignore[no-any-return]
         return msgspec.json.decode(data, type=Action)  # type: ignore[no-any-return]
-    except (msgspec.ValidationError, msgspec.DecodeError) as err:
+    except (ValueError, RecursionError) as err:  # msgspec's own, bad UTF-8, absurd nesting
         kinds = ", ".join(KINDS)
         raise Malformed(f"not an action: {err}. The kinds are: {kinds}.") from err
 

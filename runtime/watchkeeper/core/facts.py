@@ -38,6 +38,9 @@ class Fact(Word, frozen=True):
 
 _ALL = ("node", "gpu", "job", "pool", "watch")
 _NODE = ("node", "gpu")
+MOST_METADATA, MOST_TEXT = 24, 200
+"""Entries of a job's metadata that are facts, and characters of each."""
+
 NEVER_S = 10.0 * 365 * 86400
 """Ten years: stands for the age of what never was, so that every `< 15m` is false."""
 
@@ -266,11 +269,17 @@ def _of_job(job: Job, snapshot: Snapshot, ledger: LedgerView) -> Facts:
             for e in ledger.effects
         ),
         "tenant.name": job.tenant,
-        "tenant.metadata": job.metadata,
+        "tenant.metadata": _capped(job.metadata),
     }
     if job.checkpoint_at is not None:
         facts["job.checkpoint_age"] = max(0.0, (snapshot.at - job.checkpoint_at).total_seconds())
     return facts
+
+
+def _capped(metadata: dict[str, str]) -> dict[str, str]:
+    """A tenant writes as much as they like; a verdict and its journal line take this much."""
+    first = sorted(metadata.items())[:MOST_METADATA]
+    return {key[:MOST_TEXT]: value[:MOST_TEXT] for key, value in first}
 
 
 def _of_pool(
@@ -285,10 +294,12 @@ def _of_pool(
         return {}
     facts: Facts = {
         "pool.name": pool,
-        "pool.size": ledger.size.get(f"pool:{pool}", 0),
-        "pool.out": ledger.out.get(f"pool:{pool}", 0),
         "pool.pending_gpus": sum(d.pending_gpus for d in snapshot.state.demand if d.pool == pool),
     }
+    size = ledger.size.get(f"pool:{pool}")
+    if size is not None:  # else nobody knows the pool, and none of it is known to be in service
+        facts["pool.size"] = size
+        facts["pool.out"] = ledger.out.get(f"pool:{pool}", 0)
     add = getattr(action, "add", None)
     if add is not None:
         facts["scale.add"] = add

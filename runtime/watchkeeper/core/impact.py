@@ -18,7 +18,7 @@ from watchkeeper.core.action import (
     kind_of,
     node_of,
 )
-from watchkeeper.core.cluster import JobState, Node, RayState
+from watchkeeper.core.cluster import Job, JobState, Node, RayState
 from watchkeeper.core.proposal import Impact
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import canonical
@@ -90,16 +90,12 @@ def _of_node(snapshot: Snapshot, action: Action, node: Node) -> Impact:
     running = tuple(j for j in snapshot.jobs_on(node.name) if j.state is JobState.RUNNING)
     harmless = isinstance(action, NodeUncordon) or kind == "check.run"
     stops = () if harmless or isinstance(action, NodeCordon) else running
-    ages = [
-        (snapshot.at - job.checkpoint_at).total_seconds()
-        for job in stops
-        if job.checkpoint_at is not None
-    ]
-    unsaved_known = len(ages) == len(stops)
+    ages = [_unsaved_s(snapshot, job) for job in stops]
+    known = all(job.checkpoint_at is not None for job in stops)
     out, size = out_by_domain(snapshot)
-    already = is_out(snapshot, node)
+    already = is_out(snapshot, node) and not node.control_path  # which counts in neither
     gpus = _gpus_taken(action, node, harmless=harmless)
-    lost_h = sum(age / 3600 * job.gpus for age, job in zip(ages, stops, strict=False))
+    lost_h = sum(age / 3600 * job.gpus for age, job in zip(ages, stops, strict=True))
     down_h = EXPECTED_DOWNTIME_S.get(kind, 0.0) / 3600 * gpus
     domains = [f"{k}:{v}" for k, v in node.domains().items()]
     pool_key = f"pool:{node.pool}"
@@ -117,8 +113,14 @@ def _of_node(snapshot: Snapshot, action: Action, node: Node) -> Impact:
         pool_out_after=pool_out + (1 if leaves and not already else 0),
         domain_out={d: out.get(d, 0) - (1 if already else 0) for d in ["fleet", *domains]},
         domain_size={d: size.get(d, 0) for d in ["fleet", *domains]},
-        checkpoint_age_s=max(ages) if ages and unsaved_known else None,
+        checkpoint_age_s=max(ages) if ages and known else None,
     )
+
+
+def _unsaved_s(snapshot: Snapshot, job: Job) -> float:
+    """Seconds of work that stopping this gang loses: since its checkpoint, or else all of it."""
+    since = job.checkpoint_at or job.state_since
+    return max(0.0, (snapshot.at - since).total_seconds())
 
 
 def _gpus_taken(action: Action, node: Node, *, harmless: bool) -> float:
