@@ -1,0 +1,120 @@
+"""What the console's doors share, built once: the desk, sessions, pages, and how to draw a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import HTMLResponse
+
+from watchkeeper.console.doorkeeper import Doorkeeper
+from watchkeeper.console.guard import Place
+from watchkeeper.console.pages import Pages, stale_because
+from watchkeeper.console.sessions import LoginGate, Session, Sessions
+from watchkeeper.console.words import Trouble
+from watchkeeper.core.clock import Clock
+from watchkeeper.core.desk import Ask, Desk
+from watchkeeper.core.errors import Refused
+from watchkeeper.core.verdict import Answer
+
+
+class House:
+    """The console behind its routes. Every method may block and runs on a worker thread."""
+
+    def __init__(
+        self, desk: Desk, clock: Clock, sessions: Sessions, place: Place, pages: Pages
+    ) -> None:
+        self.desk = desk
+        self.clock = clock
+        self.sessions = sessions
+        self.place = place
+        self.pages = pages
+        self.gate = LoginGate(clock)
+        self.doorkeeper = Doorkeeper(desk, sessions, place)
+
+    def page(
+        self,
+        template: str,
+        page: str,
+        title: str,
+        session: Session,
+        code: int = 200,
+        **more: Any,
+    ) -> HTMLResponse:
+        """One page for somebody signed in."""
+        board = self.desk.board()
+        text = self.pages.render(
+            template,
+            page=page,
+            title=title,
+            board=board,
+            person=session.person,
+            csrf=session.csrf,
+            stale=stale_because(board),
+            **more,
+        )
+        return HTMLResponse(text, code)
+
+    def bare(self, template: str, page: str, title: str, **more: Any) -> str:
+        """A page for somebody who is not signed in: it tells nothing of the fleet."""
+        return self.pages.render(
+            template, page=page, title=title, board=None, person=None, csrf="", stale="", **more
+        )
+
+    def trouble_page(self, trouble: Trouble) -> str:
+        """An error page. It asks the desk for nothing, so that it stands when the desk fails."""
+        if trouble.code == 401:
+            return self.bare("welcome.html", "login", "Sign in")
+        return self.bare(
+            "error.html",
+            "error",
+            trouble.headline,
+            code=trouble.code,
+            headline=trouble.headline,
+            text=trouble.text,
+        )
+
+    def ask_page(self, ask: Ask, session: Session, *, refused: str = "") -> HTMLResponse:
+        """One decision, with what this person did about it, or why their answer was refused."""
+        return self.page(
+            "ask.html",
+            "ask",
+            ask.title,
+            session,
+            409 if refused else 200,
+            ask=ask,
+            notice=notice_of(ask, session.person.name),
+            refused=refused,
+        )
+
+    def answer(
+        self, ask: Ask, session: Session, given: Answer, fields: dict[str, str], door: str = "web"
+    ) -> Ask:
+        """Hand an answer to the desk. Raises Refused: the name was not typed, the readings are
+        too old to approve on, or the desk's own reason. Nothing is recorded then."""
+        if given is Answer.APPROVE and ask.status.state == "waiting":
+            if ask.typed_name and fields.get("typed", "").strip() != ask.typed_name:
+                raise Refused(f"To approve, type {ask.typed_name} exactly. Nothing was recorded.")
+            if stale := stale_because(self.desk.board()):
+                raise Refused(f"Approve is off: {stale}. Nothing was recorded.")
+        return self.desk.answer(
+            ask.id,
+            given,
+            session.person,
+            digest=fields.get("digest", ""),
+            nonce=fields.get("nonce", ""),
+            reason=fields.get("reason", "").strip(),
+            door=door,
+        )
+
+
+def notice_of(ask: Ask, name: str) -> str:
+    """What is recorded of this person's answer; read from the record, never from the address."""
+    mine = next((a for a in ask.approvals if a.person == name), None)
+    if mine is not None:
+        count = f" {len(ask.approvals)} of {ask.needs} approved." if ask.needs > 1 else ""
+        return f"You approved this at {mine.at:%H:%M:%S} UTC. It is in the journal.{count}"
+    words = {"denied": "You denied this", "not_now": "You said not now"}
+    if ask.status.by == name and ask.status.state in words and ask.status.at is not None:
+        at = f"{ask.status.at:%H:%M:%S}"
+        return f"{words[ask.status.state]} at {at} UTC. It is in the journal."
+    return ""

@@ -1,0 +1,67 @@
+"""Core words into HTML: one Jinja environment, strict about names and about text.
+
+Decides nothing. Every text is escaped, and control and direction-changing characters are dropped,
+so that a name from the cluster can neither run nor mislead the eye.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from watchkeeper.console.drawing import filters
+from watchkeeper.core.desk import Board, LogLine
+
+STALE_AFTER_S = 15.0
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+"""Controls (ANSI escapes among them), zero-width and bidirectional marks; tab and newline stay."""
+
+
+def visible(value: Any) -> Any:
+    """Text without what cannot be seen; other values and trusted markup as they are."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return _UNSEEN.sub("", value)
+
+
+def stale_because(board: Board) -> str:
+    """Why Approve is off, or "": nobody should agree to what was seen too long ago."""
+    if not board.health.ready:
+        return board.health.why_not_ready.rstrip(".") or "the cluster was not read yet"
+    age = board.last_reading_s
+    if age is None:
+        return "nothing was read yet"
+    return f"the last reading is {age:.0f} s old" if age > STALE_AFTER_S else ""
+
+
+class Pages:
+    """Renders templates; the only place that knows where they lie."""
+
+    def __init__(self, folder: Path) -> None:
+        self._env = Environment(
+            loader=FileSystemLoader(folder),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=visible,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._env.filters.update(filters())
+
+    def render(self, template: str, **context: Any) -> str:
+        return self._env.get_template(template).render(**context)
+
+    def line(self, line: LogLine) -> str:
+        """One entry of the log, as the event stream sends it."""
+        return self.render("_line.html", line=line).strip()
+
+    def state(self, board: Board) -> str:
+        """The state line, as the event stream sends it."""
+        return self.render("_state.html", board=board).strip()
