@@ -21,7 +21,7 @@ from watchkeeper.core.action import Action, kind_of, node_of
 from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.core.incident import Incident
+from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Orders, Outcome, Verdict
 
@@ -279,6 +279,13 @@ class Books:
         self.incidents[incident.id] = incident
         if event.kind is Kind.INCIDENT_OPENED:
             self.counts["incident", incident.fault] += 1
+            self._forget_old_incidents()
+
+    def _forget_old_incidents(self) -> None:
+        """Resolved ones alone: an escalated one still says that a person has the node in hand."""
+        resolved = [i.id for i in self.incidents.values() if i.state is IncidentState.RESOLVED]
+        for ident in resolved[:-KEPT_CLOSED]:
+            del self.incidents[ident]
 
     def _session(self, event: Event) -> None:
         self.session = event.data["session"]

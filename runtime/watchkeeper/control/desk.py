@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from watchkeeper.control.asking import ask_of
+from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.gate import ledger_view
 from watchkeeper.control.story import Narrator, story_of
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import say
 from watchkeeper.core.cluster import World
 from watchkeeper.core.desk import (
     Ask,
@@ -284,13 +283,13 @@ class WatchDesk:
         if ident.startswith("INC-"):
             story = self.story(ident)
             if story is not None:
-                return _told_story(story)
+                return told_story(story)
         related = [e for e in self._watch.record.journal.events() if ident in e.subject]
         if ident.isdigit():
             related = [e for e in self._watch.record.journal.events() if e.seq == int(ident)]
         if not related:
             raise Refused(f"Nothing in the journal is called {ident}.")
-        return "\n\n".join(_told_event(e) for e in related)
+        return "\n\n".join(told_event(e) for e in related)
 
     def say(self, person: Person, question: str) -> LogLine:
         """Answer from the record; never grants anything."""
@@ -363,35 +362,3 @@ _KINDS_SHOWN = frozenset(
 
 def _stale_source(sources: dict[str, str]) -> str:
     return next((f"{n}: {t}" for n, t in sources.items() if "read" not in t), "")
-
-
-def _told_story(story: Story) -> str:
-    incident = story.incident
-    lines = [f"{incident.id}  {incident.title}  ({incident.state.value})"]
-    lines += [
-        f"  {h.status.value:<10} {h.confidence:.2f}  {h.claim}" + (f": {h.why}" if h.why else "")
-        for h in incident.hypotheses
-    ]
-    for step in story.steps:
-        where = f"  [{step.where}]" if step.where else ""
-        lines.append(f"{step.at:%H:%M:%S}  {step.title}. {step.text}{where}".rstrip())
-    lines.append(f"Journal events {story.first_seq} to {story.last_seq}.")
-    return "\n".join(lines)
-
-
-def _told_event(event: Event) -> str:
-    head = f"{event.at:%Y-%m-%d %H:%M:%S}Z  event {event.seq}  {event.kind.value}"
-    if event.kind is Kind.VERDICT:
-        verdict = event.data["verdict"]
-        lines = [f"{head}  {verdict['decision']}"]
-        for reason in verdict["reasons"]:
-            place = reason.get("where") or reason["kind"]
-            lines.append(f"  {reason['says']:<6} {place:<40} {reason['id']}: {reason['text']}")
-        return "\n".join(lines)
-    if event.kind is Kind.PROPOSED:
-        from watchkeeper.core.proposal import Proposal
-        from watchkeeper.core.word import parse
-
-        proposal = parse(event.data["proposal"], Proposal)
-        return f"{head}  {say(proposal.action)}\n  {proposal.reason}"
-    return f"{head}\n  {json.dumps(event.data, default=str)[:1500]}"

@@ -64,7 +64,7 @@ def _node(snapshot: Snapshot, node: Node, incident: Incident | None) -> NodeView
 def _state(snapshot: Snapshot, node: Node, incident: Incident | None) -> tuple[str, str]:
     """One word and one sentence; the worst fact wins."""
     ray = snapshot.sources.get("ray")
-    if ray is None or ray.error or (ray.age_s or 0) > FRESH_S:
+    if ray is None or ray.error or ray.age_s is None or ray.age_s > FRESH_S:
         return "unknown", "Ray does not answer. Unknown, not healthy"
     fence = snapshot.fences.get(node.name)
     check = snapshot.state.checks.get(node.name)

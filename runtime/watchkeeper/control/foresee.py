@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
@@ -9,6 +10,8 @@ from datetime import datetime
 from watchkeeper.core.cluster import ClusterState
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.forecast import Forecast
+
+log = logging.getLogger("watchkeeper.forecast")
 
 Series = Sequence[tuple[float, float, float]]
 """(epoch seconds, running GPUs, pending GPUs), oldest first."""
@@ -51,6 +54,9 @@ class BackgroundForecaster:
             return future.result()
         except ClusterUnavailable:
             return None  # no series without Redis; the next round tries again
+        except Exception:  # a forecast that fails must not end a turn that could repair
+            log.exception("no forecast for %s", pool)
+            return None
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

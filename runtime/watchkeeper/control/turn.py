@@ -6,7 +6,10 @@ function of its own; what may act is behind `act`, and it looks and judges again
 
 from __future__ import annotations
 
-from watchkeeper.control import steps
+from watchkeeper.control.brief import ask_the_crew, conclude
+from watchkeeper.control.keep import end_stale_questions, keep_orders, know_the_session, publish
+from watchkeeper.control.propose import act, ask_people_if_told_to, judge_it, propose
+from watchkeeper.control.think import halt_if_too_many_are_ill, say_blind, think
 from watchkeeper.control.verify import verify
 from watchkeeper.control.watch import Watch
 
@@ -15,20 +18,20 @@ def turn(watch: Watch) -> None:
     """Look, think, ask the crew, judge, ask people, act, verify, record. Once."""
     snapshot = watch.looker.look()
     if snapshot is None:
-        steps.say_blind(watch)
+        say_blind(watch)
         return
-    steps.keep_orders(watch)
-    steps.know_the_session(watch, snapshot)
-    steps.think(watch, snapshot)
-    steps.halt_if_too_many_are_ill(watch, snapshot)
+    keep_orders(watch)
+    know_the_session(watch, snapshot)
+    think(watch, snapshot)
+    halt_if_too_many_are_ill(watch, snapshot)
     verify(watch.record, watch.executor, watch.teller, snapshot)
-    steps.end_stale_questions(watch, snapshot)
-    reply = steps.ask_the_crew(watch, snapshot)
+    end_stale_questions(watch, snapshot)
+    reply = ask_the_crew(watch, snapshot)
     for draft in reply.drafts:
-        proposal = steps.propose(watch, snapshot, draft)
+        proposal = propose(watch, snapshot, draft)
         if proposal is not None:
-            verdict = steps.judge_it(watch, snapshot, proposal)
-            steps.ask_people_if_told_to(watch, snapshot, proposal, verdict)
-    steps.conclude(watch, reply)
-    steps.act(watch, snapshot)
-    steps.publish(watch, snapshot)
+            verdict = judge_it(watch, snapshot, proposal)
+            ask_people_if_told_to(watch, snapshot, proposal, verdict)
+    conclude(watch, reply)
+    act(watch, snapshot)
+    publish(watch, snapshot)

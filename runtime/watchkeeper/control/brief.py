@@ -1,0 +1,131 @@
+"""Brief the crew and take in what it concluded. The crew is only known as the port `Crew`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from watchkeeper.control.books import File
+from watchkeeper.control.life import State
+from watchkeeper.control.look import stale
+from watchkeeper.control.watch import Watch
+from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, StepResult
+from watchkeeper.core.event import Kind
+from watchkeeper.core.incident import Incident, IncidentState
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import plain
+from watchkeeper.health.illness import still_ill
+
+RESULT_OF = {
+    State.DENIED: ("verdict", "deny"),
+    State.RECOVERED: ("outcome", "recovered"),
+    State.WORSE: ("outcome", "worse"),
+    State.FAILED: ("outcome", "failed"),
+    State.IN_DOUBT: ("outcome", "in_doubt"),
+    State.REFUSED: ("outcome", "refused"),
+    State.TURNED_DOWN: ("answer", "deny"),
+    State.PUT_OFF: ("answer", "not_now"),
+    State.EXPIRED: ("answer", "expired"),
+    State.VOID: ("answer", "void"),
+}
+
+
+def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
+    """Hand the crew its briefing. On a stale snapshot, stopped or halted, there is none."""
+    books = watch.record.books
+    if stale(snapshot) or books.orders.stopped or books.halted:
+        return CrewReply()
+    busy = frozenset(f.thread for f in books.files.values() if f.busy)
+    results = (*watch.told_results, *_undelivered(watch, busy))
+    watch.told_results.clear()
+    return watch.crew.ask(
+        Briefing(
+            snapshot=snapshot,
+            incidents=books.open_incidents(),
+            forecasts=dict(books.forecasts),
+            results=results,
+            busy=busy,
+            serves=watch.serves,
+            checked=dict(books.checked),
+            history=_history(watch),
+        )
+    )
+
+
+def _undelivered(watch: Watch, busy: frozenset[str]) -> list[StepResult]:
+    """The last ended Proposal of each thread, if its crew thread has not heard of it."""
+    last: dict[str, File] = {f.thread: f for f in watch.record.books.files.values()}
+    results = []
+    for thread, file in last.items():
+        if thread in busy or file.proposal.id in watch.delivered:
+            continue
+        watch.delivered.add(file.proposal.id)
+        results.append(_result_of(file))
+    return results
+
+
+def _result_of(file: File) -> StepResult:
+    kind, value = RESULT_OF[file.state]
+    verdict = file.verdict
+    return StepResult(
+        thread=file.thread,
+        proposal=file.proposal.id,
+        action=file.action,
+        kind=kind,
+        value=value,
+        says=file.why,
+        refused_by=verdict.refused_by if verdict else "",
+        reason_ids=tuple(r.id for r in verdict.reasons) if verdict else (),
+    )
+
+
+def _history(watch: Watch) -> dict[str, tuple[StepResult, ...]]:
+    """What each open incident's thread was told so far, oldest first, from the record."""
+    told: dict[str, list[StepResult]] = {}
+    open_ids = {i.id for i in watch.record.books.open_incidents()}
+    for file in watch.record.books.files.values():
+        if file.thread in open_ids and not file.busy:
+            told.setdefault(file.thread, []).append(_result_of(file))
+    return {thread: tuple(results) for thread, results in told.items()}
+
+
+def conclude(watch: Watch, reply: CrewReply) -> None:
+    """Take in what the crew thought, and which of its threads are over."""
+    for thought in reply.thoughts:
+        if watch.last_thought.get(thought.thread) != thought.text:
+            watch.last_thought[thought.thread] = thought.text
+            watch.record.write(
+                Kind.NOTE, (thought.thread,), text=thought.text, by=thought.by, model=thought.model
+            )
+    for conclusion in reply.conclusions:
+        incident = watch.record.books.incidents.get(conclusion.thread)
+        if incident is not None and incident.is_open:
+            _close(watch, incident, conclusion)
+
+
+def _close(watch: Watch, incident: Incident, conclusion: Conclusion) -> None:
+    """Resolved only if telemetry does not say otherwise; escalated always reaches a person."""
+    resolved = conclusion.end == "resolved"
+    if (
+        resolved
+        and watch.latest is not None
+        and still_ill(incident, watch.latest, watch.sense) is True
+    ):
+        return
+    if not resolved and conclusion.end != "escalated":
+        return
+    ended = msgspec.structs.replace(
+        incident,
+        state=IncidentState.RESOLVED if resolved else IncidentState.ESCALATED,
+        updated_at=watch.clock.now(),
+        closed_because=conclusion.why,
+    )
+    watch.record.write(
+        Kind.INCIDENT_CLOSED, (ended.id, ended.target), incident=plain(ended), durable=True
+    )
+    if not resolved:
+        # A question that nobody answered has paged already; a second page would say the same.
+        last = watch.record.books.last_of_thread(conclusion.thread)
+        told = last is not None and last.state is State.EXPIRED
+        send = watch.teller.page if conclusion.page and not told else watch.teller.ticket
+        title = f"{ended.id} needs a person: {ended.title}"
+        send(f"escalated:{ended.id}", title, conclusion.why, (ended.id,))

@@ -1,0 +1,169 @@
+"""What one turn keeps in order around its thinking: the stop latch, the policy, the session of Ray,
+questions that lapse, and the copies that others read."""
+
+from __future__ import annotations
+
+import contextlib
+
+from watchkeeper.control.books import File, Question
+from watchkeeper.control.life import State
+from watchkeeper.control.look import stale
+from watchkeeper.control.watch import Watch
+from watchkeeper.core.action import say
+from watchkeeper.core.errors import ClusterUnavailable
+from watchkeeper.core.event import Kind
+from watchkeeper.core.impact import generation
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import canonical, digest, plain
+
+CLEARED_FOR_S = 300.0
+"""What was allowed or approved and could not begin within this time is asked for anew."""
+
+
+def keep_orders(watch: Watch) -> None:
+    """Stop latch, policy files and Redis copies: notice what people or accidents changed."""
+    record = watch.record
+    if watch.stop.is_set() and not record.books.orders.stopped:
+        by, reason = watch.stop.who()
+        record.write(Kind.STOPPED, by=by, reason=reason, durable=True)
+        watch.teller.page(f"stopped:{record.journal.head[0]}", "The watch was stopped", f"By {by}.")
+    elif record.books.orders.stopped and not watch.stop.is_set():
+        # Only `resume` clears the latch; a deleted file does not.
+        watch.stop.set(record.books.orders.stopped_by, record.books.orders.stop_reason)
+    _keep_policy(watch)
+    _keep_copies(watch)
+
+
+def _keep_policy(watch: Watch) -> None:
+    changed = watch.policies.changed(watch.clock.now())
+    if changed is None:
+        return
+    policy, problems = changed
+    if problems:
+        text = "\n".join(str(p) for p in problems)
+        watch.record.write(Kind.POLICY_REFUSED, problems=text, durable=True)
+        watch.teller.page(
+            f"policy:{digest(text)[:12]}", "The changed policy does not load", text[:2000]
+        )
+    elif policy is not None and policy.version != watch.record.books.policy_version:
+        watch.record.write(
+            Kind.POLICY_LOADED,
+            (policy.version,),
+            version=policy.version,
+            files=dict(policy.sources),
+            durable=True,
+        )
+
+
+def _keep_copies(watch: Watch) -> None:
+    """After FLUSHALL, or on another server, copies are rebuilt from the books before any effect."""
+    with contextlib.suppress(ClusterUnavailable):  # the telemetry source says so in the snapshot
+        if watch.mirror.lost():
+            publish_copies(watch)
+            watch.record.write(
+                Kind.REDIS_REBUILT, text="Redis had lost its copies; they were rebuilt."
+            )
+
+
+def know_the_session(watch: Watch, snapshot: Snapshot) -> None:
+    """A new GCS session voids what was decided in the old one, and halts until fences and jobs
+    are reconciled with the journal."""
+    watch.latest = snapshot
+    watch.blind_since = None
+    record, session = watch.record, snapshot.state.session
+    if session != record.books.session:
+        before = record.books.session
+        record.write(Kind.SESSION_CHANGED, session=session, before=before, durable=True)
+        for file in [*record.books.waiting(), *record.books.cleared()]:
+            _void(watch, file, "Ray was started anew; what was decided before is void")
+        for file in record.books.in_hand():
+            if file.effect and file.effect.session != session:
+                _finish_lost(watch, file)
+    if not record.books.reconciled and not stale(snapshot):
+        fences = {f.node: f.name for f in snapshot.fences.values()}
+        record.write(
+            Kind.SESSION_RECONCILED,
+            session=session,
+            fences=fences,
+            jobs=sorted(snapshot.jobs),
+            durable=True,
+        )
+
+
+def _finish_lost(watch: Watch, file: File) -> None:
+    watch.record.write(
+        Kind.EFFECT_FINISHED,
+        (file.proposal.id, file.proposal.incident),
+        proposal=file.proposal.id,
+        result="in_doubt",
+        why="Ray was started anew before it could be verified",
+        durable=True,
+    )
+
+
+def end_stale_questions(watch: Watch, snapshot: Snapshot) -> None:
+    """Questions and permissions lapse: by time, by drift, or because the trouble is over."""
+    books = watch.record.books
+    version = books.policy_version
+    for file in books.cut_short():
+        _void(watch, file, "the watch ended before it was judged or asked")
+    for file in [*books.waiting(), *books.cleared()]:
+        question = file.question
+        incident = books.incidents.get(file.proposal.incident)
+        drifted = generation(snapshot, file.action, version) != file.proposal.generation
+        if incident is not None and not incident.is_open:
+            _void(watch, file, f"{incident.id} is closed: {incident.closed_because}")
+        elif question is not None and snapshot.steady >= question.expires_steady:
+            _expire(watch, file, question)
+        elif drifted and not stale(snapshot):
+            _void(watch, file, "the target, its jobs, its domain or the policy changed")
+        elif file.state is State.CLEARED and snapshot.steady - file.changed_steady > CLEARED_FOR_S:
+            _void(watch, file, "it could not begin in time")
+
+
+def _void(watch: Watch, file: File, why: str) -> None:
+    kind = Kind.APPROVAL_VOID if file.question else Kind.WITHDRAWN
+    watch.record.write(
+        kind,
+        (file.proposal.id, file.proposal.incident),
+        proposal=file.proposal.id,
+        why=why,
+        durable=True,
+    )
+
+
+def _expire(watch: Watch, file: File, question: Question) -> None:
+    ident = file.proposal.id
+    watch.record.write(
+        Kind.APPROVAL_EXPIRED, (ident, file.proposal.incident), proposal=ident, durable=True
+    )
+    if question.on_timeout == "escalate":
+        watch.teller.page(
+            f"expired:{ident}",
+            f"Nobody answered: {say(file.action)}?",
+            f"{file.proposal.reason} {file.proposal.if_ignored}",
+            (ident, file.proposal.incident),
+        )
+
+
+def publish(watch: Watch, snapshot: Snapshot) -> None:
+    """Make the turn durable and refresh the readers' copies."""
+    watch.latest = snapshot
+    watch.record.journal.sync()
+    with contextlib.suppress(ClusterUnavailable):
+        publish_copies(watch)  # else readers of Redis see stale copies; the record stands
+
+
+def publish_copies(watch: Watch) -> None:
+    """Incidents, orders, questions and the journal's head, as Redis readers see them."""
+    books = watch.record.books
+    seq, head = watch.record.journal.head
+    copies = {
+        "incidents": canonical(list(books.incidents.values())[-100:]),
+        "orders": canonical({"orders": plain(books.orders), "halted": books.halted}),
+        "approvals": canonical([f.proposal.id for f in books.waiting()]),
+        "ledger": canonical({f.proposal.id: f.state.value for f in books.files.values()}),
+        "journal_head": canonical({"seq": seq, "hash": head}),
+    }
+    for name, value in copies.items():
+        watch.mirror.publish(name, value)

@@ -1,0 +1,154 @@
+"""From a Draft to a judged Proposal, and to the question that people are asked.
+
+Pages and tickets go out at once; an action that no provider serves never becomes a Proposal.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from watchkeeper.control.asking import if_approved
+from watchkeeper.control.books import Question
+from watchkeeper.control.gate import bound_of, weigh
+from watchkeeper.control.think import halt
+from watchkeeper.control.watch import Watch
+from watchkeeper.core.action import NotifyPage, TicketOpen, kind_of, say, traits_of
+from watchkeeper.core.crew import Draft, StepResult
+from watchkeeper.core.desk import Shown
+from watchkeeper.core.event import Kind
+from watchkeeper.core.impact import generation, simulate
+from watchkeeper.core.proposal import Proposal
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.verdict import Decision, Obligations, Verdict
+from watchkeeper.core.word import digest, plain
+
+
+def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
+    """Give a Draft its id, time and generation. Pages and tickets go out at once; an action that
+    no provider serves becomes a ticket, never a Proposal that cannot run."""
+    if isinstance(draft.action, TicketOpen | NotifyPage):
+        _tell(watch, draft, draft.action)
+        return None
+    kind = kind_of(draft.action)
+    if kind not in watch.serves:
+        watch.teller.ticket(
+            f"unserved:{draft.thread}:{kind}",
+            f"{say(draft.action)}: no provider serves {kind} here",
+            draft.reason,
+            (draft.incident,),
+        )
+        watch.told_results.append(_told(draft, "outcome", "failed", f"no provider serves {kind}"))
+        return None
+    proposal = Proposal(
+        id=watch.ids.new("P"),
+        action=draft.action,
+        by=draft.by,
+        reason=draft.reason,
+        at=watch.clock.now(),
+        world=snapshot.world,
+        effect=draft.effect,
+        generation=generation(snapshot, draft.action, watch.record.books.policy_version),
+        confidence=draft.confidence,
+        incident=draft.incident,
+        evidence=draft.evidence,
+        plan=draft.plan,
+        rung=draft.rung,
+        if_ignored=draft.if_ignored,
+    )
+    watch.record.write(
+        Kind.PROPOSED,
+        (proposal.id, proposal.incident),
+        proposal=plain(proposal),
+        impact=plain(simulate(snapshot, proposal.action)),
+        thread=draft.thread,
+    )
+    return proposal
+
+
+def _tell(watch: Watch, draft: Draft, action: TicketOpen | NotifyPage) -> None:
+    key = f"{kind_of(action)}:{draft.thread}:{digest(action.title)[:8]}"
+    send = watch.teller.page if isinstance(action, NotifyPage) else watch.teller.ticket
+    send(key, action.title, action.body or draft.reason, (draft.incident,))
+    watch.told_results.append(_told(draft, "outcome", "recovered", "told"))
+
+
+def _told(draft: Draft, kind: str, value: str, says: str) -> StepResult:
+    return StepResult(
+        thread=draft.thread, proposal="", action=draft.action, kind=kind, value=value, says=says
+    )
+
+
+def judge_it(watch: Watch, snapshot: Snapshot, proposal: Proposal) -> Verdict:
+    """Judge, and journal the verdict with its exact inputs."""
+    books = watch.record.books
+    weighed = weigh(proposal, snapshot, books, watch.policies.current(), watch.clock)
+    verdict = weighed.verdict
+    watch.record.write(
+        Kind.VERDICT,
+        (proposal.id, proposal.incident),
+        proposal=proposal.id,
+        verdict=plain(verdict),
+        input=weighed.inputs,
+    )
+    if verdict.halts and not books.halted:
+        halt(watch, verdict.because)
+    if verdict.alert:
+        watch.teller.page(f"alert:{digest(verdict.alert)[:12]}", "The judge alerts", verdict.alert)
+    return verdict
+
+
+def ask_people_if_told_to(
+    watch: Watch, snapshot: Snapshot, proposal: Proposal, verdict: Verdict
+) -> None:
+    """Put the question: what is shown, under which digest, to whom, until when."""
+    if verdict.decision is not Decision.ASK:
+        return
+    incident = watch.record.books.incidents.get(proposal.incident)
+    shown = Shown(
+        proposal=proposal,
+        impact=bound_of((proposal.action, *proposal.plan), snapshot),
+        evidence=tuple(s for s in incident.signals if s.id in proposal.evidence)
+        if incident
+        else (),
+        policy_version=verdict.policy_version,
+    )
+    duty = verdict.obligations or Obligations()
+    harmful = any(
+        traits_of(a).disruptive and not traits_of(a).reversible
+        for a in (proposal.action, *proposal.plan)
+    )
+    now = watch.clock.now()
+    question = Question(
+        shown=shown,
+        digest=digest(shown),
+        nonce=watch.ids.secret(),
+        asked_at=now,
+        expires_at=now + timedelta(seconds=duty.expires_s),
+        expires_steady=watch.clock.steady() + duty.expires_s,
+        needs=duty.quorum,
+        groups=duty.groups,
+        on_timeout=duty.on_timeout,
+        if_approved=if_approved(shown),
+        typed_name=str(getattr(proposal.action, "node", "")) if harmful else "",
+    )
+    watch.record.write(
+        Kind.ASKED,
+        (proposal.id, proposal.incident),
+        proposal=proposal.id,
+        question=msgspec.to_builtins(question),
+        durable=True,
+    )
+    watch.teller.ticket(
+        f"ask:{proposal.id}",
+        f"Waits for you: {say(proposal.action)}?",
+        f"{proposal.reason} {watch.console_url}/a/{proposal.id}",
+        (proposal.id, proposal.incident),
+    )
+
+
+def act(watch: Watch, snapshot: Snapshot) -> None:
+    """Carry out what was allowed or approved, as the record (never Redis) says."""
+    for file in watch.record.books.cleared():
+        watch.executor.execute(file, snapshot)

@@ -1,0 +1,107 @@
+"""Think: signals to incidents, series to forecasts, and the halt when too much is ill at once.
+
+Nothing here asks for an action.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from watchkeeper.control.gate import ledger_view
+from watchkeeper.control.life import State
+from watchkeeper.control.look import stale
+from watchkeeper.control.watch import Watch
+from watchkeeper.core.errors import ClusterUnavailable
+from watchkeeper.core.event import Kind
+from watchkeeper.core.incident import Incident, IncidentState
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import plain
+from watchkeeper.health.correlate import correlate
+from watchkeeper.health.sense import debounce, sense
+from watchkeeper.policy.invariants import mass_unhealthy
+
+BLIND_PAGE_S = 60.0
+"""The cluster unreadable for this long wakes a person."""
+
+DEMAND_EVERY_S = 10.0
+
+
+def say_blind(watch: Watch) -> None:
+    """The cluster was never read: nothing can be thought; after a while, wake a person."""
+    now = watch.clock.steady()
+    if watch.blind_since is None:
+        watch.blind_since = now
+    if now - watch.blind_since > BLIND_PAGE_S:
+        watch.teller.page("blind", "The watch cannot see the cluster", watch.looker.ray_error)
+
+
+def think(watch: Watch, snapshot: Snapshot) -> None:
+    """Signals to incidents; series to forecasts. The same snapshot gives the same incidents."""
+    books = watch.record.books
+    arrived = watch.looker.take_signals()
+    ours = tuple(s for s in arrived if s.world is snapshot.world)
+    seen = sense(snapshot, watch.sense)
+    derived, watch.sightings = debounce(seen, watch.sightings, snapshot.at)
+    before = dict(books.incidents)
+    signals = ours + derived
+    after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
+    for incident in after:
+        _note_incident(watch, before.get(incident.id), _in_its_stage(watch, incident))
+    _foresee(watch, snapshot)
+
+
+def _in_its_stage(watch: Watch, incident: Incident) -> Incident:
+    """Open, acting or verifying, by what is in hand for it."""
+    if not incident.is_open:
+        return incident
+    states = {f.state for f in watch.record.books.of_incident(incident.id)}
+    stage = IncidentState.OPEN
+    if states & {State.CLEARED, State.STARTED}:
+        stage = IncidentState.ACTING
+    elif State.ISSUED in states:
+        stage = IncidentState.VERIFYING
+    return msgspec.structs.replace(incident, state=stage)
+
+
+def _note_incident(watch: Watch, old: Incident | None, new: Incident) -> None:
+    if old is not None and msgspec.structs.replace(new, updated_at=old.updated_at) == old:
+        return
+    kind = Kind.INCIDENT_CHANGED
+    if old is None:
+        kind = Kind.INCIDENT_OPENED
+    elif old.is_open and not new.is_open:
+        kind = Kind.INCIDENT_CLOSED
+    watch.record.write(kind, (new.id, new.target), incident=plain(new))
+
+
+def _foresee(watch: Watch, snapshot: Snapshot) -> None:
+    if stale(snapshot):
+        return
+    if snapshot.steady - watch.demand_recorded_at >= DEMAND_EVERY_S:
+        watch.demand_recorded_at = snapshot.steady
+        try:
+            watch.mirror.record_demand(snapshot.state)
+        except ClusterUnavailable:
+            return
+    for forecast in watch.forecaster.collect(snapshot.state, snapshot.at):
+        watch.record.write(Kind.FORECAST, (f"pool:{forecast.pool}",), forecast=plain(forecast))
+
+
+def halt_if_too_many_are_ill(watch: Watch, snapshot: Snapshot) -> None:
+    """Too many unhealthy at once is a sensor or facility fault: halt and page (S9)."""
+    books = watch.record.books
+    if books.halted:
+        return
+    why = mass_unhealthy(ledger_view(books, snapshot))
+    if why:
+        halt(watch, why)
+
+
+def halt(watch: Watch, why: str) -> None:
+    """Stop acting alone until a person resumes. The page goes out even if nothing else works."""
+    watch.teller.page(
+        f"halt:{watch.record.journal.head[0]}",
+        "The watch has halted and needs a person",
+        f"{why} Nothing is repaired until somebody resumes the watch.",
+    )
+    watch.record.write(Kind.HALTED, why=why, durable=True)
