@@ -81,8 +81,9 @@ def barred(ask: Ask, person: Person | None) -> str:
         return "Sign in to answer"
     if any(a.person == person.name for a in ask.approvals):
         return "You approved this already"
-    if ask.from_groups and not set(ask.from_groups) & set(person.groups):
-        return f"Only {' or '.join(g.removeprefix('group:') for g in ask.from_groups)} may answer"
+    allowed = [g.removeprefix("group:") for g in ask.from_groups]
+    if allowed and not set(allowed) & {g.removeprefix("group:") for g in person.groups}:
+        return f"Only {' or '.join(allowed)} may answer"
     return ""
 
 
@@ -91,7 +92,7 @@ def to_ask(proposal: str) -> str:
 
 
 def to_incident(incident: str) -> str:
-    return f"/incidents/{quote(incident, safe='')}"
+    return f"/i/{quote(incident, safe='')}"
 
 
 def to_node(name: str) -> str:
@@ -248,8 +249,8 @@ def agreement(evidence: tuple[Signal, ...]) -> str:
 
 
 def trusts(evidence: tuple[Signal, ...]) -> str:
-    """The trust labels behind a question, once each: `kernel, ray, provider`."""
-    return ", ".join(dict.fromkeys(s.trust.value for s in evidence))
+    """Who vouches for what counts, once each: `kernel, ray, provider`."""
+    return ", ".join(dict.fromkeys(s.trust.value for s in evidence if counts(s)))
 
 
 def simulated_label(board: Board) -> str:
@@ -308,6 +309,13 @@ def in_short(data: dict[str, Any]) -> str:
     return tame("; ".join(dict.fromkeys(found)), 300)
 
 
+def state_word(node: NodeView) -> str:
+    """`Failed.` before what is said of it; nothing where that begins with the word itself."""
+    if not node.what:
+        return node.state.capitalize()
+    return "" if node.what.lower().startswith(node.state) else f"{node.state.capitalize()}."
+
+
 MARKS = {
     "healthy": "ok",
     "suspect": "suspect",
@@ -346,7 +354,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         tame, tame_lines, whole, steps_line, barred, to_ask, to_incident, to_node, fresh,
         first_window, when, clock, day, iso, span, seconds_left, countdown, ask_title, counted, num,
         of_count, opening, grouped, status_word, signal_title, target_words, counts, agreement,
-        trusts, simulated_label, worst, need_a_look, mark, full,
+        trusts, simulated_label, worst, need_a_look, mark, full, state_word,
         incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart,
     )  # fmt: skip
     return {f.__name__: f for f in shared}

@@ -70,8 +70,8 @@ addEventListener("online", () => connect());
 /* ---- the stream: lines as they come, and the state line ---- */
 
 let source = null, tries = 0, heard = 0, retry = 0;
-let newest = Number(document.body.dataset.newest || 0);
-for (const li of document.querySelectorAll("#lines > li")) newest = Math.max(newest, Number(li.dataset.seq));
+// The last line seen, not the journal's head: a line may be written while a page is drawn.
+let newest = $("lines") ? Number($("lines").firstElementChild?.dataset.seq || 0) : Number(document.body.dataset.newest || 0);
 
 function takeLine(event) {
   newest = Math.max(newest, Number(event.lastEventId) || 0);
@@ -90,8 +90,7 @@ function takeLine(event) {
 
 let knownWaiting = null, knownWords = "";
 function takeState(event) {
-  const { html, waiting, newest: seq } = JSON.parse(event.data);
-  newest = Math.max(newest, Number(seq) || 0);
+  const { html, waiting } = JSON.parse(event.data);
   const state = $("state");
   if (state) state.innerHTML = html;
   const count = $("count");
@@ -124,18 +123,19 @@ function connect() {
   if (!$("state")) return;
   clearTimeout(retry);
   source?.close();
-  // A new EventSource forgets the id of the old one, so the last seen line also rides in the address.
+  // The browser reconnects by itself and sends Last-Event-ID; a new EventSource has forgotten it,
+  // so the last seen line also rides in the address.
   source = new EventSource(`/events?after=${newest}`);
   heard = Date.now();
   source.onopen = () => { tries = 0; heard = Date.now(); if (navigator.onLine) setOffline(false); };
   source.onerror = () => {
-    source.close();
     setOffline(true);
-    retry = setTimeout(connect, BACKOFF_MS[Math.min(tries++, BACKOFF_MS.length - 1)]);
+    if (source.readyState === EventSource.CLOSED) retry = setTimeout(connect, BACKOFF_MS[Math.min(tries++, BACKOFF_MS.length - 1)]);
   };
   const note = take => event => { heard = Date.now(); setOffline(!navigator.onLine); take(event); };
   source.addEventListener("line", note(takeLine));
   source.addEventListener("state", note(takeState));
+  source.addEventListener("end", () => { source.close(); location.reload(); });   // signed out: the page says so
 }
 addEventListener("pagehide", () => { source?.close(); clearTimeout(retry); });
 addEventListener("pageshow", event => { if (event.persisted) connect(); });
