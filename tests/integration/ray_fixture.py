@@ -92,7 +92,7 @@ class LiveLab:
         return self.reader.read()
 
     def until(
-        self, fact: Callable[[ClusterState], object], what: str, within_s: float = 30.0
+        self, fact: Callable[[ClusterState], object], what: str, within_s: float = 90.0
     ) -> float:
         """Wait for a fact about the cluster; returns how many seconds it took."""
         begun = time.monotonic()
@@ -136,7 +136,7 @@ class LiveLab:
         self.until(lambda s: s.jobs[job].state.value not in ("running", "waiting"), f"{job} ended")
         self.until(lambda s: s.demand[0].running_gpus == 0, "GPUs free again")
 
-    def driver(self, script: str, within_s: float = 60.0) -> str:
+    def driver(self, script: str, within_s: float = 150.0) -> str:
         """Run a plain driver script on this lab; returns what it printed."""
         done = subprocess.run(
             [sys.executable, "-c", script],

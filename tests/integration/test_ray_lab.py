@@ -66,7 +66,7 @@ def test_a_restart_brings_the_name_back_fenced_as_another_incarnation(lab: LiveL
     lab.lose("train-01")
     lab.provider.execute(lab.order(NodeRestart(node="train-01", incarnation=before)))
     lab.until(lambda s: s.nodes["train-01"].ray_state is RayState.ALIVE, "alive again")
-    lab.until(lambda s: s.fences["train-01"].sealed, "sealed", within_s=5)
+    lab.until(lambda s: s.fences["train-01"].sealed, "sealed")
     node = lab.read().nodes["train-01"]
     assert node.incarnation != before
     assert node.gpus_free == 0
@@ -84,7 +84,7 @@ def test_a_restart_brings_the_name_back_fenced_as_another_incarnation(lab: LiveL
 def test_a_fence_seals_a_free_node_and_is_not_counted_as_demand(lab: LiveLab) -> None:
     now = lab.incarnation("train-02")
     lab.actuator.execute(lab.order(NodeCordon(node="train-02", incarnation=now)))
-    lab.until(lambda s: s.fences["train-02"].sealed, "sealed", within_s=5)
+    lab.until(lambda s: s.fences["train-02"].sealed, "sealed")
     lab.until(lambda s: s.nodes["train-02"].gpus_free == 0, "nothing free")
     state = lab.read()
     assert state.fences["train-02"].held == 8
@@ -124,7 +124,7 @@ def test_the_deadline_of_a_busy_drain_is_ours_to_enforce(lab: LiveLab) -> None:
     time.sleep(1.2)  # the deadline itself must pass
     assert lab.read().nodes[node].ray_state is RayState.DRAINING
     lab.actuator.enforce(order)
-    lab.until(lambda s: s.nodes[node].ray_state is RayState.DEAD, "ended", within_s=5)
+    lab.until(lambda s: s.nodes[node].ray_state is RayState.DEAD, "ended")
     lab.until(lambda s: s.jobs["busy"].state is JobState.STOPPED, "gang stopped")
     assert lab.read().jobs["busy"].nodes == ()
     lab.bring_back(node)

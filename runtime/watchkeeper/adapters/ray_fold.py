@@ -14,7 +14,7 @@ from datetime import datetime
 import msgspec
 
 from watchkeeper.adapters.gang_progress import Progress
-from watchkeeper.adapters.ray_gcs import ActorRow, DriverRow, GroupRow, NodeRow, Usage
+from watchkeeper.adapters.ray_gcs import ActorRow, DriverRow, GroupRow, NodeRow, Usage, UseRow
 from watchkeeper.adapters.ray_jobs import (
     DRIVER_BLOCKED,
     JOB,
@@ -104,6 +104,12 @@ def fold_nodes(rows: Rows, since: Callable[[str, RayState], datetime]) -> dict[s
     for actor in rows.actors:
         if actor.actor_id in rows.kept:
             hidden[actor.node_id].update(actor.gpu_ids)
+    fenced = Counter(
+        bundle.node_id
+        for group in rows.groups
+        if group.namespace == NAMESPACE and parse_fence(group.name) and group.state == "created"
+        for bundle in group.bundles
+    )
     nodes = {}
     for name, row in sorted(newest(rows.nodes).items()):
         labels = dict(row.labels)
@@ -124,7 +130,7 @@ def fold_nodes(rows: Rows, since: Callable[[str, RayState], datetime]) -> dict[s
             ray_state=state,
             ray_state_since=at,
             gpus=int(row.total.get("GPU", 0)) + len(held),
-            gpus_free=use.available.get("GPU", 0.0) if use and row.alive else 0.0,
+            gpus_free=_free(row, use, fenced[row.node_id]),
             cpus=row.total.get("CPU", 0.0),
             process_gone=None if alive is None else not alive,
             control_path=control,
@@ -137,6 +143,14 @@ def fold_nodes(rows: Rows, since: Callable[[str, RayState], datetime]) -> dict[s
             labels=labels,
         )
     return nodes
+
+
+def _free(row: NodeRow, use: UseRow | None, fenced: int) -> float:
+    """GPUs free for work. Ray's view of what is available lags by a heartbeat; what our fence
+    holds is known at once."""
+    if use is None or not row.alive:
+        return 0.0
+    return max(0.0, min(use.available.get("GPU", 0.0), row.total.get("GPU", 0.0) - fenced))
 
 
 def fold_fences(rows: Rows) -> dict[str, Fence]:
