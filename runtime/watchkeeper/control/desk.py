@@ -105,6 +105,7 @@ class WatchDesk:
     def board(self) -> Board:
         """Everything on the first page, from the last snapshot."""
         watch, snapshot = self._watch, self._watch.latest
+        history = self._history()  # asks Redis: not under the lock that the turn needs
         with watch.record.lock:
             books = watch.record.books
             incidents = tuple(books.incidents.values())
@@ -131,7 +132,7 @@ class WatchDesk:
                 last_decision=books.last_answer,
                 nodes=nodes,
                 jobs=job_views(snapshot) if snapshot else (),
-                pools=pool_views(snapshot, books.forecasts, self._history()) if snapshot else (),
+                pools=pool_views(snapshot, books.forecasts, history) if snapshot else (),
                 limits=tuple(
                     LimitView(id=u.id, text=u.text, used=u.used, limit=u.limit, where=u.where)
                     for u in limits

@@ -63,7 +63,7 @@ class Executor:
         order = _order(file, file.effect, snapshot.state.cluster)
         node = snapshot.nodes.get(node_of(file.action))
         same = node is not None and node.incarnation == file.effect.before
-        if not same or stale(snapshot) or self._stopped():
+        if not same or stale(snapshot) or self._stopped() or self.record.books.halted:
             return
         ident = file.proposal.id
         self.record.write(

@@ -56,11 +56,13 @@ class Loop:
         except JournalBroken as err:
             self.faults += 1
             log.error("%s", err)
-            self._watch.teller.page("journal", "The journal cannot be written", str(err))
+            self._page("journal", "The journal cannot be written", str(err))
         except Exception as err:  # the boundary: nothing above it could handle this better
             self.faults += 1
             log.exception("a turn failed")
-            self._watch.teller.page(
-                f"turn:{type(err).__name__}", "A turn of the watch failed", f"{err!r}"
-            )
+            self._page(f"turn:{type(err).__name__}", "A turn of the watch failed", f"{err!r}")
         self.turns += 1
+
+    def _page(self, key: str, title: str, body: str) -> None:
+        """Once an hour for each key: what is still broken by then deserves another page."""
+        self._watch.teller.page(f"{key}:{self._watch.clock.now():%Y%m%dT%H}", title, body)

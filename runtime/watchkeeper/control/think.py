@@ -32,7 +32,10 @@ def say_blind(watch: Watch) -> None:
     if watch.blind_since is None:
         watch.blind_since = now
     if now - watch.blind_since > BLIND_PAGE_S:
-        watch.teller.page("blind", "The watch cannot see the cluster", watch.looker.ray_error)
+        hour = f"{watch.clock.now():%Y%m%dT%H}"
+        watch.teller.page(
+            f"blind:{hour}", "The watch cannot see the cluster", watch.looker.ray_error
+        )
 
 
 def think(watch: Watch, snapshot: Snapshot) -> None:
