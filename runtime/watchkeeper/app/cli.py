@@ -65,6 +65,14 @@ def _ask(call: str, **args: Any) -> Any:
     return door.ask(Home.find().socket, call, **args)
 
 
+def _me() -> str:
+    """The name of who types this; a user id where the system has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
 def _show(output: Output, value: Any, table: str) -> None:
     if output is Output.JSON:
         _say(json.dumps(value, indent=2))
@@ -108,25 +116,21 @@ def up(
         raise UsageError("The twin is not in this version. Use --lab, or leave it out.")
     if ray_address and (lab or lab_time):
         raise UsageError("--lab and --lab-time belong to the lab; leave out --ray-address.")
-    code = bring_up(
-        Home.find().make(),
-        Settings(
-            redis=redis,
-            redis_says="",
-            port=port,
-            policies=policies,
-            autonomy=autonomy,
-            ray_address=ray_address,
-            job_api=job_api,
-            provider=provider,
-            webhook=webhook,
-            lab_time=lab_time,
-        ),
-        nodes=nodes,
-        gpus_per_node=gpus_per_node,
-        say=_say,
+    home = Home.find().make()
+    settings = Settings(
+        redis=redis,
+        redis_says="",
+        port=port,
+        policies=policies,
+        autonomy=autonomy,
+        ray_address=ray_address,
+        job_api=job_api,
+        provider=provider,
+        webhook=webhook,
+        lab_time=lab_time,
     )
-    raise typer.Exit(code)
+    settings.check(home)
+    raise typer.Exit(bring_up(home, settings, nodes=nodes, gpus_per_node=gpus_per_node, say=_say))
 
 
 @app.command()
@@ -151,7 +155,7 @@ def watch(
     after = lines[-1]["seq"] if lines else 0
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
-            _ask("wait", after=after, timeout_s=20.0, _timeout=30.0)
+            _ask("wait", within_s=30.0, after=after, timeout_s=20.0)
             lines = _ask("log", after=after, limit=200)
             if lines:
                 _say(log_lines(lines))
@@ -170,7 +174,9 @@ def incidents(output: OutputOption = Output.TABLE) -> None:
 @app.command()
 def explain(ident: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Why: an incident, a proposal, or an event by its number."""
-    _say(_ask("explain", ident=ident))
+    from watchkeeper.app.print_tables import harmless
+
+    _say(harmless(_ask("explain", ident=ident)))
 
 
 @app.command()
@@ -190,7 +196,7 @@ def _answer(ident: str, answer: str, who: str, reason: str) -> None:
         "answer",
         proposal=ident,
         answer=answer,
-        person=who or getpass.getuser(),
+        person=who or _me(),
         digest=ask["digest"],
         nonce=ask["nonce"],
         reason=reason,
@@ -236,7 +242,7 @@ def stop(
     from watchkeeper.adapters.system_clock import SystemClock
 
     home = Home.find().make()
-    FileStop(home.stop_file, SystemClock()).set(who or getpass.getuser(), reason)
+    FileStop(home.stop_file, SystemClock()).set(who or _me(), reason)
     with contextlib.suppress(WatchkeeperError):
         _ask("wake")
     _say("Stopped. Nothing acts until a person runs `watchkeeper resume`.")
@@ -247,14 +253,14 @@ def resume(
     reason: Annotated[str, typer.Option(help="Goes into the record")] = "", who: AsOption = ""
 ) -> None:
     """Clear the stop latch, a halt, and gates closed after a worse outcome."""
-    _ask("resume", person=who or getpass.getuser(), reason=reason)
+    _ask("resume", person=who or _me(), reason=reason)
     _say("Resumed.")
 
 
 @app.command()
 def autonomy(level: Autonomy, who: AsOption = "") -> None:
     """Set the dial: observe, ask or auto. It caps the policy from above."""
-    _ask("set_autonomy", person=who or getpass.getuser(), level=level.value)
+    _ask("set_autonomy", person=who or _me(), level=level.value)
     _say(f"The dial is at {level.value}.")
 
 
@@ -340,9 +346,13 @@ def journal_export(
     from watchkeeper.adapters.journal_file import read_events
     from watchkeeper.core.word import canonical
 
-    out = to.open("wb") if to else sys.stdout.buffer
+    path = _journal_path()
+    try:
+        out = to.open("wb") if to else sys.stdout.buffer
+    except OSError as err:
+        raise UsageError(f"{to} cannot be written: {err.strerror}.") from err
     with out if to else contextlib.nullcontext():
-        for event in read_events(_journal_path()):
+        for event in read_events(path):
             out.write(canonical(event) + b"\n")
 
 
@@ -364,7 +374,10 @@ def policy_check(
     from watchkeeper.adapters.policy_files import read_policy_dir
     from watchkeeper.policy.check import report
 
-    moment = datetime.fromisoformat(at) if at else datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(at) if at else datetime.now(UTC)
+    except ValueError:
+        raise UsageError(f"--at {at!r} is not a time. Write it as 2026-12-24T02:30.") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     text, good = report(read_policy_dir(policies), moment)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from watchkeeper import __version__
 from watchkeeper.adapters.redis_server import find_server
@@ -103,7 +104,7 @@ def table(findings: list[Finding]) -> str:
     for name in ("what", "is", "why"):
         grid.add_column(name, overflow="fold")
     for finding in findings:
-        grid.add_row(finding["what"], finding["is"], finding["why"])
+        grid.add_row(*(Text(finding[name]) for name in ("what", "is", "why")))
     console = Console(highlight=False)
     with console.capture() as capture:
         console.print(grid)

@@ -86,27 +86,30 @@ class _Handler(socketserver.StreamRequestHandler):
             request = msgspec.json.decode(line)
             call = self.calls[request["call"]]
             args = request.get("args", {})
-        except (msgspec.DecodeError, KeyError, TypeError) as err:
+        except (ValueError, KeyError, TypeError, RecursionError) as err:
             raise Malformed(f"not a request: {err!r}") from err
+        if not isinstance(args, dict):
+            raise Malformed("not a request: args must be an object")
         return msgspec.to_builtins(call(**args))
 
 
-def ask(path: Path, call: str, *, timeout_s: float = 10.0, **args: Any) -> Any:
-    """Make one call to the running watch. Raises NotRunning, and what the call raised there."""
+def ask(path: Path, call: str, *, within_s: float = 10.0, **args: Any) -> Any:
+    """Make one call to the running watch and wait `within_s` for its answer; all other keywords
+    are the call's own. Raises NotRunning, and what the call raised there."""
     note = path.with_name(path.name + ".path")
     try:
         real = Path(note.read_text()) if note.exists() else path
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-            link.settimeout(timeout_s)
+            link.settimeout(within_s)
             link.connect(str(real))
             link.sendall(msgspec.json.encode({"call": call, "args": args}) + b"\n")
             data = link.makefile("rb").readline()
-    except (OSError, TimeoutError) as err:
+        answer = msgspec.json.decode(data)  # nothing at all when it ended in mid-answer
+    except (OSError, msgspec.DecodeError) as err:
         raise NotRunning(
             f"No watch answers in {path.parent}. Start one with `watchkeeper up`, or set "
             "WATCHKEEPER_HOME to its home."
         ) from err
-    answer = msgspec.json.decode(data)
     if "error" in answer:
         kind = getattr(errors, answer["error"], Refused)
         if kind is errors.PolicyError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from watchkeeper.core.errors import UsageError
@@ -30,4 +30,5 @@ def policy_offset(text: str, zone: str, now: datetime) -> timedelta:
     target += timedelta(days=(day - local.weekday()) % 7)
     if target < local:
         target += timedelta(days=7)
-    return target - local
+    # In UTC: two times of one zone are subtracted by their clock faces, and the clocks may change.
+    return target.astimezone(UTC) - now.astimezone(UTC)

@@ -1,4 +1,7 @@
-"""Tables for the terminal, from the same words that the page draws."""
+"""Tables for the terminal, from the same words that the page draws.
+
+Names come from the cluster: they are printed as text, never as markup or as terminal commands.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,33 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Row = dict[str, Any]
+
+
+def harmless(text: str) -> str:
+    """The text without what a terminal would obey: control characters become a visible dot."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{MIDDLE DOT}" for c in text)
+
+
+class _Grid(Table):
+    """A table whose cells are plain text."""
+
+    def add(self, *cells: object) -> None:
+        self.add_row(*(Text(harmless(str(cell))) for cell in cells))
 
 
 def _printed(*parts: Any) -> str:
     console = Console(highlight=False)
     with console.capture() as capture:
         for part in parts:
-            console.print(part)
+            console.print(Text(harmless(part)) if isinstance(part, str) else part)
     return capture.get().rstrip()
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _table(title: str, *columns: str) -> _Grid:
+    table = _Grid(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
@@ -45,7 +61,7 @@ def status_table(board: Row) -> str:
         head.append(f"Waits for you: {ids}")
     nodes = _table("Nodes", "node", "pool", "rack", "state", "gpus", "gangs", "what")
     for node in board["nodes"]:
-        nodes.add_row(
+        nodes.add(
             node["name"],
             node["pool"],
             node["rack"],
@@ -56,7 +72,7 @@ def status_table(board: Row) -> str:
         )
     jobs = _table("Gangs", "gang", "state", "gpus", "nodes", "step", "checkpoint", "requeue")
     for job in board["jobs"]:
-        jobs.add_row(
+        jobs.add(
             job["name"],
             job["state"],
             f"{job['gpus']:g}",
@@ -67,7 +83,7 @@ def status_table(board: Row) -> str:
         )
     pools = _table("Demand", "pool", "nodes", "running", "pending", "waiting", "1 h (10-50-90 %)")
     for pool in board["pools"]:
-        pools.add_row(
+        pools.add(
             pool["pool"],
             str(pool["nodes"]),
             f"{pool['running_gpus']:g} of {pool['total_gpus']:g} GPUs",
@@ -93,16 +109,14 @@ def _or_dash(value: object) -> str:
 def incidents_table(incidents: list[Row]) -> str:
     table = _table("Incidents", "id", "state", "what", "confidence", "opened")
     for i in incidents:
-        table.add_row(
-            i["id"], i["state"], i["title"], f"{i['confidence']:.2f}", i["opened_at"][:19]
-        )
+        table.add(i["id"], i["state"], i["title"], f"{i['confidence']:.2f}", i["opened_at"][:19])
     return _printed(table) if incidents else "No incidents."
 
 
 def approvals_table(asks: list[Row]) -> str:
     table = _table("Waits for you", "id", "what", "why now", "blast radius", "rule", "until")
     for a in asks:
-        table.add_row(
+        table.add(
             a["id"], a["title"], a["why_now"], a["blast"], a["rule_where"], a["expires_at"][11:19]
         )
     return _printed(table) if asks else "Nothing waits for you."
@@ -115,4 +129,4 @@ def log_lines(lines: list[Row]) -> str:
         where = f"  [{line['where']}]" if line["where"] else ""
         said = f"{line['question']} " if line["question"] else ""
         told.append(f"{line['at'][11:19]}  {line['kind']:<14} {said}{line['text']}{where}")
-    return "\n".join(told)
+    return harmless("\n".join(told))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import platformdirs
 
-from watchkeeper.core.errors import UsageError
+from watchkeeper.core.errors import JournalBroken, UsageError
 from watchkeeper.core.verdict import Autonomy
 from watchkeeper.core.word import Word
 
@@ -94,9 +95,47 @@ class Settings(Word, frozen=True):
     policy_offset_s: float = 0.0
     interval_s: float = 1.0
 
+    def check(self, home: Home) -> None:
+        """Find what is wrong before anything is started: the lab takes half a minute, a mistake
+        in the command should not. Policy, home and port are checked by those who then hold them.
+
+        Raises UsageError, JournalBroken or ClusterUnavailable.
+        """
+        from watchkeeper.app.lab_time import policy_offset
+
+        if self.lab_time:
+            policy_offset(self.lab_time, "UTC", datetime.now(UTC))
+        if self.provider and not Path(self.provider).is_file():
+            raise UsageError(f"There is no provider file at {self.provider}.")
+        _journal_holds(home.journal / "journal.jsonl")
+        if self.redis:
+            _redis_answers(self.redis)
+
     def save(self, path: Path) -> None:
         path.write_bytes(msgspec.json.encode(self))
 
     @staticmethod
     def load(path: Path) -> Settings:
         return msgspec.json.decode(path.read_bytes(), type=Settings)
+
+
+def _journal_holds(path: Path) -> None:
+    from watchkeeper.adapters.journal_file import verify
+
+    problem = verify(path).problem
+    if problem:
+        raise JournalBroken(
+            f"The journal {path} does not hold: {problem}. Nothing acts on a broken record. Keep "
+            "the file, move it aside, and see docs/operate.md, 'A broken journal'."
+        )
+
+
+def _redis_answers(url: str) -> None:
+    from watchkeeper.adapters.redis_connection import connect, reaching
+
+    client = connect(url)
+    try:
+        with reaching(url):
+            client.ping()
+    finally:
+        client.close()

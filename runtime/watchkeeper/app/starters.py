@@ -28,9 +28,12 @@ def copy_starters(to: Path) -> str:
         raise UsageError(
             f"{to} holds {', '.join(taken)} already. Name another directory, or move them."
         )
-    to.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copyfile(file, to / file.name)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(file, to / file.name)
+    except OSError as err:
+        raise UsageError(f"The orders cannot be copied to {to}: {err.strerror}.") from err
     return (
         f"{len(files)} files in {to}. Next: watchkeeper policy check --policies {to}, "
         f"then watchkeeper up --policies {to}"
