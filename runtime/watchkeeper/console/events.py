@@ -32,14 +32,17 @@ class Pulse:
     def __init__(self, house: House) -> None:
         self._house = house
         self._task: asyncio.Task[int] | None = None
+        self._from = 0
 
     async def after(self, seen: int) -> int:
-        """The newest sequence number, once it is later than `seen` or SLICE_S have passed. Who
-        joins a wait that began for a later number is woken with the others: early, never late."""
+        """The newest sequence number, once it is later than `seen` or SLICE_S have passed."""
         task = self._task
         loop = asyncio.get_running_loop()
         if task is None or task.done() or task.get_loop() is not loop:
+            self._from = seen
             task = self._task = loop.create_task(self._wait(seen))
+        elif self._from > seen:
+            return self._from  # others wait for later news already: there is some for this one
         return await asyncio.shield(task)
 
     async def _wait(self, seen: int) -> int:
@@ -62,9 +65,7 @@ class Streams:
         self.open = 0
 
     def response(self, session: Session, after: int) -> EventSourceResponse:
-        """A stream of what came later than `after`. Raises 503 when MAX_STREAMS are open."""
-        if self.open >= MAX_STREAMS:
-            raise HTTPException(503, f"{MAX_STREAMS} pages listen already.", {"retry-after": "30"})
+        """A stream of what came later than `after`; refused with 503 when MAX_STREAMS are open."""
         return _Counted(self, self._events(session, after))
 
     async def _events(self, session: Session, after: int) -> AsyncIterator[ServerSentEvent]:
@@ -100,6 +101,8 @@ class _Counted(EventSourceResponse):
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._streams.open >= MAX_STREAMS:
+            raise HTTPException(503, f"{MAX_STREAMS} pages listen already.", {"retry-after": "30"})
         self._streams.open += 1
         try:
             await super().__call__(scope, receive, send)

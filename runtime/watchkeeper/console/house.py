@@ -95,7 +95,7 @@ class House:
             if ask.typed_name and fields.get("typed", "").strip() != ask.typed_name:
                 raise Refused(f"To approve, type {ask.typed_name} exactly. Nothing was recorded.")
             if stale := stale_because(self.desk.board()):
-                raise Refused(f"Approve is off: {stale}. Nothing was recorded.")
+                raise Refused(f"{stale}. Nothing was recorded.")
         return self.desk.answer(
             ask.id,
             given,

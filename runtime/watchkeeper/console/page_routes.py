@@ -82,7 +82,9 @@ def page_routes(house: House) -> APIRouter:
         # Shows a button that posts the token: what previews links must not spend them.
         if not token:
             return HTMLResponse(house.bare("welcome.html", "login", "Sign in"))
-        return HTMLResponse(house.bare("login.html", "login", "Sign in", token=token))
+        return HTMLResponse(
+            house.bare("login.html", "login", "Sign in", token=token, login_token=token)
+        )
 
     return routes
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from watchkeeper.console.drawing import filters
 from watchkeeper.core.desk import Board, LogLine
@@ -23,21 +22,24 @@ _UNSEEN = re.compile(
 """Controls (ANSI escapes among them), zero-width and bidirectional marks; tab and newline stay."""
 
 
-def visible(value: Any) -> Any:
-    """Text without what cannot be seen; other values and trusted markup as they are."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return _UNSEEN.sub("", value)
+def visible(text: str) -> str:
+    """Text without what cannot be seen."""
+    return _UNSEEN.sub("", text)
 
 
 def stale_because(board: Board) -> str:
-    """Why Approve is off, or "": nobody should agree to what was seen too long ago."""
-    if not board.health.ready:
-        return board.health.why_not_ready.rstrip(".") or "the cluster was not read yet"
+    """Why Approve is off, as one label, or "" when it is on: nobody should agree to what was seen
+    too long ago."""
     age = board.last_reading_s
-    if age is None:
-        return "nothing was read yet"
-    return f"the last reading is {age:.0f} s old" if age > STALE_AFTER_S else ""
+    if not board.health.ready:
+        why = board.health.why_not_ready.rstrip(".") or "the cluster was not read yet"
+    elif age is None:
+        why = "nothing was read yet"
+    elif age > STALE_AFTER_S:
+        why = f"the last reading is {age:.0f} s old"
+    else:
+        return ""
+    return f"Approve is off: {why}"
 
 
 class Pages:
@@ -48,7 +50,6 @@ class Pages:
             loader=FileSystemLoader(folder),
             autoescape=True,
             undefined=StrictUndefined,
-            finalize=visible,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
@@ -56,7 +57,8 @@ class Pages:
         self._env.filters.update(filters())
 
     def render(self, template: str, **context: Any) -> str:
-        return self._env.get_template(template).render(**context)
+        # Over the whole page, so that no filter and no drawing can let one through.
+        return visible(self._env.get_template(template).render(**context))
 
     def line(self, line: LogLine) -> str:
         """One entry of the log, as the event stream sends it."""

@@ -1,0 +1,308 @@
+"""A Desk in memory with one simulated morning in it: for tests of the console, and for pictures.
+
+Meets `core.desk.Desk`. Everything is simulated and says so. A test changes the world through the
+methods under "The world changes".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from tests.browser import lab_morning as morning
+
+from watchkeeper.core.clock import Clock, Ids
+from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
+from watchkeeper.core.errors import Refused
+from watchkeeper.core.event import GENESIS, Event, Kind
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders
+from watchkeeper.core.word import digest, plain
+
+replace = msgspec.structs.replace
+ANN = Person(name="ann", groups=("oncall",))
+BOB = Person(name="bob", groups=("oncall", "platform"))
+EVE = Person(name="eve", groups=("readers",))
+_ENDS = {Answer.APPROVE: "approved", Answer.DENY: "denied", Answer.NOT_NOW: "not_now"}
+_VERBS = {
+    Answer.APPROVE: "approved",
+    Answer.DENY: "denied",
+    Answer.NOT_NOW: "said not now to",
+}
+
+
+class FakeDesk:
+    """One desk over a lab of four nodes, with two questions waiting."""
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._news = threading.Condition(threading.RLock())
+        self._tokens: dict[str, Person] = {}
+        self._people: tuple[Person, ...] = (ANN, BOB, EVE)
+        self._events: list[Event] = []
+        self._lines: list[LogLine] = []
+        self.effects: list[str] = []
+        """Proposals approved by enough people: each may stand here once."""
+        start = clock.now()
+        self._asks = {a.id: a for a in morning.asks(start)}
+        self._stories = {s.incident.id: s for s in morning.stories(start)}
+        self._board = morning.board(start)
+        for line in morning.log(start):
+            self._tell(line)
+
+    # Reading.
+
+    def health(self) -> Health:
+        with self._news:
+            return self.board().health
+
+    def board(self) -> Board:
+        with self._news:
+            head = self._events[-1]
+            health = replace(
+                self._board.health,
+                journal_seq=head.seq,
+                journal_head=head.hash,
+                stopped=self._board.orders.stopped,
+            )
+            return replace(self._board, at=self._clock.now(), health=health, waiting=self.asks())
+
+    def log(self, after: int = 0, limit: int = 60) -> tuple[LogLine, ...]:
+        with self._news:
+            lines = [line for line in self._lines if line.seq > after]
+        return tuple(lines[:limit] if after else lines[-limit:])
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        with self._news:
+            self._news.wait_for(lambda: self._events[-1].seq > after, timeout_s)
+            return self._events[-1].seq
+
+    def incidents(self) -> tuple[Incident, ...]:
+        with self._news:
+            return tuple(s.incident for s in reversed(self._stories.values()))
+
+    def story(self, incident: str) -> Story | None:
+        return self._stories.get(incident)
+
+    def asks(self) -> tuple[Ask, ...]:
+        with self._news:
+            return tuple(a for a in self._asks.values() if a.status.state == "waiting")
+
+    def ask(self, proposal: str) -> Ask | None:
+        return self._asks.get(proposal)
+
+    def events(self, after: int = 0, limit: int = 200) -> tuple[Event, ...]:
+        with self._news:
+            found = [e for e in self._events if e.seq > after]
+        return tuple(found[:limit] if after else found[-limit:])
+
+    def explain(self, ident: str) -> str:
+        known = ident in self._asks or ident in self._stories or ident.isdigit()
+        if not known:
+            raise Refused(f"Nothing in the journal is called {ident}.")
+        return f"{ident}: simulated explanation, from the journal."
+
+    def people(self) -> tuple[Person, ...]:
+        return self._people
+
+    def metrics(self) -> dict[str, Any]:
+        with self._news:
+            return {
+                "decisions_total": {"allow": 3, "ask": 2, "deny": 1},
+                "effects_total": {"node.restart": 1},
+                "answers_total": {"approve": len(self.effects)},
+                "approvals_pending": len(self.asks()),
+                "incidents_open": sum(i.is_open for i in self.incidents()),
+                "stopped": int(self._board.orders.stopped),
+                "journal_events": self._events[-1].seq,
+            }
+
+    # Answering.
+
+    def answer(
+        self,
+        proposal: str,
+        answer: Answer,
+        person: Person,
+        *,
+        digest: str,
+        nonce: str,
+        reason: str = "",
+        door: str = "web",
+    ) -> Ask:
+        with self._news:
+            ask = self._asks.get(proposal)
+            if ask is None:
+                raise Refused(f"There is no question {proposal}.")
+            if any(a.person == person.name and a.answer is answer for a in ask.approvals):
+                return ask
+            if ask.status.state != "waiting":
+                raise Refused(f"Already decided by {ask.status.by}: {ask.status.text}")
+            if (digest, nonce) != (ask.digest, ask.nonce):
+                raise Refused("What you saw is not what is asked now. Read it again.")
+            if self._clock.now() >= ask.expires_at:
+                raise Refused("The question has expired.")
+            if not set(person.groups) & set(ask.from_groups):
+                raise Refused(f"{person.name} is not in {', '.join(ask.from_groups)}.")
+            approval = Approval(
+                id=self._ids.new("A"),
+                proposal=proposal,
+                answer=answer,
+                person=person.name,
+                digest=digest,
+                nonce=nonce,
+                at=self._clock.now(),
+                reason=reason,
+                door=door,
+            )
+            self._record(ask, approval)
+            return self._asks[proposal]
+
+    def _record(self, ask: Ask, approval: Approval) -> None:
+        approvals = ask.approvals
+        if approval.answer is Answer.APPROVE:
+            approvals = (*approvals, approval)
+        decided = approval.answer is not Answer.APPROVE or len(approvals) >= ask.needs
+        status = ask.status
+        if decided:
+            text = f"{_ENDS[approval.answer].replace('_', ' ').capitalize()}. {approval.reason}"
+            status = AskStatus(
+                state=_ENDS[approval.answer],
+                by=approval.person,
+                at=approval.at,
+                text=text.strip(),
+            )
+        self._asks[ask.id] = replace(ask, approvals=approvals, status=status)
+        if status.state == "approved":
+            self.effects.append(ask.id)
+        text = f"{approval.person} {_VERBS[approval.answer]} {ask.id}. {approval.reason}".strip()
+        self.say_line("Approval", text, proposal=ask.id, kind_of=Kind.ANSWERED)
+
+    def stop(self, person: Person, reason: str = "") -> None:
+        self._order(
+            stopped=True,
+            stopped_by=person.name,
+            stopped_at=self._clock.now(),
+            stop_reason=reason,
+        )
+        self.say_line("Stopped", f"{person.name} stopped the watch. {reason}", kind_of=Kind.STOPPED)
+
+    def resume(self, person: Person, reason: str = "") -> None:
+        self._order(stopped=False, stopped_by="", stopped_at=None, stop_reason="")
+        with self._news:
+            self._board = replace(self._board, halted="")
+        self.say_line("Watch", f"{person.name} resumed. {reason}", kind_of=Kind.RESUMED)
+
+    def set_autonomy(self, person: Person, level: Autonomy) -> None:
+        self._order(autonomy=level)
+        self.say_line("Watch", f"{person.name} set the dial to {level}.", kind_of=Kind.AUTONOMY)
+
+    def say(self, person: Person, question: str) -> LogLine:
+        return self.say_line(
+            "You asked",
+            "One GPU is lost: GPU 3 of train-02 (XID 79). A question waits for you: P-7. "
+            "Answered by rules, no model was used.",
+            tone="you",
+            question=question,
+            kind_of=Kind.CHAT,
+        )
+
+    def login_links(self) -> Sequence[tuple[str, str]]:
+        with self._news:
+            self._tokens = {self._ids.secret(): p for p in self._people}
+            return [(p.name, f"/login?token={t}") for t, p in self._tokens.items()]
+
+    def redeem(self, token: str) -> Person | None:
+        with self._news:
+            return self._tokens.pop(token, None)
+
+    # The world changes.
+
+    def say_line(self, kind: str, text: str, *, kind_of: Kind = Kind.NOTE, **more: Any) -> LogLine:
+        """The journal gets one more line."""
+        line = LogLine(
+            seq=0, at=self._clock.now(), kind=kind, tone=more.pop("tone", ""), text=text, **more
+        )
+        return self._tell(line, kind_of)
+
+    def expire(self, proposal: str) -> None:
+        """Nobody answered in time."""
+        self._end(proposal, "expired", "Nobody answered in time.")
+
+    def void(self, proposal: str, why: str = "One more job landed on train-02.") -> None:
+        """What was shown is no longer so."""
+        self._end(proposal, "void", f"Void. {why}")
+
+    def redraw(self, proposal: str) -> Ask:
+        """The question changes under who reads it: another digest, another nonce."""
+        with self._news:
+            ask = self._asks[proposal]
+            shown = replace(ask.shown, policy_version="sim-policy-2")
+            ask = replace(ask, shown=shown, digest=digest(shown), nonce=self._ids.secret())
+            self._asks[proposal] = ask
+            return ask
+
+    def put(self, ask: Ask) -> None:
+        """One more question, or another text for one."""
+        with self._news:
+            self._asks[ask.id] = ask
+
+    def make_stale(self, age_s: float = 48.0) -> None:
+        """The last reading was that long ago."""
+        self.change(last_reading_s=age_s)
+
+    def not_ready(self, why: str) -> None:
+        self.change(health=replace(self._board.health, ready=False, why_not_ready=why))
+
+    def halt(self, why: str = "Half of the nodes of train fell silent at once (S9).") -> None:
+        """The watch halts itself."""
+        self.change(halted=why)
+        self.say_line("Stopped", why, tone="bad", kind_of=Kind.HALTED)
+
+    def change(self, **fields: Any) -> None:
+        """Any field of the board."""
+        with self._news:
+            self._board = replace(self._board, **fields)
+
+    def put_story(self, story: Story) -> None:
+        with self._news:
+            self._stories[story.incident.id] = story
+
+    def people_are(self, *people: Person) -> None:
+        """Another policy names other people."""
+        self._people = people
+
+    def _end(self, proposal: str, state: str, text: str) -> None:
+        with self._news:
+            ask = self._asks[proposal]
+            status = AskStatus(state=state, by="the watch", at=self._clock.now(), text=text)
+            self._asks[proposal] = replace(ask, status=status)
+        self.say_line("Watch", f"{proposal}: {text}", proposal=proposal)
+
+    def _order(self, **fields: Any) -> None:
+        with self._news:
+            orders: Orders = replace(self._board.orders, **fields)
+            self._board = replace(self._board, orders=orders)
+
+    def _tell(self, line: LogLine, kind: Kind = Kind.NOTE) -> LogLine:
+        with self._news:
+            prev = self._events[-1].hash if self._events else GENESIS
+            line = replace(line, seq=len(self._events) + 1)
+            event = Event(
+                seq=line.seq,
+                at=line.at,
+                policy_at=line.at,
+                steady=self._clock.steady(),
+                kind=kind,
+                subject=tuple(s for s in (line.incident, line.proposal) if s),
+                data={"text": line.text},
+                prev=prev,
+            )
+            event = replace(event, hash=digest(plain(event)))
+            self._events.append(event)
+            self._lines.append(line)
+            self._news.notify_all()
+            return line
