@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
-
 from tests.browser.fake_desk import ANN, FakeDesk
+
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds
 from watchkeeper.console.app import create_app
 from watchkeeper.core.desk import Ask, Desk, Person
@@ -77,22 +77,24 @@ class Served:
 
 
 def serve(desk: Desk) -> Served:
-    """Serve a console over this desk on a free port of the loopback; returns when it listens."""
+    """Serve a console over this desk on a free port of the loopback."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # who comes before the server is up waits in line
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = create_app(desk, SystemClock(), SystemIds(), public_url=url)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
-    with socket.create_connection(listener.getsockname(), timeout=10):
-        return Served(url, server, thread)
+    return Served(url, server, thread)
 
 
 @pytest.fixture
 def base_url(desk: FakeDesk) -> Iterator[str]:
     served = serve(desk)
     yield served.url
+    served.server.should_exit = True
+    desk.say_line("Watch", "The test ends.")  # wakes the streams, which then see it
     served.end()
 
 
@@ -120,7 +122,7 @@ class Pages:
             java_script_enabled=javascript,
             **more,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(4_000)
         page = context.new_page()
         page.on("console", lambda m: self._note(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: self._note(str(e)))

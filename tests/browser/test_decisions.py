@@ -9,9 +9,9 @@ from datetime import timedelta
 import msgspec
 import pytest
 from playwright.sync_api import Page, expect
-
 from tests.browser.conftest import DESK, PHONE, Pages, log_in
 from tests.browser.fake_desk import ANN, BOB, EVE, FakeDesk
+
 from watchkeeper.core.desk import Ask
 from watchkeeper.core.verdict import Answer
 
@@ -50,8 +50,10 @@ def test_a_harmless_question_is_answered_on_its_card(
     watch: Watch, desk: FakeDesk, easy: Ask
 ) -> None:
     page = watch(person=BOB)
-    card = page.get_by_role("article").filter(has_text=easy.id).or_(
-        page.locator(f"article[aria-labelledby='o-{easy.id}']")
+    card = (
+        page.get_by_role("article")
+        .filter(has_text=easy.id)
+        .or_(page.locator(f"article[aria-labelledby='o-{easy.id}']"))
     )
     card.last.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("You approved this at")).to_be_visible()
@@ -234,7 +236,9 @@ def test_the_title_carries_the_time_left_and_the_question(
 ) -> None:
     page = watch()
     page.goto(f"{base_url}/a/{hard.id}")
-    expect(page).to_have_title(re.compile(rf"^\d+ (min|s|h)( \d+ min)? left: {re.escape(hard.title)}$"))
+    expect(page).to_have_title(
+        re.compile(rf"^\d+ (min|s|h)( \d+ min)? left: {re.escape(hard.title)}$")
+    )
 
 
 def test_a_stranger_sees_no_question(
