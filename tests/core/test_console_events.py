@@ -1,0 +1,131 @@
+"""The live stream, over a real server: what is new, once, and only while somebody is signed in."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+from tests.core.console_stage import Stage, stage
+
+from watchkeeper.console import events
+from watchkeeper.console.sessions import IDLE_S
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Stage, dict[str, str]]]:
+    """A console on a free port, and the headers of a session there."""
+    monkeypatch.setattr(events, "SLICE_S", 0.1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    world = stage(f"http://127.0.0.1:{port}")
+    config = uvicorn.Config(
+        world.app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    login = httpx.post(f"{world.url}/login", data={"token": world.link()})
+    yield world, {"cookie": login.headers["set-cookie"].partition(";")[0]}
+    server.should_exit = True
+    thread.join(10)
+
+
+def read(lines: Iterator[str], kind: str) -> dict[str, str]:
+    """The next event of this kind."""
+    event: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            event[name] = event.get(name, "") + value
+        else:
+            if event.get("event") == kind:
+                return event
+            event = {}
+    raise AssertionError(f"the stream ended without {kind}")
+
+
+def test_a_page_gets_each_new_line_once_with_its_number(
+    live: tuple[Stage, dict[str, str]],
+) -> None:
+    world, headers = live
+    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = stream.iter_lines()
+        state = json.loads(read(lines, "state")["data"])
+        assert (state["waiting"], state["newest"]) == (2, 12)
+        assert "Simulated" in state["html"]
+        for n in range(3):
+            world.desk.say_line("Saw", f"news <b>{n}</b>")
+            event = read(lines, "line")
+            assert event["id"] == str(13 + n)
+            assert f"news &lt;b&gt;{n}&lt;/b&gt;" in event["data"].replace("\u2011", "-")
+
+
+def test_a_page_that_was_away_goes_on_after_the_last_line_it_saw(
+    live: tuple[Stage, dict[str, str]],
+) -> None:
+    world, headers = live
+    away = {**headers, "last-event-id": "10"}
+    with httpx.stream("GET", f"{world.url}/events?after=3", headers=away) as stream:
+        lines = stream.iter_lines()
+        assert [read(lines, "line")["id"] for _ in range(2)] == ["11", "12"]
+
+
+def test_a_decision_changes_the_state_line_of_every_page(
+    live: tuple[Stage, dict[str, str]],
+) -> None:
+    world, headers = live
+    url = f"{world.url}/events?after=12"
+    with (
+        httpx.stream("GET", url, headers=headers) as one,
+        httpx.stream("GET", url, headers=headers) as two,
+    ):
+        both = [one.iter_lines(), two.iter_lines()]
+        for lines in both:
+            assert "Stopped" not in json.loads(read(lines, "state")["data"])["html"]
+        world.desk.stop(world.desk.people()[0], "drill")
+        for lines in both:
+            assert "Stopped" in json.loads(read(lines, "state")["data"])["html"]
+
+
+def test_the_stream_ends_with_the_session_and_keeps_nobody_signed_in(
+    live: tuple[Stage, dict[str, str]],
+) -> None:
+    world, headers = live
+    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+        lines = stream.iter_lines()
+        read(lines, "state")
+        world.clock.pass_s(IDLE_S + 1)
+        assert "ended" in read(lines, "end")["data"]
+        assert list(lines) == []
+    assert httpx.get(f"{world.url}/fleet", headers=headers).status_code == 401
+
+
+def test_streams_are_bounded_and_a_closed_one_gives_its_place_back(
+    live: tuple[Stage, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_STREAMS", 1)
+    world, headers = live
+    url = f"{world.url}/events?after=12"
+    with httpx.stream("GET", url, headers=headers) as first:
+        lines = first.iter_lines()  # held: a dropped iterator closes its stream
+        read(lines, "state")
+        refused = httpx.get(url, headers=headers)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with httpx.stream("GET", url, headers=headers) as again:
+            if again.status_code == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the place was not given back")
