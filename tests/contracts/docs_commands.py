@@ -1,0 +1,94 @@
+"""Every command of the README and of docs/, and how it is run by a test.
+
+A command is a line of a fenced `sh` block. `ALONE` need no watch; `LAB` are run in this order
+against one real lab (tests/integration/test_first_ten_minutes.py); `PARSED` need a cluster of a
+site and are held against the command line's own parser; `MAKE` against the Makefile.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+MAKE = ("make up", "make test", 'make up UP="--lab-time 02:30"')
+
+ALONE = (
+    "watchkeeper policy check --policies policies",
+    "watchkeeper diagnose --log tests/golden/diagnose/off_bus.log",
+    "watchkeeper doctor",
+    "watchkeeper init /tmp/my-orders",
+    "watchkeeper journal verify",
+    "watchkeeper journal tail --limit 5",
+    "watchkeeper journal export --to /tmp/journal.jsonl",
+)
+
+FIRST_TEN_MINUTES = (
+    "watchkeeper status",
+    "watchkeeper inject node-loss --node train-04",
+    "watchkeeper watch",
+    "watchkeeper explain INC-1",
+    "watchkeeper autonomy ask --as primary",
+    "watchkeeper inject xid --code 79 --node train-02 --gpu 3",
+    "watchkeeper watch --no-follow --limit 8",
+    'watchkeeper resume --reason "I broke both" --as primary',
+    "watchkeeper approvals",
+    "watchkeeper approve P-5 --as primary",
+    "watchkeeper watch",
+    'watchkeeper stop --reason "looking around" --as primary',
+    "watchkeeper resume --as primary",
+    "watchkeeper journal verify",
+)
+"""The README's own order, between `make up` and Ctrl-C."""
+
+OPERATING = (
+    "watchkeeper login",
+    "watchkeeper incidents",
+    "watchkeeper watch --no-follow --limit 50",
+    "watchkeeper doctor",
+    'watchkeeper stop --reason "maintenance of the switch" --as primary',
+    "watchkeeper autonomy observe --as primary",
+    "watchkeeper autonomy auto --as primary",
+)
+"""More that needs a running watch and no particular state of it."""
+
+ANSWERS = (
+    "watchkeeper notnow P-5 --as primary",
+    'watchkeeper deny P-5 --reason "the job ends in an hour" --as primary',
+)
+"""Each is given to a question of its own."""
+
+LAB = (*FIRST_TEN_MINUTES, *OPERATING, *ANSWERS)
+
+PARSED = (
+    "watchkeeper up --policies policies --lab-time 02:30",
+    "watchkeeper up --ray-address 10.0.0.10:6379 --job-api http://10.0.0.10:8265 "
+    "--redis redis://watch:PASSWORD@redis.example:6379/0 --policies policies "
+    "--provider providers.toml --webhook https://pager.example/hook",
+    "watchkeeper collect --redis redis://collect:PASSWORD@redis.example:6379/0 "
+    "--cluster real-1a2b3c4d --node train-01",
+)
+
+SHELL = (". .venv/bin/activate",)
+
+KNOWN = frozenset((*MAKE, *ALONE, *LAB, *PARSED, *SHELL))
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in this language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
+    """The commands that a page tells its reader to type, in order."""
+    lines = [line for block in fenced(page, "sh") for line in block.splitlines()]
+    bare = [re.sub(r"\s+#\s.*$", "", line).strip() for line in lines]
+    return [line for line in bare if line]
+
+
+def words(command: str) -> list[str]:
+    """What follows `watchkeeper`, as a shell would split it."""
+    return shlex.split(command)[1:]
