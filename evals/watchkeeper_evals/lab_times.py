@@ -59,7 +59,7 @@ def one_lab(folder: Path, policies: str) -> dict[str, float]:
     with (folder / "up.log").open("wb") as out:
         up = subprocess.Popen(argv, env=env, stdout=out, stderr=subprocess.STDOUT)
     try:
-        _until(lambda: (home / "run" / "watch.ready").exists(), 120, "it never came up")
+        _until((home / "run" / "watch.ready").exists, 120, "it never came up")
         took = time.monotonic() - began
         _until(lambda: _saved(home), 120, "its gangs never ran")
         return {"up": round(took, 2), **_lose_a_node(home)}
