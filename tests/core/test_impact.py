@@ -22,7 +22,7 @@ from watchkeeper.core.action import (
     TicketOpen,
     kind_of,
 )
-from watchkeeper.core.cluster import JobState
+from watchkeeper.core.cluster import JobState, RayState
 from watchkeeper.core.impact import generation, is_out, out_by_domain, simulate
 from watchkeeper.core.proposal import Impact
 from watchkeeper.core.telemetry import Snapshot
@@ -46,7 +46,7 @@ def impact(action: Action = DRAIN, **given: object) -> Impact:
         ({}, ("train-01",), True),
         (DEAD, (), True),
         (UNKNOWN, (), True),
-        ({"ray_state": "draining"}, (), True),
+        ({"ray_state": RayState.DRAINING}, (), True),
     ],
     ids=["alive", "fenced", "dead", "unknown", "draining"],
 )
