@@ -1,13 +1,12 @@
 """How words and figures are drawn on a page: the templates' filters. Pure.
 
-Text from the cluster is a stranger's text: `tame` takes out what could move a cursor, turn the
-reading direction or hide, and caps it; Jinja then escapes it. Nothing here reads a clock.
+Text from the cluster is tamed first (`console.tame`); Jinja then escapes it. Nothing here reads a
+clock.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,17 +15,10 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from watchkeeper.console.chart import demand_chart
+from watchkeeper.console.tame import tame, tame_lines
 from watchkeeper.core.desk import Ask, Board, LimitView, NodeView, Person
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
 
-_ANSI = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor moves
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and kin: titles, links, clipboard
-    r"|\x1b.?"
-    r"|\x9b[0-?]*[ -/]*[@-~]",
-    re.DOTALL,
-)
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _NAMED = re.compile(r"[A-Za-z0-9_]+(?:[-.][A-Za-z0-9_]+)+")
 FRESH_S = 15.0
 """Older readings are called stale on the page; whether Approve is off is the server's word."""
@@ -34,24 +26,6 @@ NEVER_BROKEN = 28
 """A name longer than this may break across lines: a page that scrolls sideways is worse."""
 WORST_SHOWN = 12
 """Rows of the table on the first page; the fleet page has them all."""
-
-
-def tame(value: object, cap: int = 300, lines: bool = False) -> str:
-    """Text of the cluster made harmless to look at: no terminal codes, no control, format (bidi,
-    zero width) or private characters, at most `cap` characters. `lines` keeps line ends and tabs;
-    else every run of white space is one space."""
-    text = _ANSI.sub("", str(value)[: cap * 8])
-    kept = "".join(
-        c for c in text if c in "\n\t" or unicodedata.category(c) not in _HIDDEN or c == "\r"
-    ).replace("\r\n", "\n")
-    kept = kept.replace("\r", "\n")
-    kept = kept.strip() if lines else " ".join(kept.split())
-    return kept if len(kept) <= cap else kept[: cap - 1].rstrip() + "…"
-
-
-def tame_lines(value: object, cap: int = 2000) -> str:
-    """`tame`, for raw text that is shown line by line."""
-    return tame(value, cap, lines=True)
 
 
 def whole(text: object, cap: int = 600) -> Markup:
