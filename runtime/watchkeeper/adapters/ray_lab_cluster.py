@@ -211,9 +211,14 @@ class LabCluster:
         process.wait()
 
     def shutdown(self) -> None:
-        """End every process of the cluster."""
+        """End every process of the cluster, and whatever these had started: agents of a raylet
+        that ended would take their time."""
+        family = psutil.Process().children(recursive=True)
         for name in list(self._nodes):
             if name != HEAD:
                 self.kill(name)
         if self._cluster is not None and self._cluster.head_node is not None:
             self._cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
