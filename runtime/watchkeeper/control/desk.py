@@ -15,6 +15,7 @@ from watchkeeper.control.asking import ask_of
 from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.gate import ledger_view
+from watchkeeper.control.look import FRESH_S, stale
 from watchkeeper.control.story import Narrator, story_of
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.cluster import World
@@ -30,6 +31,7 @@ from watchkeeper.core.desk import (
 from watchkeeper.core.errors import ClusterUnavailable, Refused
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
 from watchkeeper.core.word import plain
 from watchkeeper.policy.limits import usage
@@ -74,7 +76,7 @@ class WatchDesk:
         """Ready means: the cluster was read and the last readings are fresh."""
         watch, snapshot = self._watch, self._watch.latest
         seq, head = watch.record.journal.head
-        why = watch.looker.ray_error if snapshot is None else _stale_source(self._sources())
+        why = self._why_not_ready(snapshot)
         nodes = list(snapshot.nodes.values()) if snapshot else []
         return Health(
             ready=snapshot is not None and not why,
@@ -96,11 +98,24 @@ class WatchDesk:
         snapshot = self._watch.latest
         if snapshot is None:
             return {"ray": self._watch.looker.ray_error}
+        since = self._since_s(snapshot)
         told = {}
         for source in snapshot.sources.values():
-            age = "never read" if source.age_s is None else f"read {source.age_s:.0f} s ago"
+            age = "never read" if source.age_s is None else f"read {source.age_s + since:.0f} s ago"
             told[source.name] = source.error or age
         return told
+
+    def _since_s(self, snapshot: Snapshot) -> float:
+        """How old the snapshot itself is: ages go on growing if the turns hang."""
+        return max(0.0, self._watch.clock.steady() - snapshot.steady)
+
+    def _why_not_ready(self, snapshot: Snapshot | None) -> str:
+        if snapshot is None:
+            return self._watch.looker.ray_error or "the cluster was not read yet"
+        since = self._since_s(snapshot)
+        if since > FRESH_S:
+            return f"the last turn was {since:.0f} s ago"
+        return stale(snapshot)
 
     def board(self) -> Board:
         """Everything on the first page, from the last snapshot."""
@@ -117,7 +132,8 @@ class WatchDesk:
             reporting = sum(
                 len(n.gpus) for n in nodes if n.silent_s is not None and n.silent_s <= 15
             )
-            last = [n.silent_s for n in nodes if n.silent_s is not None]
+            since = self._since_s(snapshot) if snapshot else 0.0
+            last = [n.silent_s + since for n in nodes if n.silent_s is not None]
             return Board(
                 at=watch.clock.now(),
                 health=self.health(),
@@ -359,7 +375,3 @@ _KINDS_SHOWN = frozenset(
         "check.run",
     }
 )
-
-
-def _stale_source(sources: dict[str, str]) -> str:
-    return next((f"{n}: {t}" for n, t in sources.items() if "read" not in t), "")
