@@ -149,7 +149,18 @@ def test_no_page_scrolls_sideways(
         assert page.locator("[style]:not(canvas)").count() == 0
 
 
-def test_the_watch_page_weighs_little(watch: Watch, base_url: str) -> None:
+def test_the_watch_page_weighs_little_after_a_long_night(
+    watch: Watch, desk: FakeDesk, base_url: str
+) -> None:
+    for n in range(80):
+        desk.say_line(
+            "Did",
+            f"Restarted train-{n:02d} after a confirmed driver hang. Cordoned until its check.",
+            tone="good",
+            where="policies/night.yaml:23",
+            sources=("kernel log", "ray"),
+            incident=f"INC-{n}",
+        )
     page = watch()
     parts = {"html": page.request.get(base_url).body()}
     for path in ("/static/app.css", "/static/app.js"):
