@@ -30,6 +30,9 @@ BREAKS = {
     "door-ray": ("watchkeeper.twin.planted", "import ray"),
     "door-sklearn": ("watchkeeper.placement.planted", "import sklearn"),
     "door-policy": ("watchkeeper.adapters.planted", "import yaml"),
+    "door-fastapi": ("watchkeeper.control.planted", "import fastapi"),
+    "door-langgraph": ("watchkeeper.adapters.planted", "import langgraph"),
+    "app": ("watchkeeper.control.planted", "import watchkeeper.app.settings"),
 }
 
 # Arrows that must not be, whichever contract forbids them.
@@ -81,7 +84,7 @@ def lint(*, roots: Path, folder: Path) -> dict[str, bool]:
         env=env,
         cwd=folder,
     )
-    found = re.findall(r"^(.+?) (KEPT|BROKEN)$", done.stdout, re.M)
+    found = re.findall(r"^(.+?) (KEPT|BROKEN)(?: \(.*\))?$", done.stdout, re.M)
     assert found, done.stdout + done.stderr
     return {name: word == "KEPT" for name, word in found}
 

@@ -158,16 +158,11 @@ def test_s6_a_token_of_one_node_does_not_hold_back_another(rig: Rig) -> None:
     rig.until(lambda s: "train-02" in s.fences)
 
 
-MEMORY_IS_LAXER = pytest.mark.xfail(
-    strict=True, reason="the cluster in memory asks neither for its own id nor for its nodes' names"
-)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
         pytest.param({"session": "another-session"}, id="session"),
-        pytest.param({"cluster": "real-prod"}, id="cluster", marks=MEMORY_IS_LAXER),
+        pytest.param({"cluster": "real-prod"}, id="cluster"),
     ],
 )
 def test_s29_an_order_for_another_session_or_cluster_is_refused(
@@ -185,7 +180,6 @@ def test_an_order_for_another_incarnation_is_refused(rig: Rig) -> None:
     assert rig.reader.read().fences == {}
 
 
-@MEMORY_IS_LAXER
 @pytest.mark.parametrize("action", [NodeCordon, NodeUncordon, CheckRun], ids=lambda a: a.__name__)
 def test_an_order_for_a_node_that_is_not_there_is_refused(
     rig: Rig, action: Callable[..., Action]

@@ -246,7 +246,9 @@ def asking(shell: Console) -> Iterator[Story]:
     story.turns(2)
     story.cluster.xid("train-02", 3, 79)
     story.until(lambda: story.desk.asks())
-    door = Door(shell.home / "watch.sock", calls(story.desk, lambda: None, None, story.record))
+    door = Door(
+        shell.home / "watch.sock", calls(story.desk, lambda: None, None, story.record, "http://x")
+    )
     yield story
     door.close()
     story.journal.close()

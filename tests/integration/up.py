@@ -109,7 +109,7 @@ class Up:
 
     def login_link(self, person: str) -> str:
         links = dict(line.split() for line in self.run("login").splitlines())
-        return f"{self.base}{links[person]}"
+        return links[person]
 
     def watch_pid(self) -> int:
         """The watch process, as the system knows it."""

@@ -1,7 +1,7 @@
 """Reads Ray's own view of the cluster, without ever being a driver in it.
 
 Asked once a turn. One reading is a handful of GCS calls of about a millisecond each; it acts on
-nothing and remembers only when it first saw a drain and which names exist.
+nothing and remembers only when it first saw a drain, which names exist, and where gangs last ran.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from watchkeeper.adapters.ray_fold import (
 from watchkeeper.adapters.ray_gcs import MARKS, DriverRow, Gcs
 from watchkeeper.adapters.ray_jobs import parse_submissions
 from watchkeeper.core.clock import Clock
-from watchkeeper.core.cluster import ClusterState, Node, RayState, World
+from watchkeeper.core.cluster import ClusterState, Job, JobState, Node, RayState, World
 from watchkeeper.core.errors import ClusterUnavailable
 
 CHECK = b"check/"
@@ -64,6 +64,7 @@ class RayCluster:
         self._since: dict[tuple[str, RayState], datetime] = {}
         self._known: dict[str, Node] = {}
         self._lost: dict[str, bool] = {}
+        self._ran_on: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def read(self) -> ClusterState:
         """One reading. Raises ClusterUnavailable, in less than 3 s, when the GCS is gone."""
@@ -99,7 +100,7 @@ class RayCluster:
             nodes.setdefault(name, msgspec.structs.replace(node, ray_state=RayState.DEAD))
         self._known = nodes
         fences = fold_fences(rows)
-        jobs = fold_jobs(rows, nodes)
+        jobs = self._where_they_ran(fold_jobs(rows, nodes))
         if self._job_api is None:
             blocked = "No job API address is known, so nothing can be submitted again."
             jobs = {
@@ -118,6 +119,21 @@ class RayCluster:
             demand=fold_demand(rows, nodes, fences, jobs),
             gaps=tuple(gaps),
         )
+
+    def _where_they_ran(self, jobs: dict[str, Job]) -> dict[str, Job]:
+        """A stopped gang has no workers any more; it keeps the nodes that it stopped on, so that
+        it is seen together with what happened to them."""
+        last = self._ran_on
+        self._ran_on = {
+            (name, job.attempt_id): job.nodes or last.get((name, job.attempt_id), ())
+            for name, job in jobs.items()
+        }
+        return {
+            name: msgspec.structs.replace(job, nodes=self._ran_on[name, job.attempt_id])
+            if job.state is JobState.STOPPED
+            else job
+            for name, job in jobs.items()
+        }
 
     def _checks(self, gaps: list[str]) -> tuple[CheckMark, ...]:
         marks = []

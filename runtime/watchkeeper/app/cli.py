@@ -229,8 +229,12 @@ def notnow(ident: Annotated[str, typer.Argument(metavar="ID")], who: AsOption = 
 @app.command()
 def login() -> None:
     """Print fresh one-time links to the console, one for each person of the policy."""
-    for name, link in _ask("login_links"):
-        _say(f"{name:<16} {link}")
+    links = _ask("login_links")
+    width = max((len(name) for name, _ in links), default=0)
+    for name, link in links:
+        _say(f"{name:<{width}}  {link}")
+    if not links:
+        _say("The policy names no people, so nobody can log in (see --policies).")
 
 
 @app.command()

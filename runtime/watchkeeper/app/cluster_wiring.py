@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +13,18 @@ from watchkeeper.adapters.command import CommandProvider, read_config
 from watchkeeper.adapters.effect_file import Effects
 from watchkeeper.adapters.ray_actuator import RayActuator
 from watchkeeper.adapters.ray_cluster import RayCluster
+from watchkeeper.adapters.ray_collectors import RayCollectors
+from watchkeeper.adapters.ray_door import RayDoor
 from watchkeeper.adapters.ray_lab_client import LabClient, LabProvider, read_lab
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.cluster import ClusterState, World
-from watchkeeper.core.errors import ClusterUnavailable
+from watchkeeper.core.errors import ClusterUnavailable, WatchkeeperError
 from watchkeeper.core.ports import Actuator, ClusterReader
+
+log = logging.getLogger("watchkeeper.cluster")
+TEND_S = 30.0
+"""How often pinned collectors are looked after."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,36 @@ class LastRead:
         if not workers:
             raise ClusterUnavailable("No worker node is alive: there is nothing to break.")
         return sorted(workers)[-1]
+
+
+class Tended:
+    """A reader that keeps pinned collectors on every node, from time to time and off its thread."""
+
+    def __init__(self, reader: ClusterReader, collectors: RayCollectors, clock: Clock) -> None:
+        self._reader = reader
+        self._collectors = collectors
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collectors")
+        self._due = 0.0
+        self._running: Future[None] | None = None
+
+    def read(self) -> ClusterState:
+        state = self._reader.read()
+        idle = self._running is None or self._running.done()
+        if idle and self._clock.steady() >= self._due:
+            self._due = self._clock.steady() + TEND_S
+            self._running = self._pool.submit(self._tend, state)
+        return state
+
+    def _tend(self, state: ClusterState) -> None:
+        try:
+            for node, why in self._collectors.ensure_collectors(state.nodes).items():
+                log.warning("no collector on %s: %s", node, why)
+        except WatchkeeperError as err:
+            log.warning("collectors cannot be pinned: %s", err)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
@@ -115,12 +153,18 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         progress_root=None,
         clock=clock,
     )
-    reader = LastRead(ray)
+    door = RayDoor(settings.ray_address)
+    tended = None
+    if settings.redis.startswith(("redis://", "rediss://")):  # a unix socket reaches no other host
+        collectors = RayCollectors(door, redis_url=settings.redis, cluster=cluster)
+        tended = Tended(ray, collectors, clock)
+    reader = LastRead(tended or ray)
     commands: list[CommandProvider] = []
     actuator = RayActuator(
         settings.ray_address,
         cluster=cluster,
         job_api=settings.job_api or None,
+        door=door,
         terminate=(lambda o: commands[0].terminate(o)) if settings.provider else None,  # noqa: PLW0108
     )
     if settings.provider:
@@ -135,6 +179,8 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         )
 
     def close() -> None:
+        if tended is not None:
+            tended.close()
         actuator.close()
         ray.close()
 

@@ -16,9 +16,13 @@ Inject = Callable[..., str]
 
 
 def calls(
-    desk: WatchDesk, wake: Callable[[], None], inject: Inject | None, record: Record
+    desk: WatchDesk,
+    wake: Callable[[], None],
+    inject: Inject | None,
+    record: Record,
+    base: str,
 ) -> dict[str, Callable[..., Any]]:
-    """Name to function; what is not here cannot be asked."""
+    """Name to function; what is not here cannot be asked. base: the console's address."""
 
     def answering(name: str) -> Person:
         people = {p.name: p for p in desk.people()}
@@ -64,7 +68,7 @@ def calls(
         "asks": desk.asks,
         "ask": desk.ask,
         "answer": answer,
-        "login_links": desk.login_links,
+        "login_links": lambda: [(name, f"{base}{path}") for name, path in desk.login_links()],
         "resume": lambda person, reason="": desk.resume(anyone(person), reason),
         "set_autonomy": lambda person, level: desk.set_autonomy(anyone(person), Autonomy(level)),
         "wake": wake,

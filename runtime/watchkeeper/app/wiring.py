@@ -201,4 +201,5 @@ def door_calls(running: Running) -> dict[str, Callable[..., Any]]:
     """What the command line may ask of a running watch."""
     from watchkeeper.app.door_calls import calls
 
-    return calls(running.desk, running.loop.wake, running.ports.inject, running.watch.record)
+    watch, ports = running.watch, running.ports
+    return calls(running.desk, running.loop.wake, ports.inject, watch.record, watch.console_url)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from watchkeeper.control.look import FRESH_S
-from watchkeeper.core.cluster import Job, Node, RayState
+from watchkeeper.core.cluster import Job, JobState, Node, RayState
 from watchkeeper.core.desk import GpuView, JobView, NodeView, PoolView
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import out_by_domain
@@ -51,7 +51,7 @@ def _node(snapshot: Snapshot, node: Node, incident: Incident | None) -> NodeView
         incarnation=node.incarnation[:12],
         control_path=node.control_path,
         silent_s=snapshot.silence_s(node.name),
-        jobs=tuple(j.name for j in snapshot.jobs_on(node.name)),
+        jobs=tuple(j.name for j in snapshot.jobs_on(node.name) if j.state is JobState.RUNNING),
         gpus=_gpus(snapshot, node, state, row),
         simulated=bool(row is not None and snapshot.frame.simulated[row]),
         gpu_source=snapshot.frame.vendor[row] if row is not None else "",

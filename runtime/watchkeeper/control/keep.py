@@ -60,9 +60,11 @@ def _keep_copies(watch: Watch) -> None:
     with contextlib.suppress(ClusterUnavailable):  # the telemetry source says so in the snapshot
         if watch.mirror.lost():
             publish_copies(watch)
-            watch.record.write(
-                Kind.REDIS_REBUILT, text="Redis had lost its copies; they were rebuilt."
-            )
+            if watch.copied:  # at a start there was nothing to lose
+                watch.record.write(
+                    Kind.REDIS_REBUILT, text="Redis had lost its copies; they were rebuilt."
+                )
+            watch.copied = True
 
 
 def know_the_session(watch: Watch, snapshot: Snapshot) -> None:

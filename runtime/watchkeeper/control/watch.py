@@ -72,6 +72,7 @@ class Watch:
     last_thought: dict[str, str] = field(default_factory=dict)
     demand_recorded_at: float = -1e9
     blind_since: float | None = None
+    copied: bool = False
 
     @property
     def serves(self) -> frozenset[str]:

@@ -77,7 +77,8 @@ class Job(Word, frozen=True):
     """A gang of workers that runs, waits or restarts together.
 
     `name` stays the same over attempts; `attempt_id` is Ray's submission id (or driver job id) of
-    the current attempt. `requeue_blocked` says why the job cannot be submitted again ("" = it
+    the current attempt. `nodes` are where its workers are, or, once stopped, last were.
+    `requeue_blocked` says why the job cannot be submitted again ("" = it
     can). `pending_gpus` is what it asks for and does not have, in its `pool`.
     """
 

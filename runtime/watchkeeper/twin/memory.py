@@ -231,7 +231,7 @@ class MemoryCluster:
         self._settle()
         return ClusterState(
             session=self.session,
-            cluster=f"{self.world.value}-memory",
+            cluster=self.cluster_id,
             world=self.world,
             read_at=self.clock.now(),
             nodes={n: self._with_free(node) for n, node in self.nodes.items()},
@@ -302,6 +302,10 @@ class MemoryCluster:
     # Acting.
 
     @property
+    def cluster_id(self) -> str:
+        return f"{self.world.value}-memory"
+
+    @property
     def serves(self) -> frozenset[str]:
         return frozenset(
             {
@@ -339,7 +343,12 @@ class MemoryCluster:
         return Receipt(provider=self.name, text="ended")
 
     def _check(self, order: EffectOrder) -> None:
-        target = node_of(order.action) or str(getattr(order.action, "job", ""))
+        name = node_of(order.action)
+        target = name or str(getattr(order.action, "job", ""))
+        if order.cluster != self.cluster_id:
+            raise EffectFailed(f"this order is for {order.cluster}, not for {self.cluster_id}")
+        if name and name not in self.nodes:
+            raise EffectFailed(f"there is no node called {name}")
         if order.session != self.session:
             raise EffectFailed("another session of Ray")
         if order.token < self._tokens.get(target, 0):
