@@ -441,13 +441,13 @@ def board(at: datetime) -> Board:
     jobs = (
         JobView(name="llm-pretrain", state="stopped", tenant="research", gpus=16.0,
                 nodes=("train-01", SICK), attempt=1, step=18120, checkpoint_step=18000,
-                checkpoint_age_s=312.0, requeue="yes"),
+                checkpoint_age_s=312.0, requeue="can be requeued"),
         JobView(name="vision-finetune", state="running", tenant="vision", gpus=8.0,
                 nodes=("train-03",), attempt=2, step=5310, checkpoint_step=5300,
-                checkpoint_age_s=41.0, requeue="yes"),
+                checkpoint_age_s=41.0, requeue="can be requeued"),
         JobView(name="embed-batch", state="running", tenant="search", gpus=8.0,
                 nodes=("train-04",), attempt=1, step=902, checkpoint_step=900,
-                checkpoint_age_s=22.0, requeue="no: its spec could not be captured"),
+                checkpoint_age_s=22.0, requeue="Ray's job API keeps no entrypoint of it."),
     )  # fmt: skip
     return Board(
         at=at,

@@ -122,10 +122,14 @@ class RayCluster:
 
     def _where_they_ran(self, jobs: dict[str, Job]) -> dict[str, Job]:
         """A stopped gang has no workers any more; it keeps the nodes that it stopped on, so that
-        it is seen together with what happened to them."""
+        it is seen together with what happened to them. What we saw ourselves comes first; after
+        a restart of the watch the gang's own last report must do (it decides only which incident
+        the gang belongs to)."""
         last = self._ran_on
         self._ran_on = {
-            (name, job.attempt_id): job.nodes or last.get((name, job.attempt_id), ())
+            (name, job.attempt_id): job.nodes
+            or last.get((name, job.attempt_id))
+            or self._reported(name)
             for name, job in jobs.items()
         }
         return {
@@ -134,6 +138,10 @@ class RayCluster:
             else job
             for name, job in jobs.items()
         }
+
+    def _reported(self, job: str) -> tuple[str, ...]:
+        report = self._progress.read(job) if self._progress else None
+        return tuple(sorted(n for n in report.nodes if n in self._known)) if report else ()
 
     def _checks(self, gaps: list[str]) -> tuple[CheckMark, ...]:
         marks = []

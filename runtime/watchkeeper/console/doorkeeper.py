@@ -17,6 +17,7 @@ from watchkeeper.core.desk import Desk, Person
 from watchkeeper.core.errors import Malformed
 
 MAX_FIELDS = 20
+BY_ITSELF = "x-watchkeeper-live"
 NO_SESSION = "Use a one-time link. `watchkeeper login` prints one for each person."
 STALE_FORM = "This form is from an earlier session. Load the page again and answer there."
 
@@ -37,8 +38,10 @@ class Doorkeeper:
     place: Place
 
     def session(self, request: Request) -> Session:
-        """Dependency: the live session. Raises SignInFirst."""
-        found = self.sessions.find(self.secret(request))
+        """Dependency: the live session. Raises SignInFirst. What an open page asks by itself does
+        not count as use: only a person keeps a session alive."""
+        by_itself = request.headers.get(BY_ITSELF) is not None
+        found = self.sessions.find(self.secret(request), used=not by_itself)
         if found is None or not self._still_known(found):
             raise SignInFirst
         return found

@@ -16,14 +16,17 @@ from markupsafe import Markup, escape
 
 from watchkeeper.console.chart import demand_chart
 from watchkeeper.console.tame import tame, tame_lines
-from watchkeeper.core.desk import Ask, Board, LimitView, NodeView, Person
+from watchkeeper.core.desk import Ask, Board, JobView, LimitView, NodeView, Person
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
+from watchkeeper.core.word import digest
 
 _NAMED = re.compile(r"[A-Za-z0-9_]+(?:[-.][A-Za-z0-9_]+)+")
 FRESH_S = 15.0
 """Older readings are called stale on the page; whether Approve is off is the server's word."""
 NEVER_BROKEN = 28
 """A name longer than this may break across lines: a page that scrolls sideways is worse."""
+GPUS_DRAWN = 2000
+"""In a larger fleet the map has one mark for each node: its worst GPU and its mean load."""
 WORST_SHOWN = 12
 """Rows of the table on the first page; the fleet page has them all."""
 
@@ -123,6 +126,25 @@ def span(seconds: float | None) -> str:
 def seconds_left(ask: Ask, at: datetime) -> int:
     """Whole seconds until the question lapses; 0 when it has."""
     return max(0, int((ask.expires_at - at).total_seconds()))
+
+
+def signature(ask: Ask, at: datetime) -> str:
+    """Changes when what a person reads or may do about a question changes: its state, who approved
+    so far, what is shown. "" for one that no longer waits."""
+    if ask.status.state != "waiting":
+        return ""
+    state = ask.status.state if seconds_left(ask, at) else "expired"
+    return f"{state}:{len(ask.approvals)}:{ask.digest[:8]}"
+
+
+def signatures(board: Board) -> dict[str, str]:
+    """Of every question that waits, by its id, in the order of the page."""
+    return {ask.id: signature(ask, board.at) for ask in board.waiting}
+
+
+def waits_key(board: Board) -> str:
+    """One short text for all of them: equal as long as the page shows what waits."""
+    return digest(list(signatures(board).items()))[:16]
 
 
 def countdown(seconds: int) -> str:
@@ -317,6 +339,19 @@ def full(limit: LimitView) -> bool:
     return limit.limit > 0 and limit.used >= limit.limit
 
 
+def requeue_line(job: JobView) -> str:
+    """Whether the watch can submit it again, as a sentence after the one about its checkpoint."""
+    said = job.requeue.strip().rstrip(".")
+    if not said:
+        return ""
+    return f"{opening(said)}." if said == "can be requeued" else f"Cannot be requeued: {said}."
+
+
+def marks_are(board: Board) -> str:
+    """What one mark of the map stands for: `gpu`, or `node` in a fleet too large for that."""
+    return "gpu" if board.health.gpus <= GPUS_DRAWN else "node"
+
+
 def answered_on_card(ask: Ask) -> bool:
     """A harmless question may be answered on its card; one that wants a name typed may not."""
     return not ask.typed_name
@@ -329,6 +364,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         first_window, when, clock, day, iso, span, seconds_left, countdown, ask_title, counted, num,
         of_count, opening, grouped, status_word, signal_title, target_words, counts, agreement,
         trusts, simulated_label, worst, need_a_look, mark, full, state_word,
-        incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart,
+        incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart, signature,
+        waits_key, requeue_line, marks_are,
     )  # fmt: skip
     return {f.__name__: f for f in shared}

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from watchkeeper.console.drawing import signatures, waits_key
 from watchkeeper.console.house import House
 from watchkeeper.console.sessions import Session
 
@@ -69,15 +70,16 @@ class Streams:
         return _Counted(self, self._events(session, after))
 
     async def _events(self, session: Session, after: int) -> AsyncIterator[ServerSentEvent]:
-        sent, seen, drawn = after, after, ""
+        sent, seen = after, after
+        told: dict[str, Any] = {}
         while self._house.sessions.alive(session):
             for seq, html in await run_in_threadpool(self._lines, sent):
                 yield ServerSentEvent(data=html, event="line", id=str(seq))
                 sent = seq
             newest, state = await run_in_threadpool(self._state)
             seen = max(seen, newest)
-            if state["html"] != drawn:
-                drawn = state["html"]
+            if state != {**told, "newest": newest}:
+                told = state
                 yield ServerSentEvent(data=json.dumps(state), event="state")
             seen = max(seen, await self._pulse.after(seen))
         yield ServerSentEvent(data="The session has ended.", event="end")
@@ -90,7 +92,13 @@ class Streams:
         board = self._house.desk.board()
         newest = board.health.journal_seq
         html = self._house.pages.state(board)
-        return newest, {"html": html, "waiting": len(board.waiting), "newest": newest}
+        return newest, {
+            "html": html,
+            "waiting": len(board.waiting),
+            "asks": signatures(board),
+            "waits": waits_key(board),
+            "newest": newest,
+        }
 
 
 class _Counted(EventSourceResponse):

@@ -47,7 +47,9 @@ def form_routes(house: House) -> APIRouter:
         if person is None:
             house.gate.failed(client)
             raise HTTPException(
-                403, "This link was used already, or a newer one replaced it. Print another."
+                403,
+                "This link was used already, or a newer one replaced it. "
+                "Run `watchkeeper login` to print another.",
             )
         old = house.doorkeeper.secret(request)
         secret, _ = house.sessions.begin(person, replaces=old)

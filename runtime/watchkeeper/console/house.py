@@ -10,6 +10,7 @@ from watchkeeper.console.doorkeeper import Doorkeeper
 from watchkeeper.console.guard import Place
 from watchkeeper.console.pages import Pages, stale_because
 from watchkeeper.console.sessions import LoginGate, Session, Sessions
+from watchkeeper.console.trouble import Asked
 from watchkeeper.console.words import Trouble
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.desk import Ask, Desk
@@ -60,10 +61,16 @@ class House:
             template, page=page, title=title, board=None, person=None, csrf="", stale="", **more
         )
 
-    def trouble_page(self, trouble: Trouble) -> str:
+    def welcome(self, *, here: str = "", refused: str = "") -> str:
+        """How to sign in. here: the page of ours that was asked for; refused: why a link failed."""
+        return self.bare("welcome.html", "login", "Sign in", here=here, refused=refused)
+
+    def trouble_page(self, trouble: Trouble, asked: Asked) -> str:
         """An error page. It asks the desk for nothing, so that it stands when the desk fails."""
         if trouble.code == 401:
-            return self.bare("welcome.html", "login", "Sign in")
+            return self.welcome(here=asked.page)
+        if trouble.code == 403 and asked.path == "/login":
+            return self.welcome(refused=trouble.text)
         return self.bare(
             "error.html",
             "error",

@@ -15,6 +15,15 @@ PREFIX = "watchkeeper_"
 MAX_LABELS = 64
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+LABEL = {
+    "decisions_total": "decision",
+    "effects_total": "action",
+    "outcomes_total": "outcome",
+    "answers_total": "answer",
+    "incidents_total": "class",
+    "notifications_total": "kind",
+}
+"""What tells the samples of a family apart; `kind` where nothing better is said here."""
 
 
 def exposition(desk: Desk, own: Mapping[str, float]) -> bytes:
@@ -58,7 +67,7 @@ def _family(name: str, value: Any) -> Any:
     full = PREFIX + name.removesuffix("_total")
     if not isinstance(value, Mapping):
         return kind(full, _help(name), value=float(value))
-    family = kind(full, _help(name), labels=("kind",))
+    family = kind(full, _help(name), labels=(LABEL.get(name, "kind"),))
     for label, number in _bounded(value).items():
         family.add_metric((label,), number)
     return family

@@ -17,18 +17,26 @@ FROM_THE_START = -1
 
 
 def page_routes(house: House) -> APIRouter:
-    """Routes of all pages for people."""
+    """Routes of all pages for people. `parts=1` gives only what an open page draws anew."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     SignedIn = Annotated[Session, Depends(house.doorkeeper.session)]  # noqa: N806
     desk = house.desk
 
     @routes.get("/")
     def watch(
-        session: SignedIn, question: Annotated[str, Query(max_length=500)] = ""
+        session: SignedIn,
+        question: Annotated[str, Query(max_length=500)] = "",
+        parts: bool = False,
     ) -> HTMLResponse:
-        lines = tuple(reversed(desk.log(limit=LOG_SHOWN)))
+        lines = () if parts else tuple(reversed(desk.log(limit=LOG_SHOWN)))
         return house.page(
-            "watch.html", "watch", "The watch", session, lines=lines, question=question
+            "watch.html",
+            "watch",
+            "The watch",
+            session,
+            parts=parts,
+            lines=lines,
+            question=question,
         )
 
     @routes.get("/a/{proposal}")
@@ -52,8 +60,8 @@ def page_routes(house: House) -> APIRouter:
         return house.page("incident.html", "incident", story.incident.title, session, story=story)
 
     @routes.get("/fleet")
-    def fleet(session: SignedIn) -> HTMLResponse:
-        return house.page("fleet.html", "fleet", "Fleet", session)
+    def fleet(session: SignedIn, parts: bool = False) -> HTMLResponse:
+        return house.page("fleet.html", "fleet", "Fleet", session, parts=parts)
 
     @routes.get("/nodes/{name}")
     def node(session: SignedIn, name: str) -> HTMLResponse:
@@ -81,7 +89,7 @@ def page_routes(house: House) -> APIRouter:
     def login(token: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
         # Shows a button that posts the token: what previews links must not spend them.
         if not token:
-            return HTMLResponse(house.bare("welcome.html", "login", "Sign in"))
+            return HTMLResponse(house.welcome())
         return HTMLResponse(
             house.bare("login.html", "login", "Sign in", token=token, login_token=token)
         )

@@ -59,11 +59,11 @@ class Sessions:
             self._live[session.key] = session
         return secret, session
 
-    def find(self, secret: str) -> Session | None:
-        """The live session of this id, and count it as used now."""
+    def find(self, secret: str, *, used: bool = True) -> Session | None:
+        """The live session of this id; with `used`, count it as used now."""
         with self._lock:
             session = self._current(_key(secret))
-            if session is not None:
+            if session is not None and used:
                 session.used = self._clock.steady()
                 self._live.move_to_end(session.key)
             return session

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import quote
 
 import msgspec
 from fastapi import Request
@@ -48,7 +50,31 @@ _STATUS: dict[type[WatchkeeperError], int] = {
     ClusterUnavailable: 503,
 }
 
-ErrorPage = Callable[[Trouble], str]
+MAX_ADDRESS = 600
+SAFE_IN_QUERY = "/-._~:@!$&'()*+,;=?%"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for. path: as it came. page: an address of ours that shows it again, or ""
+    where there is no page to show."""
+
+    path: str
+    page: str
+
+
+ErrorPage = Callable[[Trouble, Asked], str]
+
+
+def asked_for(request: Request) -> Asked:
+    """Reads the address. Whatever a request names, `page` begins with one slash and goes on with
+    something else, so that it leads nowhere but here."""
+    path, query = request.url.path, request.url.query
+    page = ""
+    if request.method == "GET":
+        page = "/" + quote(path.lstrip("/\\"), safe="/-._~:@!$&'()*+,;=")
+        page += f"?{quote(query, safe=SAFE_IN_QUERY)}" if query else ""
+    return Asked(path, page if len(page) <= MAX_ADDRESS else "/")
 
 
 def wants_json(request: Request) -> bool:
@@ -77,7 +103,7 @@ class Troubles:
         headers = {**SECURITY_HEADERS, **(headers or {})}
         if wants_json(request):
             return json_word(trouble, code, headers)
-        return HTMLResponse(self._page(trouble), code, headers)
+        return HTMLResponse(self._page(trouble, asked_for(request)), code, headers)
 
     async def on_http(self, request: Request, err: Exception) -> Response:
         assert isinstance(err, HTTPException)

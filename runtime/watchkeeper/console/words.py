@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchkeeper.core.desk import Health, NodeView
+from watchkeeper.core.desk import GpuView, Health, NodeView
 from watchkeeper.core.verdict import Answer, Autonomy, Orders
 from watchkeeper.core.word import Word
 
@@ -21,21 +21,24 @@ class Status(Word, frozen=True):
     csrf: str
 
 
-class FleetNode(Word, frozen=True):
-    """One node for the map. n: name, r: rack, s: state, w: what, in words; g: one
-    [state, utilization in percent or null] for each GPU, in order of index."""
+class FleetRack(Word, frozen=True):
+    """One rack for the map. r: its name ("" = none known). n: names of its nodes. s: the state of
+    each node, one character of NODE_STATES. g: for each node one character for each GPU, in order
+    of index: a digit for one that is well (its load in tens of percent, rounded down, 9 = 90 % and
+    more), `.` for one that is well and whose load is not known, else one of GPU_STATES."""
 
-    n: str
     r: str
+    n: tuple[str, ...]
     s: str
-    w: str
-    g: tuple[tuple[str, float | None], ...]
+    g: tuple[str, ...]
 
 
 class FleetMap(Word, frozen=True):
-    """The fleet, worst node first, as small as the map needs."""
+    """The fleet, as small as the map needs: about 30 bytes for a node of 8 GPUs. what: for the
+    worst nodes that are not healthy, worst first and FLEET_WORDS at most, what is said of them."""
 
-    nodes: tuple[FleetNode, ...]
+    racks: tuple[FleetRack, ...]
+    what: dict[str, str]
 
 
 class Explanation(Word, frozen=True):
@@ -75,17 +78,45 @@ class LevelGiven(Word, frozen=True):
     level: Autonomy
 
 
+NODE_STATES = {
+    "healthy": "h",
+    "suspect": "s",
+    "failed": "f",
+    "dead": "d",
+    "draining": "r",
+    "cordoned": "c",
+    "checking": "k",
+    "silent": "q",
+    "unknown": "u",
+}
+GPU_STATES = {"failed": "f", "suspect": "s", "cordoned": "c", "hidden": "x", "silent": "q"}
+FLEET_WORDS = 40
+FLEET_WORDS_LONG = 120
+
+
 def fleet_map(nodes: tuple[NodeView, ...]) -> FleetMap:
     """The nodes of a board as the map reads them."""
+    racks: dict[str, list[NodeView]] = {}
+    for node in nodes:
+        racks.setdefault(node.rack, []).append(node)
+    ill = sorted((n for n in nodes if n.state != "healthy"), key=lambda n: (n.rank, n.name))
     return FleetMap(
-        nodes=tuple(
-            FleetNode(
-                n=node.name,
-                r=node.rack,
-                s=node.state,
-                w=node.what,
-                g=tuple((gpu.state, gpu.utilization) for gpu in node.gpus),
+        racks=tuple(
+            FleetRack(
+                r=rack,
+                n=tuple(node.name for node in here),
+                s="".join(NODE_STATES.get(node.state, "u") for node in here),
+                g=tuple("".join(_gpu(gpu) for gpu in node.gpus) for node in here),
             )
-            for node in sorted(nodes, key=lambda node: (node.rank, node.name))
-        )
+            for rack, here in racks.items()
+        ),
+        what={n.name: n.what[:FLEET_WORDS_LONG] for n in ill[:FLEET_WORDS]},
     )
+
+
+def _gpu(gpu: GpuView) -> str:
+    """One character; a state that has none is drawn as silent, never as well."""
+    if gpu.state != "ok":
+        return GPU_STATES.get(gpu.state, "q")
+    load = gpu.utilization
+    return "." if load is None else str(min(9, max(0, int(load // 10))))

@@ -212,6 +212,8 @@ def _worse(
                 f"{out} nodes of {impact.pool} are out; "
                 f"{impact.pool_out_after} were expected after this."
             )
+    if kind_of(action) in _SPARES_THE_LIVING:
+        return ""  # a gang that ends now ended with what came before: Ray tells it seconds late
     touched = {node_of(action)} | set(impact.nodes)
     for job in snapshot.jobs.values():
         if job.state is not JobState.STOPPED or job.state_since <= since:
