@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv)
 UP ?=
 
-.PHONY: help install install-dev up test check format bench lock schema nightly clean
+.PHONY: help install install-dev up test screenshot check format bench lock schema nightly clean
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,7 +52,11 @@ format: install-dev  ## format and mend what can be mended
 
 test: check  ## every check and every test: unit, property, real Redis, real Ray, real browser
 	@tests/prepare
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m "not ray and not browser"
+	$(BIN)/python -m pytest -m "ray or browser"
+
+screenshot: install-dev  ## make the README's picture anew, from a real lab
+	WATCHKEEPER_SCREENSHOTS=docs $(BIN)/python -m pytest tests/integration/test_day_watch.py -k "asked or looked"
 
 bench: install-dev  ## the budgets, as ratios in one run
 	$(BIN)/python -m watchkeeper_evals.bench
