@@ -157,7 +157,7 @@ def test_a_question_that_changed_under_its_reader_is_read_again(
     pages: Pages, watch: Watch, desk: FakeDesk, base_url: str, hard: Ask
 ) -> None:
     pages.expected = ("409",)
-    page = watch()
+    page = watch(javascript=False)  # with scripts Approve would be off before the tap
     page.goto(f"{base_url}/a/{hard.id}")
     desk.redraw(hard.id)
     page.get_by_label(f"Type {hard.typed_name} to approve").fill(hard.typed_name)
@@ -166,6 +166,94 @@ def test_a_question_that_changed_under_its_reader_is_read_again(
     answered = desk.ask(hard.id)
     assert answered is not None
     assert answered.approvals == hard.approvals
+
+
+def _voided(desk: FakeDesk, ask: Ask) -> None:
+    desk.void(ask.id)
+
+
+def _denied(desk: FakeDesk, ask: Ask) -> None:
+    desk.answer(ask.id, Answer.DENY, BOB, digest=ask.digest, nonce=ask.nonce)
+
+
+def _expired(desk: FakeDesk, ask: Ask) -> None:
+    desk.expire(ask.id)
+
+
+def _time_is_up(desk: FakeDesk, ask: Ask) -> None:
+    desk.put(msgspec.structs.replace(ask, expires_at=ask.asked_at))
+    desk.say_line("Watch", "Time passes.")  # the desk itself ends the question later
+
+
+def _redrawn(desk: FakeDesk, ask: Ask) -> None:
+    desk.redraw(ask.id)
+    desk.say_line("Watch", "The question was drawn anew.")
+
+
+@pytest.mark.parametrize(
+    "change", [_voided, _denied, _expired, _time_is_up, _redrawn], ids=lambda f: f.__name__[1:]
+)
+def test_a_question_that_changes_under_an_open_page_says_so_and_turns_approve_off(
+    watch: Watch, desk: FakeDesk, base_url: str, hard: Ask, change: Callable[[FakeDesk, Ask], None]
+) -> None:
+    page = watch(PHONE)
+    page.goto(f"{base_url}/a/{hard.id}")
+    typed = page.get_by_label(f"Type {hard.typed_name} to approve")
+    typed.fill(hard.typed_name)
+    desk.say_line("Saw", "Something else, about another node.")
+    expect(page.get_by_role("button", name="Approve", exact=True)).to_be_enabled()
+    expect(page.locator("#changed")).to_be_hidden()
+
+    change(desk, hard)
+    expect(page.get_by_role("alert")).to_contain_text("This changed. Read it again")
+    expect(page.get_by_role("button", name="This changed. Read it again.")).to_be_disabled()
+    expect(typed).to_have_value(hard.typed_name)
+    page.evaluate("window.here = 1")
+    page.get_by_role("link", name="Read it again").click()
+    page.wait_for_function("window.here === undefined")
+    expect(page.locator("#changed:visible")).to_have_count(0)
+    expect(page.get_by_role("button", name="This changed. Read it again.")).to_have_count(0)
+
+
+def test_an_own_answer_is_no_change_under_the_reader(
+    pages: Pages, watch: Watch, desk: FakeDesk, base_url: str, hard: Ask
+) -> None:
+    page = watch()
+    page.goto(f"{base_url}/a/{hard.id}")
+    page.get_by_role("button", name="Not now").click()
+    expect(page.get_by_text("You said not now at")).to_be_visible()
+    expect(page.get_by_text("This changed.")).to_have_count(0)
+
+
+def test_readings_that_come_back_under_a_page_drawn_stale_ask_to_read_it_again(
+    watch: Watch, desk: FakeDesk, base_url: str, hard: Ask
+) -> None:
+    desk.make_stale(48.0)
+    page = watch()
+    page.goto(f"{base_url}/a/{hard.id}")
+    expect(page.get_by_role("button", name=re.compile("48 s old"))).to_be_disabled()
+    desk.make_stale(2.0)
+    desk.say_line("Saw", "Telemetry is back.")
+    page.get_by_role("link", name="Read it again").click()
+    expect(page.get_by_role("button", name="Approve", exact=True)).to_be_enabled()
+
+
+def test_a_link_followed_from_a_chat_leads_to_the_question_without_signing_in_again(
+    pages: Pages, watch: Watch, base_url: str, hard: Ask
+) -> None:
+    pages.expected = ("401",)
+    page = watch()
+    elsewhere = base_url.replace("127.0.0.1", "localhost") + "/chat"  # another site, to a browser
+    page.route(
+        elsewhere,
+        lambda route: route.fulfill(
+            content_type="text/html", body=f'<a href="{base_url}/a/{hard.id}">The watch asks</a>'
+        ),
+    )
+    page.goto(elsewhere)
+    page.get_by_role("link", name="The watch asks").click()
+    page.get_by_role("link", name="Open this page").click()
+    expect(page.get_by_role("heading", name=hard.title)).to_be_visible()
 
 
 def test_an_expired_question_has_no_form(

@@ -6,12 +6,13 @@ import gzip
 import re
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import DESK, PHONE, Pages
 from tests.browser.fake_desk import ANN, FakeDesk
 
-from watchkeeper.core.desk import Ask
+from watchkeeper.core.desk import Ask, GpuView
 from watchkeeper.core.verdict import Autonomy
 
 Watch = Callable[..., Page]
@@ -196,3 +197,119 @@ def test_the_count_follows_without_a_reload_while_somebody_writes(
     expect(page).to_have_title(re.compile(r"^\(1\) "))
     expect(page.get_by_label("Ask the watch")).to_have_value("half a sentence")
     expect(page.locator("#news")).to_be_visible()
+
+
+def _at_rest(page: Page) -> None:
+    """As if nobody had touched the page for a while, and nothing rests on a question."""
+    page.mouse.move(2, 2)
+    page.clock.run_for(6_000)
+
+
+def test_one_question_in_place_of_another_is_noticed_and_shown(
+    pages: Pages, base_url: str, desk: FakeDesk, hard: Ask, easy: Ask, watch: Watch
+) -> None:
+    page = watch()
+    page.clock.install()
+    page.reload()
+    expect(page.locator(f"[data-ask='{easy.id}']")).to_be_visible()
+    _at_rest(page)
+    page.evaluate("window.here = 1")
+    desk.put(msgspec.structs.replace(easy, id="P-99", title="Cordon train-04?"))
+    desk.expire(easy.id)
+    expect(page.get_by_role("heading", name="Cordon train-04?")).to_be_visible()
+    expect(page.locator(f"[data-ask='{easy.id}']")).to_have_count(0)
+    expect(page.locator("#count")).to_contain_text("2")
+    expect(page.locator("#news")).to_be_hidden()
+    assert page.evaluate("window.here") == 1
+
+
+def test_a_question_never_changes_under_a_pointer_and_the_one_that_went_cannot_be_approved(
+    watch: Watch, desk: FakeDesk, easy: Ask
+) -> None:
+    page = watch()
+    card = page.locator(f"article[data-ask='{easy.id}']")
+    card.get_by_role("button", name="Approve").hover()
+    page.get_by_label("Ask the watch").fill("half a sentence")
+    desk.put(msgspec.structs.replace(easy, id="P-99", title="Cordon train-04?"))
+    desk.expire(easy.id)
+    show = page.get_by_role("link", name="1 question changed. Show it")
+    expect(show).to_be_visible()
+    expect(card.get_by_role("button", name="This changed. Read it again.")).to_be_disabled()
+    show.click()
+    expect(page.get_by_role("heading", name="Cordon train-04?")).to_be_visible()
+    expect(show).to_be_hidden()
+    expect(page.get_by_label("Ask the watch")).to_have_value("half a sentence")
+
+
+def test_what_the_page_tells_of_the_fleet_follows_and_the_focus_stays(
+    watch: Watch, desk: FakeDesk
+) -> None:
+    page = watch()
+    page.clock.install()
+    page.reload()
+    expect(page.locator("#sources")).to_be_visible()
+    page.locator(".worst a").first.focus()
+    held = page.evaluate("document.activeElement.href")
+    board = desk.board()
+    sick, *rest = board.nodes
+    desk.change(
+        nodes=(
+            *rest,
+            msgspec.structs.replace(sick, state="suspect", what="Two readings late", rank=1),
+        ),
+        jobs=(msgspec.structs.replace(board.jobs[0], name="brand-new-gang"),),
+        sources={"kernel log": "read 1 s ago"},
+    )
+    page.clock.run_for(11_000)
+    expect(page.locator("#worst")).to_contain_text("Two readings late")
+    expect(page.locator("#gangs")).to_contain_text("brand-new-gang")
+    expect(page.locator("#sources")).to_contain_text("read 1 s ago")
+    assert page.evaluate("document.activeElement.href") == held
+
+
+def test_a_reason_that_is_being_written_is_not_drawn_over(watch: Watch, desk: FakeDesk) -> None:
+    desk.halt()
+    page = watch()
+    page.clock.install()
+    page.reload()
+    page.get_by_label("Why it may go on").fill("Checked by")
+    page.clock.run_for(11_000)
+    desk.say_line("Saw", "One more line.")
+    expect(page.locator("#lines")).to_contain_text("One more line.")
+    expect(page.get_by_label("Why it may go on")).to_have_value("Checked by")
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["wide", "phone"])
+def test_a_fleet_of_ten_thousand_gpus_is_drawn_with_one_mark_for_each_node(
+    watch: Watch, desk: FakeDesk, size: tuple[int, int]
+) -> None:
+    one = desk.board().nodes[-1]
+    gpus = tuple(GpuView(index=i, state="ok", utilization=64.0) for i in range(8))
+    bad = (GpuView(index=0, state="failed"), *gpus[1:])
+    nodes = tuple(
+        msgspec.structs.replace(
+            one, name=f"train-h100-{n:04d}", rack=f"rack-{n // 8:03d}", state="healthy",
+            what="8 of 8 GPUs report", gpus=bad if n == 700 else gpus,
+        )
+        for n in range(1250)
+    )  # fmt: skip
+    page = watch(size)
+    health = msgspec.structs.replace(desk.health(), nodes=1250, gpus=10_000)
+    desk.change(nodes=nodes, health=health, gpus_total=10_000, gpus_reporting=10_000)
+    page.reload()
+    assert len(page.request.get(f"{page.url}api/v1/fleet").body()) < 60_000
+    expect(page.locator("#fleet-map")).to_have_attribute("data-by", "node")
+    box = page.locator("#fleet-map").bounding_box()
+    assert box is not None
+    assert box["height"] < 320
+    page.locator("#fleet-map").focus()
+    cursor = page.locator("#fleet-cursor")
+    expect(cursor).to_contain_text("train-h100-0000, 8 GPUs, rack rack-000: on average 60 to 70 %")
+    page.keyboard.press("PageDown")
+    expect(cursor).to_contain_text("train-h100-0008, 8 GPUs, rack rack-001")
+    page.keyboard.press("ArrowDown")
+    expect(cursor).not_to_contain_text("train-h100-0008")
+    page.keyboard.press("End")
+    expect(cursor).to_contain_text("train-h100-1249")
+    over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert over <= 0

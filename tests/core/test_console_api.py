@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.core.console_stage import Stage, answer_form, csrf, stage
 
 from watchkeeper.console import metrics
-from watchkeeper.console.words import FleetMap, Status
-from watchkeeper.core.desk import Ask, Board, Health, LogLine, NodeView, Story
+from watchkeeper.console.words import GPU_STATES, NODE_STATES, FleetMap, Status, fleet_map
+from watchkeeper.core.desk import Ask, Board, GpuView, Health, LogLine, NodeView, Story
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident
 
@@ -60,11 +60,47 @@ def test_log_and_journal_go_on_after_a_sequence_number(world: Stage) -> None:
     assert client.get("/api/v1/log", params={"after": -1}).status_code == 400
 
 
-def test_the_fleet_is_small_and_worst_first(world: Stage) -> None:
-    nodes = world.signed_in().get("/api/v1/fleet").json()["nodes"]
-    assert nodes[0]["n"] == "train-02"
-    assert nodes[0]["g"][3] == ["failed", None]
-    assert set(nodes[0]) == {"n", "r", "s", "w", "g"}
+def test_the_fleet_is_one_character_for_each_gpu_and_words_for_who_is_ill(world: Stage) -> None:
+    fleet = world.signed_in().get("/api/v1/fleet").json()
+    assert fleet["what"] == {"train-02": "GPU 3 fell off the bus (XID 79)"}
+    rack = next(r for r in fleet["racks"] if "train-02" in r["n"])
+    at = rack["n"].index("train-02")
+    assert (rack["s"][at], rack["g"][at]) == ("f", "000f0000")
+    assert len(rack["n"]) == len(rack["s"]) == len(rack["g"])
+    node = next(n for n in world.desk.board().nodes if n.name == "train-01")
+    loads = [min(9, int(gpu.utilization // 10)) for gpu in node.gpus if gpu.utilization is not None]
+    assert rack["g"][rack["n"].index("train-01")] == "".join(map(str, loads))
+
+
+def test_every_state_has_a_letter_of_its_own_and_what_is_not_known_is_never_well() -> None:
+    assert len(set(NODE_STATES.values())) == len(NODE_STATES)
+    letters = set(GPU_STATES.values())
+    assert len(letters) == len(GPU_STATES)
+    assert not letters & set("0123456789.")
+    node = msgspec.structs.replace(
+        stage().desk.board().nodes[0],
+        state="new-state",
+        gpus=(
+            GpuView(index=0, state="new-state", utilization=50.0),
+            GpuView(index=1, state="ok"),
+            GpuView(index=2, state="ok", utilization=100.0),
+        ),
+    )
+    (rack,) = fleet_map((node,)).racks
+    assert (rack.s, rack.g) == ("u", ("q.9",))
+
+
+def test_ten_thousand_gpus_stay_under_sixty_kilobytes_even_when_all_are_silent() -> None:
+    one = stage().desk.board().nodes[0]
+    nodes = tuple(
+        msgspec.structs.replace(
+            one, name=f"gke-h100-pool-{n:04d}", rack=f"rack-{n // 8:03d}", state="silent",
+            what=f"No reading for {n} s, last seen by the kernel log and by Ray " * 3,
+        )
+        for n in range(1250)
+    )  # fmt: skip
+    assert sum(len(n.gpus) for n in nodes) == 10_000
+    assert len(msgspec.json.encode(fleet_map(nodes))) < 60_000
 
 
 def test_an_answer_by_cookie_needs_the_header_token(world: Stage) -> None:
@@ -166,6 +202,23 @@ def test_metrics_parse_and_carry_the_desks_counters(world: Stage) -> None:
     assert samples["watchkeeper_approvals_pending",] == 2
     assert samples["watchkeeper_ready",] == 1
     assert all(name.startswith("watchkeeper_") for name, *_ in samples)
+
+
+@pytest.mark.parametrize(
+    ("family", "label"),
+    [
+        ("decisions", "decision"),
+        ("effects", "action"),
+        ("outcomes", "outcome"),
+        ("answers", "answer"),
+        ("incidents", "class"),
+        ("notifications", "kind"),
+    ],
+)
+def test_each_family_names_its_own_label(world: Stage, family: str, label: str) -> None:
+    world.desk.metrics = lambda: {f"{family}_total": {"a": 1}}  # type: ignore[method-assign]
+    text = world.stranger().get("/metrics").text
+    assert f'watchkeeper_{family}_total{{{label}="a"}} 1.0' in text
 
 
 def test_labels_of_metrics_are_bounded(world: Stage) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from tests.core.console_stage import Stage, stage
 
 from watchkeeper.console import events
 from watchkeeper.console.sessions import IDLE_S
+from watchkeeper.console.signatures import signature
 
 
 @pytest.fixture
@@ -96,6 +98,37 @@ def test_a_decision_changes_the_state_line_of_every_page(
         world.desk.stop(world.desk.people()[0], "drill")
         for lines in both:
             assert "Stopped" in json.loads(read(lines, "state")["data"])["html"]
+
+
+def test_the_state_names_what_waits_so_that_a_page_notices_another_question(
+    live: tuple[Stage, dict[str, str]],
+) -> None:
+    world, headers = live
+    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+        lines = stream.iter_lines()
+
+        def told() -> dict[str, Any]:
+            return dict(json.loads(read(lines, "state")["data"]))
+
+        first = told()
+        shown = {ask.id: ask for ask in world.desk.asks()}
+        assert set(first["asks"]) == set(shown)
+        assert first["asks"]["P-7"] == f"waiting:0:{shown['P-7'].digest[:8]}"
+        world.desk.redraw("P-7")
+        drawn = told()
+        assert drawn["waiting"] == first["waiting"]
+        assert drawn["waits"] != first["waits"]
+        assert drawn["asks"]["P-7"] != first["asks"]["P-7"]
+        assert drawn["asks"]["P-8"] == first["asks"]["P-8"]
+        world.desk.void("P-7")
+        assert "P-7" not in told()["asks"]
+
+
+def test_a_question_whose_time_is_up_has_another_signature_before_the_desk_ends_it() -> None:
+    world = stage()
+    ask = world.desk.asks()[0]
+    assert signature(ask, world.clock.now()).startswith("waiting:")
+    assert signature(ask, ask.expires_at).startswith("expired:")
 
 
 def test_the_stream_ends_with_the_session_and_keeps_nobody_signed_in(

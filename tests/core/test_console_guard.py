@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from starlette.requests import Request
 from tests.core.console_stage import FORM, Read, Stage, answer_form, csrf, stage
 
+from watchkeeper.console.doorkeeper import BY_ITSELF
 from watchkeeper.console.guard import BODY_LIMIT, CSP
 from watchkeeper.console.sessions import ABSOLUTE_S, IDLE_S, LOGIN_TRIES, MAX_SESSIONS
+from watchkeeper.console.trouble import asked_for
 from watchkeeper.core.desk import Person
 
 PAGES = (
@@ -84,8 +87,9 @@ def test_a_page_without_a_session_says_how_to_sign_in_and_nothing_else(
 ) -> None:
     answer = world.stranger().get(path)
     assert answer.status_code == 401
-    assert "watchkeeper login" in answer.text
-    assert "train-0" not in answer.text
+    said = Read.of(answer.text).text
+    assert "watchkeeper login" in said
+    assert "train-0" not in said  # the address that was asked for is in a link, not in the text
     assert "xid" not in answer.text.lower()
 
 
@@ -201,6 +205,49 @@ def test_a_form_that_cannot_be_read_is_400(
     assert not world.desk.board().orders.stopped
 
 
+@pytest.mark.parametrize("path", ["/", "/a/P-7", "/journal?before=5", "/nodes/train-02"])
+def test_who_came_by_a_link_from_a_chat_is_led_to_the_same_page(world: Stage, path: str) -> None:
+    # A request that starts elsewhere carries no SameSite=Strict cookie; one from our page does.
+    answer = world.stranger().get(path)
+    assert answer.status_code == 401
+    read = Read.of(answer.text)
+    assert "Signed in already? Open this page" in read.text
+    assert ("a", "href", path) in read.attributes
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "page"),
+    [
+        ("//evil.example/a", "", "/evil.example/a"),
+        ("/\\evil.example", "", "/evil.example"),
+        ("/\\/\t/evil.example", "", "/%09/evil.example"),
+        ("/a/P-7", 'x="><b>', "/a/P-7?x=%22%3E%3Cb%3E"),
+        ("/" + "a" * 700, "", "/"),
+    ],
+    ids=["two slashes", "backslash", "tab", "markup", "too long"],
+)
+def test_the_page_that_is_offered_again_is_always_ours(path: str, query: str, page: str) -> None:
+    scope = {
+        "type": "http", "method": "GET", "scheme": "http", "path": path, "headers": [],
+        "query_string": query.encode(), "server": ("127.0.0.1", 8080),
+    }  # fmt: skip
+    assert asked_for(Request(scope)).page == page
+
+
+def test_a_form_sent_without_a_session_is_not_offered_as_a_page(world: Stage) -> None:
+    answer = world.stranger().post("/stop", data={"csrf": "x"})
+    assert answer.status_code == 401
+    assert "Open this page" not in answer.text
+
+
+def test_a_link_that_is_no_longer_good_says_what_to_run(world: Stage) -> None:
+    answer = world.stranger().post("/login", data={"token": "bogus"})
+    assert answer.status_code == 403
+    said = Read.of(answer.text).text
+    assert "This link was used already, or a newer one replaced it." in said
+    assert "print a link and open it here: watchkeeper login" in said
+
+
 def test_a_login_link_is_spent_once_and_looking_at_it_does_not_spend_it(world: Stage) -> None:
     token = world.link()
     client = world.stranger()
@@ -249,6 +296,16 @@ def test_signing_out_ends_the_session(world: Stage) -> None:
     again = world.stranger()
     again.cookies.update(kept)
     assert again.get("/").status_code == 401
+
+
+def test_what_an_open_page_asks_by_itself_keeps_nobody_signed_in(world: Stage) -> None:
+    client = world.signed_in()
+    world.clock.pass_s(IDLE_S - 1)
+    live = {BY_ITSELF: "1"}
+    assert client.get("/api/v1/fleet", headers=live).status_code == 200
+    assert client.get("/?parts=1", headers=live).status_code == 200
+    world.clock.pass_s(2)
+    assert client.get("/").status_code == 401
 
 
 def test_a_session_ends_when_unused_for_half_an_hour(world: Stage) -> None:

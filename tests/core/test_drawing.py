@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchkeeper.console import chart, drawing
-from watchkeeper.core.desk import PoolView
+from watchkeeper.core.desk import JobView, PoolView
 
 AT = datetime(2026, 11, 22, 3, 12, 30, tzinfo=UTC)
 
@@ -96,6 +96,26 @@ def test_a_countdown_is_drawn_by_the_server(seconds: int, said: str) -> None:
 )
 def test_the_tab_carries_the_count_once(title: str, waiting: int, tab: str) -> None:
     assert drawing.counted(title, waiting) == tab
+
+
+@pytest.mark.parametrize(
+    ("requeue", "said"),
+    [
+        ("can be requeued", "Can be requeued."),
+        (
+            "Ray's job API keeps no entrypoint of it.",
+            "Cannot be requeued: Ray's job API keeps no entrypoint of it.",
+        ),
+        ("", ""),
+    ],
+    ids=["can", "cannot", "unknown"],
+)
+def test_whether_a_gang_can_be_requeued_is_a_sentence(requeue: str, said: str) -> None:
+    job = JobView(
+        name="a", state="stopped", tenant="", gpus=8.0, nodes=(), attempt=1, step=None,
+        checkpoint_step=None, checkpoint_age_s=None, requeue=requeue,
+    )  # fmt: skip
+    assert drawing.requeue_line(job) == said
 
 
 def pool(**more: object) -> PoolView:

@@ -18,7 +18,6 @@ from watchkeeper.console.chart import demand_chart
 from watchkeeper.console.tame import tame, tame_lines
 from watchkeeper.core.desk import Ask, Board, JobView, LimitView, NodeView, Person
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
-from watchkeeper.core.word import digest
 
 _NAMED = re.compile(r"[A-Za-z0-9_]+(?:[-.][A-Za-z0-9_]+)+")
 FRESH_S = 15.0
@@ -126,25 +125,6 @@ def span(seconds: float | None) -> str:
 def seconds_left(ask: Ask, at: datetime) -> int:
     """Whole seconds until the question lapses; 0 when it has."""
     return max(0, int((ask.expires_at - at).total_seconds()))
-
-
-def signature(ask: Ask, at: datetime) -> str:
-    """Changes when what a person reads or may do about a question changes: its state, who approved
-    so far, what is shown. "" for one that no longer waits."""
-    if ask.status.state != "waiting":
-        return ""
-    state = ask.status.state if seconds_left(ask, at) else "expired"
-    return f"{state}:{len(ask.approvals)}:{ask.digest[:8]}"
-
-
-def signatures(board: Board) -> dict[str, str]:
-    """Of every question that waits, by its id, in the order of the page."""
-    return {ask.id: signature(ask, board.at) for ask in board.waiting}
-
-
-def waits_key(board: Board) -> str:
-    """One short text for all of them: equal as long as the page shows what waits."""
-    return digest(list(signatures(board).items()))[:16]
 
 
 def countdown(seconds: int) -> str:
@@ -364,7 +344,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         first_window, when, clock, day, iso, span, seconds_left, countdown, ask_title, counted, num,
         of_count, opening, grouped, status_word, signal_title, target_words, counts, agreement,
         trusts, simulated_label, worst, need_a_look, mark, full, state_word,
-        incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart, signature,
-        waits_key, requeue_line, marks_are,
+        incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart,
+        requeue_line, marks_are,
     )  # fmt: skip
     return {f.__name__: f for f in shared}

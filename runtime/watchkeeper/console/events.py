@@ -16,9 +16,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from watchkeeper.console.drawing import signatures, waits_key
 from watchkeeper.console.house import House
+from watchkeeper.console.pages import stale_because
 from watchkeeper.console.sessions import Session
+from watchkeeper.console.signatures import signatures, waits_key
 
 MAX_STREAMS = 32
 SLICE_S = 5.0
@@ -97,6 +98,7 @@ class Streams:
             "waiting": len(board.waiting),
             "asks": signatures(board),
             "waits": waits_key(board),
+            "stale": bool(stale_because(board)),
             "newest": newest,
         }
 

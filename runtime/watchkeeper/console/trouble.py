@@ -69,7 +69,8 @@ ErrorPage = Callable[[Trouble, Asked], str]
 def asked_for(request: Request) -> Asked:
     """Reads the address. Whatever a request names, `page` begins with one slash and goes on with
     something else, so that it leads nowhere but here."""
-    path, query = request.url.path, request.url.query
+    # As it was sent: an URL object would take `//host` for another host.
+    path, query = str(request.scope["path"]), request.scope["query_string"].decode("latin-1")
     page = ""
     if request.method == "GET":
         page = "/" + quote(path.lstrip("/\\"), safe="/-._~:@!$&'()*+,;=")

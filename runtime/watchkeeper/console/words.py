@@ -22,10 +22,12 @@ class Status(Word, frozen=True):
 
 
 class FleetRack(Word, frozen=True):
-    """One rack for the map. r: its name ("" = none known). n: names of its nodes. s: the state of
-    each node, one character of NODE_STATES. g: for each node one character for each GPU, in order
-    of index: a digit for one that is well (its load in tens of percent, rounded down, 9 = 90 % and
-    more), `.` for one that is well and whose load is not known, else one of GPU_STATES."""
+    """One rack for the map. r: its name ("" = none known). n: names of its nodes. s: one character
+    for each node: h healthy, s suspect, f failed, d dead, r draining, c cordoned, k checking,
+    q silent, u unknown. g: for each node one character for each GPU, in order of index: a digit
+    for one that is well (its load in tens of percent, rounded down; 9 = 90 % and more), `.` for
+    one that is well and whose load is not known, f failed, s suspect, c cordoned, x hidden,
+    q silent."""
 
     r: str
     n: tuple[str, ...]

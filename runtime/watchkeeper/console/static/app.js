@@ -93,8 +93,7 @@ function takeState(event) {
   if (state) state.innerHTML = told.html;
   if (count) { count.hidden = !waiting; count.firstElementChild.textContent = waiting; }
   if (page !== "ask") document.title = (waiting ? `(${waiting}) ` : "") + document.title.replace(/^\(\d+\) /, "");
-  ({ asks, waits } = told);
-  stale = Boolean(state?.querySelector(".late"));
+  ({ asks, waits, stale } = told);
   const words = state?.querySelector(".halt")?.textContent || "";
   const other = knownWords !== null && words !== knownWords;
   knownWords = words;
