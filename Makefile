@@ -52,8 +52,8 @@ format: install-dev  ## format and mend what can be mended
 
 test: check  ## every check and every test: unit, property, real Redis, real Ray, real browser
 	@tests/prepare
-	$(BIN)/python -m pytest -n 2 -m "not ray and not browser"
-	$(BIN)/python -m pytest -m "ray or browser"
+	$(BIN)/python -m pytest -n 2 -m "not ray"
+	$(BIN)/python -m pytest -m ray
 
 screenshot: install-dev  ## make the README's picture anew, from a real lab
 	WATCHKEEPER_SCREENSHOTS=docs $(BIN)/python -m pytest tests/integration/test_day_watch.py -k "asked or looked"
