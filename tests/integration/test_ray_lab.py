@@ -126,7 +126,7 @@ def test_the_deadline_of_a_busy_drain_is_ours_to_enforce(lab: LiveLab) -> None:
     lab.actuator.enforce(order)
     lab.until(lambda s: s.nodes[node].ray_state is RayState.DEAD, "ended")
     lab.until(lambda s: s.jobs["busy"].state is JobState.STOPPED, "gang stopped")
-    assert lab.read().jobs["busy"].nodes == ()
+    assert lab.read().jobs["busy"].nodes == (node,), "it keeps the node that it stopped on"
     lab.bring_back(node)
 
 
