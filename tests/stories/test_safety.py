@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from world import ALICE, BEN, DAY, Answer, Kind, Story
 
+from watchkeeper.control.execute import Executor
 from watchkeeper.control.life import State
 from watchkeeper.core.cluster import World
 from watchkeeper.core.desk import Person
@@ -52,24 +53,20 @@ def test_s3_the_rate_survives_restart_and_a_stepped_clock(tell: Tell) -> None:
     )
 
 
-def test_s4_stop_is_looked_at_immediately_before_the_effect(tell: Tell) -> None:
+def test_s4_stop_is_looked_at_immediately_before_the_effect(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     story = tell()
-    original = story.watch.executor._latched
+    latched = Executor._latched
 
-    def stop_slips_in(order: EffectOrder) -> str:
+    def stop_slips_in(executor: Executor, order: EffectOrder) -> str:
+        """Everything was judged; now somebody stops the watch."""
         story.stop_file.set("primary", "wait")
-        return original(order)
+        return latched(executor, order)
 
-    object.__setattr__(story.watch, "executor", story.watch.executor)
-    type(story.watch.executor)._latched, kept = (
-        lambda self, order: stop_slips_in(order),
-        type(story.watch.executor)._latched,
-    )
-    try:
-        story.cluster.lose("train-02")
-        story.turns(5)
-    finally:
-        type(story.watch.executor)._latched = kept
+    monkeypatch.setattr(Executor, "_latched", stop_slips_in)
+    story.cluster.lose("train-02")
+    story.turns(5)
     assert story.done() == []
     assert "stopped (S4)" in story.log()
 

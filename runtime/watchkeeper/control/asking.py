@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from watchkeeper.control.books import Books, File, Question
 from watchkeeper.control.life import State
-from watchkeeper.core.action import TRAITS, Action, kind_of, node_of, say, traits_of
+from watchkeeper.core.action import TRAITS, Action, PoolScale, kind_of, node_of, say, traits_of
 from watchkeeper.core.desk import Ask, AskStatus, Shown
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Answer, Decision, Verdict
@@ -17,7 +17,6 @@ _DOES = {
     "check.run": "A short real workload runs on {node} before it returns.",
     "job.requeue": "{job} starts again from its last checkpoint.",
     "gpu.quarantine": "GPU {gpu} of {node} is hidden; the other GPUs stay in service.",
-    "pool.scale": "{add} node(s) are added to {pool}.",
 }
 
 
@@ -29,10 +28,13 @@ def if_approved(shown: Shown) -> str:
 
 
 def _sentence(action: Action) -> str:
+    if isinstance(action, PoolScale):
+        added = "1 node is" if action.add == 1 else f"{action.add} nodes are"
+        return f"{added} added to {action.pool}."
     template = _DOES.get(kind_of(action))
     if template is None:
         return f"{say(action)}."
-    fields = {name: getattr(action, name, "") for name in ("node", "gpu", "job", "pool", "add")}
+    fields = {name: getattr(action, name, "") for name in ("node", "gpu", "job")}
     return template.format(**fields, deadline=f"{getattr(action, 'deadline_s', 0):g}")
 
 

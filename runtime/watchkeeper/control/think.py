@@ -105,6 +105,6 @@ def halt(watch: Watch, why: str) -> None:
     watch.teller.page(
         f"halt:{watch.record.journal.head[0]}",
         "The watch has halted and needs a person",
-        f"{why} Nothing is repaired until somebody resumes the watch.",
+        f"{why.rstrip('.')}. Nothing is repaired until somebody resumes the watch.",
     )
     watch.record.write(Kind.HALTED, why=why, durable=True)

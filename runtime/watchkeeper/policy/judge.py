@@ -296,7 +296,9 @@ def _alert(refused: tuple[Any, ...], heard: _Heard, broken: tuple[Reason, ...]) 
             f"A policy rule could not be decided, so everything it covers is denied: {heard.error}."
         )
     if not refused and not heard.denies:
-        said.extend(f"The limit {r.id} ({r.where}) is reached: {r.text}." for r in broken)
+        said.extend(
+            f"The limit {r.id} ({r.where}) is reached: {r.text.rstrip('.')}." for r in broken
+        )
     return " ".join(said)
 
 
