@@ -52,7 +52,7 @@ format: install-dev  ## format and mend what can be mended
 
 test: check  ## every check and every test: unit, property, real Redis, real Ray, real browser
 	@tests/prepare
-	$(BIN)/python -m pytest -n 2 -m "not ray"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"
 	$(BIN)/python -m pytest -m ray
 
 screenshot: install-dev  ## make the README's picture anew, from a real lab

@@ -1,4 +1,8 @@
-"""One browser for every test that looks at a page, whichever folder it lives in."""
+"""One browser for every test that looks at a page, whichever folder it lives in.
+
+It ends with its module: Playwright keeps an event loop running in the thread for as long as it
+lives, and tests beside it have loops of their own.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
