@@ -71,7 +71,7 @@ def one_lab(folder: Path, policies: str) -> dict[str, float]:
 def _lose_a_node(home: Path) -> dict[str, float]:
     node = _gang(home)["nodes"][0]
     killed = time.time()
-    door.ask(home / "watch.sock", "inject", fault="node-loss", node=node, timeout_s=30)
+    door.ask(home / "watch.sock", "inject", fault="node-loss", node=node, within_s=30.0)
     _until(lambda: _times(home, killed, node) is not None, 180, "the gang never ran again")
     times = _times(home, killed, node)
     assert times is not None
