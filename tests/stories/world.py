@@ -200,7 +200,6 @@ class Story:
             look=looker.look,
             policy=shelf.current,
             clock=self.clock,
-            ids=self.ids,
         )
         self.watch = Watch(
             record=self.record,

@@ -90,7 +90,6 @@ def build(settings: Settings, home: Home) -> Running:
         look=looker.look,
         policy=shelf.current,
         clock=clock,
-        ids=ids,
     )
     forecaster = BackgroundForecaster(mirror.demand_series, KeptChoices().forecast)
     in_lab = ports.world is not World.REAL

@@ -15,7 +15,7 @@ from watchkeeper.control.gate import Weighed, domains_of, weigh
 from watchkeeper.control.look import stale
 from watchkeeper.control.record import Record
 from watchkeeper.core.action import NodeDrain, kind_of, node_of, targets_of
-from watchkeeper.core.clock import Clock, Ids
+from watchkeeper.core.clock import Clock
 from watchkeeper.core.errors import ClusterUnavailable, EffectFailed, EffectInDoubt, LeaseLost
 from watchkeeper.core.event import Kind
 from watchkeeper.core.impact import generation
@@ -41,7 +41,6 @@ class Executor:
     look: Callable[[], Snapshot | None]
     policy: Callable[[], CheckedPolicy | None]
     clock: Clock
-    ids: Ids
 
     def execute(self, file: File, seen: Snapshot) -> None:
         """Carry out one cleared Proposal, or refuse it. Raises JournalBroken: then nothing was

@@ -33,6 +33,7 @@ class Looker:
         self._frame = FleetFrame.empty()
         self._frame_at: float | None = None
         self._pending: list[Signal] = []
+        self._ray_error = "not read yet"
         self.dropped = 0
         self.refused = 0
 
@@ -59,8 +60,6 @@ class Looker:
     def ray_error(self) -> str:
         """Why the cluster cannot be read, or an empty string."""
         return self._ray_error
-
-    _ray_error = "not read yet"
 
     def _read_cluster(self) -> SourceState:
         try:

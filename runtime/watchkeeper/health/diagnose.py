@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from watchkeeper.core.cluster import ClusterState, Node, RayState, World
+from watchkeeper.core.errors import Bug
 from watchkeeper.core.incident import Incident, Signal, Trust
 from watchkeeper.core.telemetry import FleetFrame, Snapshot
 from watchkeeper.core.word import utc
@@ -52,7 +53,7 @@ class _Counted:
         return f"{prefix}-{self._last}"
 
     def secret(self) -> str:
-        raise NotImplementedError("reading a log needs no secret")
+        raise Bug("reading a log needs no secret")
 
 
 def read_log(text: str, now: datetime | None = None) -> Findings:
