@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import os
 import sys
 from enum import StrEnum
@@ -19,6 +18,8 @@ import typer
 
 from watchkeeper import __version__
 from watchkeeper.app import door
+from watchkeeper.app.policy_cli import policy_app
+from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
 from watchkeeper.core.errors import UsageError, WatchkeeperError
 from watchkeeper.core.verdict import Autonomy
@@ -34,31 +35,17 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-policy_app = typer.Typer(help="Write standing orders that you can trust.", no_args_is_help=True)
 journal_app = typer.Typer(help="Read and check the record.", no_args_is_help=True)
 app.add_typer(policy_app, name="policy")
 app.add_typer(journal_app, name="journal")
 
 
-class Output(StrEnum):
-    """How a listing is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table, json or yaml")]
 AsOption = Annotated[
     str,
     typer.Option(
         "--as", envvar="WATCHKEEPER_PERSON", help="Who answers; one of the policy's people"
     ),
 ]
-
-
-def _say(text: str) -> None:
-    typer.echo(text)
 
 
 def _ask(call: str, **args: Any) -> Any:
@@ -73,23 +60,12 @@ def _me() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _show(output: Output, value: Any, table: str) -> None:
-    if output is Output.JSON:
-        _say(json.dumps(value, indent=2))
-    elif output is Output.YAML:
-        from watchkeeper.policy.yaml_text import as_yaml
-
-        _say(as_yaml(value).rstrip())
-    else:
-        _say(table)
-
-
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        _say(f"watchkeeper {__version__}")
+        say(f"watchkeeper {__version__}")
         raise typer.Exit
 
 
@@ -130,7 +106,7 @@ def up(
         lab_time=lab_time,
     )
     settings.check(home)
-    raise typer.Exit(bring_up(home, settings, nodes=nodes, gpus_per_node=gpus_per_node, say=_say))
+    raise typer.Exit(bring_up(home, settings, nodes=nodes, gpus_per_node=gpus_per_node, say=say))
 
 
 @app.command()
@@ -139,7 +115,7 @@ def status(output: OutputOption = Output.TABLE) -> None:
     from watchkeeper.app.print_tables import status_table
 
     board = _ask("board")
-    _show(output, board, status_table(board))
+    show(output, board, status_table(board))
 
 
 @app.command()
@@ -151,14 +127,14 @@ def watch(
     from watchkeeper.app.print_tables import log_lines
 
     lines = _ask("log", after=0, limit=limit)
-    _say(log_lines(lines))
+    say(log_lines(lines))
     after = lines[-1]["seq"] if lines else 0
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
             _ask("wait", within_s=30.0, after=after, timeout_s=20.0)
             lines = _ask("log", after=after, limit=200)
             if lines:
-                _say(log_lines(lines))
+                say(log_lines(lines))
                 after = lines[-1]["seq"]
 
 
@@ -168,7 +144,7 @@ def incidents(output: OutputOption = Output.TABLE) -> None:
     from watchkeeper.app.print_tables import incidents_table
 
     found = _ask("incidents")
-    _show(output, found, incidents_table(found))
+    show(output, found, incidents_table(found))
 
 
 @app.command()
@@ -176,7 +152,7 @@ def explain(ident: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Why: an incident, a proposal, or an event by its number."""
     from watchkeeper.app.print_tables import harmless
 
-    _say(harmless(_ask("explain", ident=ident)))
+    say(harmless(_ask("explain", ident=ident)))
 
 
 @app.command()
@@ -185,7 +161,7 @@ def approvals(output: OutputOption = Output.TABLE) -> None:
     from watchkeeper.app.print_tables import approvals_table
 
     found = _ask("asks")
-    _show(output, found, approvals_table(found))
+    show(output, found, approvals_table(found))
 
 
 def _answer(ident: str, answer: str, who: str, reason: str) -> None:
@@ -201,7 +177,7 @@ def _answer(ident: str, answer: str, who: str, reason: str) -> None:
         nonce=ask["nonce"],
         reason=reason,
     )
-    _say(f"{ident} {ask['title']} {done['status']['state']}. {done['status']['text']}")
+    say(f"{ident} {ask['title']} {done['status']['state']}. {done['status']['text']}")
 
 
 @app.command()
@@ -232,9 +208,9 @@ def login() -> None:
     links = _ask("login_links")
     width = max((len(name) for name, _ in links), default=0)
     for name, link in links:
-        _say(f"{name:<{width}}  {link}")
+        say(f"{name:<{width}}  {link}")
     if not links:
-        _say("The policy names no people, so nobody can log in (see --policies).")
+        say("The policy names no people, so nobody can log in (see --policies).")
 
 
 @app.command()
@@ -249,7 +225,7 @@ def stop(
     FileStop(home.stop_file, SystemClock()).set(who or _me(), reason)
     with contextlib.suppress(WatchkeeperError):
         _ask("wake")
-    _say("Stopped. Nothing acts until a person runs `watchkeeper resume`.")
+    say("Stopped. Nothing acts until a person runs `watchkeeper resume`.")
 
 
 @app.command()
@@ -258,14 +234,14 @@ def resume(
 ) -> None:
     """Clear the stop latch, a halt, and gates closed after a worse outcome."""
     _ask("resume", person=who or _me(), reason=reason)
-    _say("Resumed.")
+    say("Resumed.")
 
 
 @app.command()
 def autonomy(level: Autonomy, who: AsOption = "") -> None:
     """Set the dial: observe, ask or auto. It caps the policy from above."""
     _ask("set_autonomy", person=who or _me(), level=level.value)
-    _say(f"The dial is at {level.value}.")
+    say(f"The dial is at {level.value}.")
 
 
 class Fault(StrEnum):
@@ -285,7 +261,7 @@ def inject(
 ) -> None:
     """Break something on purpose. Lab and twin only."""
     for name in node or [""]:
-        _say(_ask("inject", fault=fault.value, node=name, gpu=gpu, code=code))
+        say(_ask("inject", fault=fault.value, node=name, gpu=gpu, code=code))
 
 
 @app.command()
@@ -313,7 +289,7 @@ def diagnose(
     """Read a log: signals, incidents, and what would be proposed. Touches nothing."""
     from watchkeeper.app.diagnose import run
 
-    _say(run(str(log), json=as_json).rstrip())
+    say(run(str(log), json=as_json).rstrip())
 
 
 @journal_app.command("tail")
@@ -325,7 +301,7 @@ def journal_tail(limit: Annotated[int, typer.Option(min=1)] = 20) -> None:
     from watchkeeper.core.word import canonical
 
     for event in deque(read_events(_journal_path()), maxlen=limit):
-        _say(canonical(event).decode())
+        say(canonical(event).decode())
 
 
 @journal_app.command("verify")
@@ -339,7 +315,7 @@ def journal_verify() -> None:
     if found.problem:
         raise JournalBroken(f"The journal does not hold: {found.problem}.")
     torn = f" An unfinished last line of {found.torn_bytes} bytes." if found.torn_bytes else ""
-    _say(f"{found.events} events hold. Head: {found.head_seq} {found.head_hash[:16]}.{torn}")
+    say(f"{found.events} events hold. Head: {found.head_seq} {found.head_hash[:16]}.{torn}")
 
 
 @journal_app.command("export")
@@ -367,29 +343,6 @@ def _journal_path() -> Path:
     return path
 
 
-@policy_app.command("check")
-def policy_check(
-    policies: Annotated[Path, typer.Option(help="Directory of standing orders")] = Path("policies"),
-    at: Annotated[str, typer.Option(help="As of this moment, ISO 8601")] = "",
-) -> None:
-    """Find every mistake of every file, with file:line:column."""
-    from datetime import UTC, datetime
-
-    from watchkeeper.adapters.policy_files import read_policy_dir
-    from watchkeeper.policy.check import report
-
-    try:
-        moment = datetime.fromisoformat(at) if at else datetime.now(UTC)
-    except ValueError:
-        raise UsageError(f"--at {at!r} is not a time. Write it as 2026-12-24T02:30.") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    text, good = report(read_policy_dir(policies), moment)
-    _say(text)
-    if not good:
-        raise typer.Exit(3)
-
-
 @app.command()
 def init(
     to: Annotated[Path, typer.Argument(help="Where the standing orders go")] = Path("policies"),
@@ -397,7 +350,7 @@ def init(
     """Copy the starting orders to a directory of yours."""
     from watchkeeper.app.starters import copy_starters
 
-    _say(copy_starters(to))
+    say(copy_starters(to))
 
 
 @app.command()
@@ -406,7 +359,7 @@ def doctor(output: OutputOption = Output.TABLE) -> None:
     from watchkeeper.app.doctor import examine, table
 
     found = examine(Home.find())
-    _show(output, found, table(found))
+    show(output, found, table(found))
 
 
 def main() -> None:
