@@ -181,6 +181,12 @@ class FakeDesk:
         text = f"{approval.person} {_VERBS[approval.answer]} {ask.id}. {approval.reason}".strip()
         self.say_line("Approval", text, proposal=ask.id, kind_of=Kind.ANSWERED)
 
+    def break_glass(self, proposal: str, person: Person, reason: str) -> str:
+        raise Refused(f"Nothing soft stands in the way of {proposal}.")
+
+    def review(self, proposal: str, person: Person, note: str = "") -> str:
+        raise Refused(f"Nobody broke the glass on {proposal}.")
+
     def stop(self, person: Person, reason: str = "") -> None:
         self._order(
             stopped=True,

@@ -50,6 +50,7 @@ TYPES = {
     "string": str,
     "duration": float,
     "map": dict,
+    "list": list,
 }
 
 

@@ -161,6 +161,7 @@ def test_every_declared_fact_can_be_used_in_a_condition() -> None:
         "string": '{0} == "x"',
         "duration": '{0} > duration("1s")',
         "map": '"x" in {0}',
+        "list": '"x" in {0}',
     }
     for name, fact in FACTS.items():
         condition = compiled(texts[fact.type].format(name))

@@ -10,7 +10,8 @@ from tests.core.policy_case import DEAD, Given, gang, nodes, past, policy
 from watchkeeper.core.action import JobRequeue, NodeDrain, NodeRestart, PoolScale
 from watchkeeper.core.cluster import JobState
 from watchkeeper.core.ledger import LedgerView
-from watchkeeper.policy.limits import allowed_out, usage
+from watchkeeper.policy.limits import allowed_out
+from watchkeeper.policy.usage import usage
 from watchkeeper.policy.model import Limit
 
 ALLOW = '  - {id: anything, effect: allow, actions: ["*"]}\n'

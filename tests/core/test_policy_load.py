@@ -61,17 +61,17 @@ MISTAKES: list[tuple[str, str, int, int, str, str]] = [
     ("a time that is none", BODY + NIGHT_WINDOW.replace("22:00", "25:00") + RULE, 6, 30, "must be a time", ""),
     ("a day that is none", BODY + NIGHT_WINDOW.replace("mon", "mo") + RULE, 6, 18, "not 'mo'", "mon"),
     ("a holiday calendar that is none", BODY + NIGHT_WINDOW.replace("tz:", "holidays: ZZ, tz:") + RULE, 6, 62, "no holiday calendar 'ZZ'", ""),
-    ("a limit without a bound", BODY + "limits:\n  - {id: l, actions: [node.drain], per: pool}\n" + RULE, 6, 5, "`max_out` or `rate`", ""),
+    ("a limit without a bound", BODY + "limits:\n  - {id: l, actions: [node.drain], per: pool}\n" + RULE, 6, 5, "`max_out`, `rate` or `concurrency`", ""),
     ("a percentage of a tenant", BODY + "limits:\n  - {id: l, actions: [node.drain], per: tenant, max_out: {percent: 5}}\n" + RULE, 6, 58, "has none; use `count`", ""),
-    ("a rate over more than the ledger", BODY + "limits:\n  - {id: l, actions: [node.drain], per: pool, rate: {count: 1, per: 8d}}\n" + RULE, 6, 53, "at most 7d", ""),
+    ("a rate over more than the ledger", BODY + "limits:\n  - {id: l, actions: [node.drain], per: pool, rate: {count: 1, per: 32d}}\n" + RULE, 6, 53, "at most 31d", ""),
     ("a quorum that nobody can meet", BODY + "rules:\n  - {id: a, effect: ask, actions: [node.drain], approvals: {quorum: 3, from: [oncall]}}\n", 6, 1, "asks 3 of 2 people", ""),
     ("two rules of one name", BODY + RULE + "  - {id: a, effect: deny, actions: [node.cordon]}\n", 7, 5, "defined twice; first at policies/t.yaml:6", ""),
     ("two rules that say the same", BODY + RULE + "  - {id: b, effect: allow, actions: [node.drain]}\n", 7, 1, "says the same as 'a'", ""),
     ("a rule behind a wall", BODY + RULE + '  - {id: b, effect: deny, actions: ["node.*"]}\n', 6, 1, "can never decide: 'b' always denies", ""),
     ("a rule behind a wall of its own size", BODY + RULE + "  - {id: b, effect: deny, actions: [node.drain]}\n", 6, 1, "can never decide: 'b' always denies", ""),
-    ("budgets, not yet", BODY + "budgets: [{id: x}]\n" + RULE, 5, 1, "not in this version", ""),
-    ("exceptions, not yet", BODY + "exceptions: [{id: x}]\n" + RULE, 5, 1, "not in this version", ""),
-    ("enforcement, not yet", rule("    enforcement: soft\n"), 9, 5, "not in this version", ""),
+    ("a budget of nothing", BODY + "budgets: [{id: x, every: 1d}]\n" + RULE, 5, 11, "a budget has one of", ""),
+    ("an exception without an end", BODY + "exceptions: [{id: x, rule: a, owner: o, ticket: t, reason: r}]\n" + RULE, 5, 14, "lacks the key 'until'", ""),
+    ("an allow that enforces", rule("    enforcement: soft\n"), 9, 18, "belongs to an ask or a deny", ""),
     ("a kind of file that is none", BODY.replace("kind: Policy", "kind: Polici") + RULE, 2, 7, "not 'Polici'", "Policy"),
     ("another version of the language", BODY.replace("keeper/v1", "keeper/v2") + RULE, 1, 13, "one of watchkeeper/v1", "watchkeeper/v1"),
     ("an empty file", "", 1, 1, "the file is empty", ""),
@@ -183,8 +183,9 @@ def test_what_is_odd_but_allowed_is_a_warning() -> None:
         + "limits:\n  - {id: l, actions: [job.requeue], per: pool, max_out: {count: 1}}\n",
     )
     said = "\n".join(map(str, checked.warnings))
-    for piece in ("is over since 2026-02-01", "nobody can answer", "no rule uses", "never bind"):
+    for piece in ("nobody can answer", "no rule uses", "never bind"):
         assert piece in said
+    assert "is over since 2026-02-01" in str(checked.over[0])
 
 
 def test_a_rule_lapses_after_its_last_day() -> None:

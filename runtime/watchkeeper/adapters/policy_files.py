@@ -31,6 +31,18 @@ def read_policy_dir(path: Path) -> dict[str, str]:
         raise UsageError(_why(path, err)) from err
 
 
+def read_test_dir(path: Path) -> dict[str, str]:
+    """Every `*_test.yaml` of a folder, as `policies/night_test.yaml` -> text; may be none.
+
+    Raises UsageError when the folder is missing or unreadable.
+    """
+    try:
+        found = _test_files(path)
+        return {f"{path.name or 'policies'}/{file.name}": _text(file) for file in found}
+    except OSError as err:
+        raise UsageError(_why(path, err)) from err
+
+
 def fingerprint(path: Path) -> str:
     """Changes whenever a policy file is added, removed, renamed or written; "" when the folder
     cannot be listed. Costs one stat per file, so it may be asked every turn."""
@@ -48,6 +60,11 @@ def _policy_files(path: Path) -> list[Path]:
         for name in names
         if name.endswith(".yaml") and not name.endswith("_test.yaml") and not name.startswith(".")
     ]
+
+
+def _test_files(path: Path) -> list[Path]:
+    names = sorted(entry.name for entry in path.iterdir())
+    return [path / n for n in names if n.endswith("_test.yaml") and not n.startswith(".")]
 
 
 def _text(file: Path) -> str:

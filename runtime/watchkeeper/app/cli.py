@@ -202,6 +202,26 @@ def notnow(ident: Annotated[str, typer.Argument(metavar="ID")], who: AsOption = 
     _answer(ident, "not_now", who, "")
 
 
+@app.command("break-glass")
+def break_glass(
+    ident: Annotated[str, typer.Argument(metavar="ID")],
+    reason: Annotated[str, typer.Option(help="Why; it is read at the review")],
+    who: AsOption = "",
+) -> None:
+    """Lift the soft rules that refuse a proposal. Another person reviews it afterwards."""
+    say(_ask("break_glass", proposal=ident, person=who or _me(), reason=reason))
+
+
+@app.command()
+def review(
+    ident: Annotated[str, typer.Argument(metavar="ID")],
+    note: Annotated[str, typer.Option(help="What you found; goes into the record")] = "",
+    who: AsOption = "",
+) -> None:
+    """Close the review that a break-glass owes."""
+    say(_ask("review", proposal=ident, person=who or _me(), note=note))
+
+
 @app.command()
 def login() -> None:
     """Print fresh one-time links to the console, one for each person of the policy."""

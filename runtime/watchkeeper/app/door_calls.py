@@ -68,6 +68,10 @@ def calls(
         "asks": desk.asks,
         "ask": desk.ask,
         "answer": answer,
+        "break_glass": lambda proposal, person, reason: desk.break_glass(
+            proposal, answering(person), reason
+        ),
+        "review": lambda proposal, person, note="": desk.review(proposal, answering(person), note),
         "login_links": lambda: [(name, f"{base}{path}") for name, path in desk.login_links()],
         "resume": lambda person, reason="": desk.resume(anyone(person), reason),
         "set_autonomy": lambda person, level: desk.set_autonomy(anyone(person), Autonomy(level)),

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from watchkeeper.app.printing import say
+from watchkeeper.app.policy_diff import FailOn
+from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.core.errors import UsageError
 
 policy_app = typer.Typer(help="Write standing orders that you can trust.", no_args_is_help=True)
@@ -28,12 +29,126 @@ def moment(at: str) -> datetime:
 
 
 @policy_app.command("check")
-def check(policies: PoliciesOption = POLICIES, at: AtOption = "") -> None:
-    """Find every mistake of every file, with file:line:column."""
+def check(
+    policies: PoliciesOption = POLICIES,
+    at: AtOption = "",
+    prove: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Prove this of every case, such as 'node.replace needs a person' or "
+            "'is narrower than OLD'; may be given again"
+        ),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Find every mistake of every file, with file:line:column; prove what must be so."""
     from watchkeeper.adapters.policy_files import read_policy_dir
     from watchkeeper.policy.check import report
+    from watchkeeper.policy.load import load
+    from watchkeeper.policy.prove import Outcome
+    from watchkeeper.policy.prove import prove as answer
+    from watchkeeper.policy.question import folder_of, parse
 
-    text, good = report(read_policy_dir(policies), moment(at))
-    say(text)
+    asked, when = [(text, parse(text)) for text in prove or ()], moment(at)
+    files = read_policy_dir(policies)
+    text, good = report(files, when)
+    proofs = []
+    for said, question in asked if good else ():
+        folder = folder_of(question)
+        other = load(read_policy_dir(Path(folder)), when) if folder else None
+        proofs.append((said, answer(question, load(files, when), when, other)))
+    value = {"sound": good, "text": text, "proofs": [p.as_json(said) for said, p in proofs]}
+    show(output, value, "\n".join([text, *(p.text for _, p in proofs)]))
     if not good:
         raise typer.Exit(3)
+    if any(p.outcome is not Outcome.PROVED for _, p in proofs):
+        raise typer.Exit(1)
+
+
+@policy_app.command("diff")
+def diff(
+    old: Annotated[Path, typer.Argument(help="The orders as they are: a folder")],
+    new: Annotated[Path, typer.Argument(help="The orders as they would be: a folder")],
+    since: Annotated[str, typer.Option(help="How far back, such as 30d or 12h")] = "30d",
+    journal: Annotated[
+        Path | None, typer.Option(help="A journal or an export; else that of WATCHKEEPER_HOME")
+    ] = None,
+    fail_on: Annotated[FailOn, typer.Option(help="Exit 1 when decisions changed like this")] = (
+        FailOn.NEVER
+    ),
+    examples: Annotated[int, typer.Option(min=0, help="Examples for each rule")] = 3,
+    output: OutputOption = Output.TABLE,
+    at: AtOption = "",
+) -> None:
+    """Replay past decisions under other orders: what would be allowed, asked or denied now."""
+    from watchkeeper.app import policy_diff
+
+    told = policy_diff.diff(
+        old,
+        new,
+        journal=journal,
+        since=since,
+        at=moment(at),
+        fail_on=fail_on,
+        examples=examples,
+    )
+    show(output, told.value, told.text)
+    if told.fails:
+        raise typer.Exit(1)
+
+
+@policy_app.command("test")
+def run_tests(
+    policies: PoliciesOption = POLICIES,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Say which rules no test decides both ways")
+    ] = False,
+    min_coverage: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Exit 1 below so many percent of the rules")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the results here as JUnit XML")] = None,
+    output: OutputOption = Output.TABLE,
+    at: AtOption = "",
+) -> None:
+    """Run the tests (*_test.yaml) beside the orders: each case, and what must come out."""
+    from watchkeeper.app import policy_tests
+
+    told = policy_tests.run_tests(
+        policies, at=moment(at), coverage=coverage, min_coverage=min_coverage, junit_file=junit
+    )
+    show(output, told.value, told.text)
+    if told.code:
+        raise typer.Exit(told.code)
+
+
+KeyOption = Annotated[Path, typer.Option(help="A key file in PEM, from `policy keygen`")]
+
+
+@policy_app.command("keygen")
+def keygen(to: Annotated[Path, typer.Option(help="Folder for the two key files")]) -> None:
+    """Make a key pair to sign standing orders with."""
+    from watchkeeper.adapters.policy_signature import keygen
+
+    made = keygen(to)
+    say(f"Key {made.key}. Keep {made.private} to yourself; {made.public} is for those who verify.")
+
+
+@policy_app.command("sign")
+def sign(key: KeyOption, policies: PoliciesOption = POLICIES, at: AtOption = "") -> None:
+    """Sign a folder of orders, tests included. Only orders that load are signed."""
+    from watchkeeper.adapters.policy_files import read_policy_dir
+    from watchkeeper.adapters.policy_signature import sign
+    from watchkeeper.policy.load import load
+
+    version = load(read_policy_dir(policies), moment(at)).version
+    made = sign(policies, key)
+    say(f"Signed {made.files} files, version {version}, with key {made.key}: {made.path}.")
+
+
+@policy_app.command("verify")
+def verify(key: KeyOption, policies: PoliciesOption = POLICIES) -> None:
+    """Are these orders exactly those that were signed with this (public) key?"""
+    from watchkeeper.adapters.policy_signature import verify
+
+    found = verify(policies, key)
+    say(f"The signature fits: {found.files} files as signed with key {found.key}.")

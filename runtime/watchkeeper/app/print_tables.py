@@ -54,6 +54,10 @@ def status_table(board: Row) -> str:
     ]
     if orders["stopped"]:
         head.append(f"STOPPED by {orders['stopped_by']}. {orders['stop_reason']}")
+    head += [f"Review owed: {said}." for said in board.get("reviews", ())]
+    if shadow := board.get("shadow"):
+        told = ", ".join(f"{n} times {change.replace('_', ' ')}" for change, n in shadow.items())
+        head.append(f"Rules in shadow would have decided otherwise: {told}.")
     if board["halted"]:
         head.append(f"HALTED: {board['halted']}")
     if board["waiting"]:

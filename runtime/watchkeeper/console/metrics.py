@@ -22,6 +22,7 @@ LABEL = {
     "answers_total": "answer",
     "incidents_total": "class",
     "notifications_total": "kind",
+    "shadow_divergence_total": "change",
 }
 """What tells the samples of a family apart; `kind` where nothing better is said here."""
 

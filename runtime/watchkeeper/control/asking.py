@@ -89,7 +89,7 @@ def ask_of(file: File, books: Books) -> Ask | None:
     if question is None or verdict is None:
         return None
     proposal = file.proposal
-    rule = next((r for r in verdict.reasons if r.says is Decision.ASK and not r.shadow), None)
+    rule = next((r for r in verdict.reasons if r.says is Decision.ASK and r.binds), None)
     incident = books.incidents.get(proposal.incident)
     return Ask(
         id=proposal.id,
@@ -109,12 +109,18 @@ def ask_of(file: File, books: Books) -> Ask | None:
         asked_at=question.asked_at,
         expires_at=question.expires_at,
         needs=question.needs,
-        from_groups=question.groups,
+        from_groups=who_may(question, escalated=proposal.id in books.escalated),
         approvals=tuple(a for a in file.approvals if a.answer is Answer.APPROVE),
         status=_status(file, verdict),
         typed_name=question.typed_name,
         incident_title=incident.title if incident else "",
     )
+
+
+def who_may(question: Question, *, escalated: bool) -> tuple[str, ...]:
+    """The groups whose people may answer, with those that were called later."""
+    called = question.escalate_to if escalated and question.groups else ()
+    return tuple(dict.fromkeys((*question.groups, *called)))
 
 
 def title_of(proposal: Proposal) -> str:

@@ -25,7 +25,9 @@ from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Orders, Outcome, Verdict
 
-WEEK_S = 7 * 86400.0
+LEDGER_S = 31 * 86400.0
+"""How long an effect counts for rates and budgets."""
+
 KEPT_CLOSED = 500
 """Ended proposals and closed incidents kept in memory; older ones are in the journal."""
 
@@ -45,6 +47,25 @@ class Question:
     on_timeout: str
     if_approved: str
     typed_name: str = ""
+    escalate_steady: float | None = None
+    escalate_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """One break-glass: who lifted which soft rules for which proposal, and why. It owes a review
+    by another person until review_by."""
+
+    proposal: str
+    incident: str
+    rules: tuple[str, ...]
+    person: str
+    reason: str
+    at: datetime
+    steady: float
+    review_by: datetime
+    reviewed_by: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +131,9 @@ class Books:
     incidents: dict[str, Incident] = field(default_factory=dict)
     closed_kinds: dict[str, str] = field(default_factory=dict)
     checked: dict[str, str] = field(default_factory=dict)
+    lifts: dict[str, Lift] = field(default_factory=dict)
+    escalated: set[str] = field(default_factory=set)
+    acted: dict[str, None] = field(default_factory=dict)
     spent_nonces: set[str] = field(default_factory=set)
     paged: dict[str, float] = field(default_factory=dict)
     forecasts: dict[str, Forecast] = field(default_factory=dict)
@@ -156,8 +180,25 @@ class Books:
         return [
             f
             for f in self.files.values()
-            if f.state is State.MADE or (f.state is State.ASKING and f.question is None)
+            if (f.state is State.MADE and f.proposal.id not in self.lifts)
+            or (f.state is State.ASKING and f.question is None)
         ]
+
+    def lifted(self) -> list[File]:
+        """Proposals for which a person broke the glass, to be judged again."""
+        return [
+            self.files[ident]
+            for ident in self.lifts
+            if ident in self.files and self.files[ident].state is State.MADE
+        ]
+
+    def to_review(self) -> list[Lift]:
+        """Uses of break-glass that nobody has reviewed, oldest first."""
+        return [lift for lift in self.lifts.values() if not lift.reviewed_by]
+
+    def past(self) -> list[File]:
+        """Proposals with an effect that was started, newest first: what the ledger counts."""
+        return [self.files[ident] for ident in reversed(self.acted) if ident in self.files]
 
     def last_of_thread(self, thread: str) -> File | None:
         """The newest Proposal of one crew thread."""
@@ -200,6 +241,8 @@ class Books:
     def _verdict(self, event: Event) -> None:
         verdict = _parse(event.data["verdict"], Verdict)
         self.counts["decision", verdict.decision.value] += 1
+        if verdict.would_be is not None:
+            self.counts["shadow", f"{verdict.decision.value}_to_{verdict.would_be.value}"] += 1
         file = self.files.get(event.data["proposal"])
         if file is None or file.state is not State.MADE:
             return  # judged again at the effect: what follows from that has its own event
@@ -234,6 +277,24 @@ class Books:
         else:
             self.files[approval.proposal] = replace(file, approvals=approvals)
 
+    def _break_glass(self, event: Event) -> None:
+        lift = _parse(event.data["lift"], Lift)
+        self.lifts[lift.proposal] = lift
+        self.counts["answer", "break_glass"] += 1
+        lifted = msgspec.structs.replace(event, data={"proposal": lift.proposal})
+        self._move(lifted, Step.LIFTED, question=None, why=lift.reason, ended_by=lift.person)
+        incident = self.incidents.get(lift.incident)
+        if incident is not None and not incident.is_open:
+            self.incidents[incident.id] = msgspec.structs.replace(
+                incident, state=IncidentState.OPEN, updated_at=event.at, closed_because=""
+            )
+
+    def _reviewed(self, event: Event) -> None:
+        lift = self.lifts.get(event.data["proposal"])
+        if lift is not None:
+            by, note = event.data["by"], event.data.get("note", "")
+            self.lifts[lift.proposal] = replace(lift, reviewed_by=by, note=note)
+
     def _end_question(
         self, event: Event, approval: Approval, step: Step, data: dict[str, Any]
     ) -> None:
@@ -244,6 +305,7 @@ class Books:
     def _started(self, event: Event) -> None:
         effect = _parse(event.data["effect"], Effect)
         self.fence_token = max(self.fence_token, effect.token)
+        self.acted[event.data["proposal"]] = None
         self._move(event, Step.STARTED, effect=effect)
         self.counts["effect", event.data["action"]] += 1
 
@@ -336,14 +398,15 @@ class Books:
         self.forecasts[forecast.pool] = forecast
 
     def _forget_old(self) -> None:
-        """Keep memory bounded: drop the oldest ended proposals that no 7-day budget needs."""
+        """Keep memory bounded: drop the oldest ended proposals that no budget needs."""
         ended = [f for f in self.files.values() if not f.busy]
         if len(ended) <= KEPT_CLOSED:
             return
         newest = self.files[next(reversed(self.files))].changed_steady
         for file in ended[: len(ended) - KEPT_CLOSED]:
-            if file.effect is None or newest - file.changed_steady > WEEK_S:
+            if file.effect is None or newest - file.changed_steady > LEDGER_S:
                 del self.files[file.proposal.id]
+                self.acted.pop(file.proposal.id, None)
 
 
 _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
@@ -351,6 +414,9 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.VERDICT: Books._verdict,
     Kind.ASKED: Books._asked,
     Kind.ANSWERED: Books._answered,
+    Kind.BREAK_GLASS: Books._break_glass,
+    Kind.REVIEWED: Books._reviewed,
+    Kind.ESCALATED: lambda b, e: b.escalated.add(e.data["proposal"]),
     Kind.APPROVAL_VOID: lambda b, e: b._move(e, Step.VOIDED, why=e.data["why"]),
     Kind.WITHDRAWN: lambda b, e: b._move(e, Step.VOIDED, why=e.data["why"]),
     Kind.APPROVAL_EXPIRED: lambda b, e: b._move(e, Step.EXPIRED, why="nobody answered in time"),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from watchkeeper.control.asking import ask_of
+from watchkeeper.control.break_glass import break_glass, owed_says, review
 from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.gate import ledger_view
@@ -34,7 +35,7 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
 from watchkeeper.core.word import plain
-from watchkeeper.policy.limits import usage
+from watchkeeper.policy.usage import usage
 from watchkeeper.policy.windows import standing
 
 LOG_KEPT = 2000
@@ -157,6 +158,8 @@ class WatchDesk:
                 halted=books.halted,
                 lab_time=self._lab_time,
                 unserved=tuple(sorted(_KINDS_SHOWN - watch.serves)),
+                reviews=tuple(owed_says(lift) for lift in books.to_review()),
+                shadow={c: n for (f, c), n in sorted(books.counts.items()) if f == "shadow"},
             )
 
     def _history(self) -> dict[str, list[tuple[float, float, float]]]:
@@ -278,6 +281,20 @@ class WatchDesk:
                 f"{person.name} is not in {', '.join(ask.from_groups)}; only they may answer."
             )
 
+    def break_glass(self, proposal: str, person: Person, reason: str) -> str:
+        """See `control.break_glass`."""
+        lift = break_glass(self._watch, proposal, person, reason)
+        self._wake()
+        return (
+            f"{proposal}: lifted {', '.join(lift.rules)}. It is judged again now; another person "
+            f"reviews this until {lift.review_by:%Y-%m-%d %H:%M} UTC."
+        )
+
+    def review(self, proposal: str, person: Person, note: str = "") -> str:
+        """See `control.break_glass`."""
+        lift = review(self._watch, proposal, person, note)
+        return f"{proposal}: the break-glass of {lift.person} is reviewed by {lift.reviewed_by}."
+
     def stop(self, person: Person, reason: str = "") -> None:
         """Set the latch first: the file holds even if the journal cannot be written."""
         self._watch.stop.set(person.name, reason)
@@ -356,6 +373,8 @@ class WatchDesk:
                 "stopped": int(books.orders.stopped),
                 "halted": int(bool(books.halted)),
                 "policy_load_ok": int(not books.policy_error),
+                "shadow_divergence_total": by.get("shadow", {}),
+                "reviews_pending": len(books.to_review()),
                 "journal_events": head,
                 "telemetry_refused_total": self._watch.looker.refused,
             }

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.control.books import WEEK_S, Books, File
+from watchkeeper.control.books import LEDGER_S, Books, File
 from watchkeeper.control.life import State
-from watchkeeper.core.action import kind_of, node_of, targets_of
+from watchkeeper.core.action import Action, PoolScale, kind_of, node_of, targets_of
 from watchkeeper.core.clock import Clock
-from watchkeeper.core.facts import Facts, facts_for
+from watchkeeper.core.facts import Facts, facts_for, gpus_per_node
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import out_by_domain, simulate
 from watchkeeper.core.incident import Incident
@@ -27,13 +27,17 @@ from watchkeeper.core.verdict import Answer, Verdict
 from watchkeeper.core.word import digest, plain
 from watchkeeper.health.illness import newly_unhealthy
 from watchkeeper.policy.judge import judge
-from watchkeeper.policy.model import CheckedPolicy
+from watchkeeper.policy.model import CheckedPolicy, Prices
+
+FIRST_DAY_H = 24.0
+"""Nodes that are added are paid for at least this long: they count so in `impact.money`."""
 
 CONSENT_S = 3600.0
 """How long a person's yes carries the steps that they were shown with it."""
 
-REMEMBERED = 200
-"""Most past effects that a verdict sees; 7 days under any sane rate limit hold fewer."""
+ELSEWHERE = 300
+"""Most past effects that have nothing in common with a proposal and are still shown to its
+verdict, for what is counted over the fleet. Beyond them the fleet's past counts as used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,9 @@ def weigh(
     clock: Clock,
 ) -> Weighed:
     """Simulate the impact, gather facts and ledger, judge. Never raises: the judge fails closed."""
-    impact = simulate(snapshot, proposal.action)
-    ledger = ledger_view(books, snapshot, but_not=proposal.id)
+    prices = policy.prices if policy else Prices()
+    impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
+    ledger = ledger_of(books, snapshot, proposal, impact)
     incident = books.incidents.get(proposal.incident)
     facts = facts_for(
         proposal,
@@ -115,6 +120,22 @@ def consented(books: Books, proposal: Proposal, impact: Impact, steady: float) -
     )
 
 
+def lifted_for(books: Books, proposal: Proposal, steady: float) -> tuple[str, ...]:
+    """The soft rules that break-glass has lifted for this step: for the proposal itself, and for
+    an hour for the steps of the plan that was seen with it."""
+    wanted = (kind_of(proposal.action), targets_of(proposal.action))
+    found: list[str] = []
+    for lift in books.lifts.values():
+        file = books.files.get(lift.proposal)
+        if file is None or steady - lift.steady > CONSENT_S:
+            continue
+        same_repair = bool(proposal.incident) and lift.incident == proposal.incident
+        shown = any((kind_of(a), targets_of(a)) == wanted for a in _shown_steps(file))
+        if lift.proposal == proposal.id or (same_repair and shown):
+            found += lift.rules
+    return tuple(dict.fromkeys(found))
+
+
 def _shown_steps(file: File) -> tuple[Any, ...]:
     return (file.action, *file.proposal.plan)
 
@@ -131,20 +152,51 @@ def _was_approved(file: File, steady: float) -> bool:
     )
 
 
-def ledger_view(books: Books, snapshot: Snapshot, *, but_not: str = "") -> LedgerView:
-    """What a verdict may know of the past and of the fleet's health.
+def priced(impact: Impact, action: Action, snapshot: Snapshot, prices: Prices) -> Impact:
+    """The impact with what it costs: GPU-hours lost, and the first day of nodes that are added."""
+    price = prices.of(impact.pool)
+    if price is None:
+        return impact
+    added = (
+        action.add * gpus_per_node(snapshot, action.pool) if isinstance(action, PoolScale) else 0
+    )
+    return msgspec.structs.replace(
+        impact, money=round(price * (impact.gpu_hours + added * FIRST_DAY_H), 2)
+    )
 
-    `but_not` is the proposal being judged: at its second judgement its own *started* is already
-    in the books, and must not count against it.
+
+def ledger_of(books: Books, snapshot: Snapshot, proposal: Proposal, impact: Impact) -> LedgerView:
+    """The ledger as the verdict on one proposal sees it: everything that has to do with it, and
+    the newest of the rest, with a word on how far back that goes.
+
+    Its own *started*, in the books at its second judgement, is left out.
     """
+    whole = ledger_view(books, snapshot)
+    mine = set(domains_of(proposal, impact, snapshot))
+    targets, incident = set(targets_of(proposal.action)), proposal.incident
+    related: list[PastEffect] = []
+    elsewhere: list[PastEffect] = []
+    for e in whole.effects:
+        if e.proposal == proposal.id:
+            continue
+        near = e.open or e.target in targets or (incident and e.incident == incident)
+        (related if near or not mine.isdisjoint(e.domains) else elsewhere).append(e)
+    shown = elsewhere[:ELSEWHERE]
+    kept = sorted((*related, *shown), key=lambda e: e.age_s)
+    return msgspec.structs.replace(
+        whole,
+        effects=tuple(kept),
+        reaches_s=shown[-1].age_s if len(elsewhere) > len(shown) else None,
+        lifted=lifted_for(books, proposal, snapshot.steady),
+    )
+
+
+def ledger_view(books: Books, snapshot: Snapshot) -> LedgerView:
+    """All that is known of the past and of the fleet's health."""
     out, size = out_by_domain(snapshot)
-    effects = [
-        past
-        for file in reversed(books.files.values())
-        if file.proposal.id != but_not and (past := _past_effect(file, snapshot.steady)) is not None
-    ]
+    effects = (_past_effect(file, snapshot.steady) for file in books.past())
     return LedgerView(
-        effects=tuple(effects[:REMEMBERED]),
+        effects=tuple(e for e in effects if e is not None),
         out=out,
         size=size,
         newly_unhealthy=newly_unhealthy(_since_resumed(books), snapshot),
@@ -166,7 +218,7 @@ def _past_effect(file: File, steady: float) -> PastEffect | None:
     if effect is None or file.state is State.REFUSED:
         return None  # stopped by the second look: nothing was done
     age = max(0.0, steady - effect.started_steady)
-    if age > WEEK_S and not file.in_hand:
+    if age > LEDGER_S and not file.in_hand:
         return None
     return PastEffect(
         action=kind_of(file.action),
@@ -177,6 +229,8 @@ def _past_effect(file: File, steady: float) -> PastEffect | None:
         domains=effect.domains,
         open=file.in_hand,
         proposal=file.proposal.id,
+        gpu_hours=file.impact.gpu_hours,
+        money=file.impact.money or 0.0,
     )
 
 

@@ -32,6 +32,7 @@ def keep_orders(watch: Watch) -> None:
         watch.stop.set(record.books.orders.stopped_by, record.books.orders.stop_reason)
     _keep_policy(watch)
     _keep_copies(watch)
+    remind_of_reviews(watch)
 
 
 def _keep_policy(watch: Watch) -> None:
@@ -109,7 +110,7 @@ def end_stale_questions(watch: Watch, snapshot: Snapshot) -> None:
     version = books.policy_version
     for file in books.cut_short():
         _void(watch, file, "the watch ended before it was judged or asked")
-    for file in [*books.waiting(), *books.cleared()]:
+    for file in [*books.waiting(), *books.cleared(), *books.lifted()]:
         question = file.question
         incident = books.incidents.get(file.proposal.incident)
         drifted = generation(snapshot, file.action, version) != file.proposal.generation
@@ -119,8 +120,47 @@ def end_stale_questions(watch: Watch, snapshot: Snapshot) -> None:
             _expire(watch, file, question)
         elif drifted and not stale(snapshot):
             _void(watch, file, "the target, its jobs, its domain or the policy changed")
+        elif _calls_the_next(watch, file, snapshot):
+            _escalate(watch, file)
         elif file.state is State.CLEARED and snapshot.steady - file.changed_steady > CLEARED_FOR_S:
             _void(watch, file, "it could not begin in time")
+
+
+def _calls_the_next(watch: Watch, file: File, snapshot: Snapshot) -> bool:
+    """Has a question waited so long that others are called?"""
+    question = file.question
+    if file.state is not State.ASKING or question is None or question.escalate_steady is None:
+        return False
+    called = file.proposal.id in watch.record.books.escalated
+    return not called and snapshot.steady >= question.escalate_steady
+
+
+def _escalate(watch: Watch, file: File) -> None:
+    """From now on others may answer too, and they are called."""
+    assert file.question is not None
+    ident, groups = file.proposal.id, file.question.escalate_to
+    subject = (ident, file.proposal.incident)
+    watch.record.write(Kind.ESCALATED, subject, proposal=ident, groups=groups, durable=True)
+    watch.teller.page(
+        f"escalate:{ident}",
+        f"Nobody has answered yet: {say(file.action)}?",
+        f"{', '.join(groups)} may answer too. {watch.console_url}/a/{ident}",
+        subject,
+    )
+
+
+def remind_of_reviews(watch: Watch) -> None:
+    """A break-glass that nobody has reviewed in time wakes a person, once."""
+    now = watch.clock.now()
+    for lift in watch.record.books.to_review():
+        if now >= lift.review_by:
+            watch.teller.page(
+                f"review:{lift.proposal}",
+                f"The break-glass of {lift.person} on {lift.proposal} was not reviewed",
+                f"{lift.person} lifted {', '.join(lift.rules)}: {lift.reason}. Another person "
+                f"looks at it and runs `watchkeeper review {lift.proposal}`.",
+                (lift.proposal, lift.incident),
+            )
 
 
 def _void(watch: Watch, file: File, why: str) -> None:

@@ -46,6 +46,7 @@ class Step(StrEnum):
     RECOVERED = "recovered"
     WORSE = "worse"
     IN_DOUBT = "in_doubt"
+    LIFTED = "lifted"
 
 
 TABLE: dict[tuple[State, Step], State] = {
@@ -53,6 +54,9 @@ TABLE: dict[tuple[State, Step], State] = {
     (State.MADE, Step.ASKED): State.ASKING,
     (State.MADE, Step.DENIED): State.DENIED,
     (State.MADE, Step.VOIDED): State.VOID,
+    # A person broke the glass: it is judged again, without the soft rules that were lifted.
+    (State.DENIED, Step.LIFTED): State.MADE,
+    (State.ASKING, Step.LIFTED): State.MADE,
     (State.ASKING, Step.QUORUM): State.CLEARED,
     (State.ASKING, Step.TURNED_DOWN): State.TURNED_DOWN,
     (State.ASKING, Step.PUT_OFF): State.PUT_OFF,

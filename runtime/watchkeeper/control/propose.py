@@ -11,7 +11,7 @@ import msgspec
 
 from watchkeeper.control.asking import if_approved
 from watchkeeper.control.books import Question
-from watchkeeper.control.gate import bound_of, weigh
+from watchkeeper.control.gate import bound_of, priced, weigh
 from watchkeeper.control.think import halt
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import NotifyPage, TicketOpen, kind_of, say, traits_of
@@ -23,6 +23,7 @@ from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision, Obligations, Verdict
 from watchkeeper.core.word import digest, plain
+from watchkeeper.policy.model import Prices
 
 
 def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
@@ -57,11 +58,14 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         rung=draft.rung,
         if_ignored=draft.if_ignored,
     )
+    policy = watch.policies.current()
+    prices = policy.prices if policy else Prices()
+    impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
     watch.record.write(
         Kind.PROPOSED,
         (proposal.id, proposal.incident),
         proposal=plain(proposal),
-        impact=plain(simulate(snapshot, proposal.action)),
+        impact=plain(impact),
         thread=draft.thread,
     )
     return proposal
@@ -132,6 +136,10 @@ def ask_people_if_told_to(
         on_timeout=duty.on_timeout,
         if_approved=if_approved(shown),
         typed_name=str(getattr(proposal.action, "node", "")) if harmful else "",
+        escalate_steady=None
+        if duty.escalate_after_s is None
+        else watch.clock.steady() + duty.escalate_after_s,
+        escalate_to=duty.escalate_to,
     )
     watch.record.write(
         Kind.ASKED,
@@ -146,6 +154,14 @@ def ask_people_if_told_to(
         f"{proposal.reason} {watch.console_url}/a/{proposal.id}",
         (proposal.id, proposal.incident),
     )
+
+
+def judge_what_was_lifted(watch: Watch, snapshot: Snapshot) -> None:
+    """Judge again, without the soft rules that a person lifted by break-glass."""
+    for file in watch.record.books.lifted():
+        watch.delivered.discard(file.proposal.id)  # the crew shall hear how it ended after all
+        verdict = judge_it(watch, snapshot, file.proposal)
+        ask_people_if_told_to(watch, snapshot, file.proposal, verdict)
 
 
 def act(watch: Watch, snapshot: Snapshot) -> None:

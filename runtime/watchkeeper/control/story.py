@@ -101,7 +101,10 @@ class Narrator:
             return None  # the effect, or the question, is told by its own event
         if verdict.decision is Decision.ALLOW:
             return "Allows", "", f"{self._said(event)}: {_texts(verdict)}", where
-        return "Refused", "bad", f"{self._said(event)}: {_texts(verdict)}", where
+        text = f"{self._said(event)}: {_texts(verdict)}"
+        if verdict.liftable:
+            text += f" It is soft: `watchkeeper break-glass {event.data['proposal']}` lifts it."
+        return "Refused", "bad", text, where
 
     def _asked(self, event: Event) -> Any:
         question = event.data["question"]
@@ -121,6 +124,21 @@ class Narrator:
         what = say(proposal.action) if proposal else approval.proposal
         reason = f" Reason: {approval.reason}" if approval.reason else ""
         return "Approval", "you", f"{approval.person} {verb[approval.answer]} {what}.{reason}", {}
+
+    def _break_glass(self, event: Event) -> Any:
+        lift = event.data["lift"]
+        rules = ", ".join(lift["rules"])
+        text = f"{lift['person']} lifted {rules} for: {self._said(event)}. Reason: {lift['reason']}"
+        return "Break-glass", "act", f"{text}. A review is owed.", {}
+
+    def _reviewed(self, event: Event) -> Any:
+        note = f": {event.data['note']}" if event.data.get("note") else "."
+        text = f"{event.data['by']} reviewed the break-glass on {event.data['proposal']}{note}"
+        return "Reviewed", "you", text, {}
+
+    def _escalated(self, event: Event) -> Any:
+        groups = ", ".join(event.data["groups"])
+        return "Asks", "act", f"{self._said(event)}? {groups} are called, and may answer too.", {}
 
     def _ended(self, event: Event) -> Any:
         return "Void", "", f"{self._said(event)}: {event.data['why']}.", {}
@@ -212,18 +230,14 @@ class Narrator:
 def _rule_of(verdict: Verdict) -> str:
     """The first rule, as file:line, that spoke for the decision."""
     return next(
-        (
-            r.where
-            for r in verdict.reasons
-            if r.says is verdict.decision and r.where and not r.shadow
-        ),
+        (r.where for r in verdict.reasons if r.says is verdict.decision and r.where and r.binds),
         "",
     )
 
 
 def _texts(verdict: Verdict) -> str:
     """What carried the decision, without the places (they are shown beside it)."""
-    carried = [r for r in verdict.reasons if r.says is verdict.decision and not r.shadow]
+    carried = [r for r in verdict.reasons if r.says is verdict.decision and r.binds]
     return "; ".join(f"{r.id}, {r.text}" if r.text else r.id for r in carried) or "no rule matches"
 
 
@@ -241,6 +255,9 @@ _TELL: dict[Kind, Any] = {
     Kind.EFFECT_STARTED: Narrator._started,
     Kind.EFFECT_ISSUED: Narrator._issued,
     Kind.EFFECT_FINISHED: Narrator._finished,
+    Kind.BREAK_GLASS: Narrator._break_glass,
+    Kind.REVIEWED: Narrator._reviewed,
+    Kind.ESCALATED: Narrator._escalated,
     Kind.STOPPED: Narrator._orders,
     Kind.RESUMED: Narrator._orders,
     Kind.HALTED: Narrator._orders,

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from watchkeeper.control.brief import ask_the_crew, conclude
 from watchkeeper.control.keep import end_stale_questions, keep_orders, know_the_session, publish
-from watchkeeper.control.propose import act, ask_people_if_told_to, judge_it, propose
+from watchkeeper.control.propose import (
+    act,
+    ask_people_if_told_to,
+    judge_it,
+    judge_what_was_lifted,
+    propose,
+)
 from watchkeeper.control.think import halt_if_too_many_are_ill, say_blind, think
 from watchkeeper.control.verify import verify
 from watchkeeper.control.watch import Watch
@@ -26,6 +32,7 @@ def turn(watch: Watch) -> None:
     halt_if_too_many_are_ill(watch, snapshot)
     verify(watch.record, watch.executor, watch.teller, snapshot)
     end_stale_questions(watch, snapshot)
+    judge_what_was_lifted(watch, snapshot)
     reply = ask_the_crew(watch, snapshot)
     for draft in reply.drafts:
         proposal = propose(watch, snapshot, draft)

@@ -188,7 +188,9 @@ class Health(Word, frozen=True):
 
 
 class Board(Word, frozen=True):
-    """Everything on the first page."""
+    """Everything on the first page. reviews: uses of break-glass that nobody has reviewed, each
+    in a sentence. shadow: how often rules in shadow would have decided otherwise, such as
+    `allow_to_deny`: 3."""
 
     at: datetime
     health: Health
@@ -209,6 +211,8 @@ class Board(Word, frozen=True):
     halted: str
     lab_time: str
     unserved: tuple[str, ...] = ()
+    reviews: tuple[str, ...] = ()
+    shadow: dict[str, int] = {}
 
 
 class StoryStep(Word, frozen=True):
@@ -279,6 +283,15 @@ class Desk(Protocol):
     ) -> Ask:
         """Record a person's answer, durably, before this returns. Answering again what the same
         person already answered the same way returns the first result. Raises Refused."""
+        ...
+
+    def break_glass(self, proposal: str, person: Person, reason: str) -> str:
+        """Lift the soft rules that stand in a proposal's way; says what was lifted and what is
+        owed. Raises Refused."""
+        ...
+
+    def review(self, proposal: str, person: Person, note: str = "") -> str:
+        """Close the review of a break-glass by another person. Raises Refused."""
         ...
 
     def stop(self, person: Person, reason: str = "") -> None: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from watchkeeper.core.action import Action, kind_of, node_of, traits_of
+from watchkeeper.core.action import Action, JobPlace, kind_of, node_of, traits_of
 from watchkeeper.core.cluster import Job, Node
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
@@ -17,14 +17,15 @@ from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import Word
 
-FactValue: TypeAlias = bool | int | float | str | dict[str, str]
+FactValue: TypeAlias = bool | int | float | str | dict[str, str] | list[str]
 Facts: TypeAlias = dict[str, FactValue]
 """Dotted name to value. Durations are float seconds. Every name declared for the action's scope
 is present: a fact that is not known has the value its declaration gives for Unknown."""
 
 
 class Fact(Word, frozen=True):
-    """One declared fact. type: `bool`, `int`, `double`, `string`, `duration`, `map`.
+    """One declared fact. type: `bool`, `int`, `double`, `string`, `duration`, `map`, `list`; maps
+    and lists hold texts.
 
     scopes: the action scopes that have it (`node`, `gpu`, `job`, `pool`, `watch`).
     unknown: what stands for Unknown, always the value that lets least happen.
@@ -93,6 +94,24 @@ FACTS: dict[str, Fact] = {
         unknown=NEVER_S,
         says="oldest checkpoint among the gangs it stops; 0s when it stops none",
     ),
+    "impact.tenants": Fact(
+        type="list", scopes=_ALL, unknown=[""], says="tenants of the gangs it stops"
+    ),
+    "impact.priority": Fact(
+        type="int", scopes=_ALL, unknown=1_000_000, says="highest priority among the gangs it stops"
+    ),
+    "impact.money": Fact(
+        type="double",
+        scopes=_ALL,
+        unknown=1e9,
+        says="what that costs at the policy's prices; nodes added count for their first day",
+    ),
+    "pool.power_kw": Fact(
+        type="double",
+        scopes=("node", "gpu", "job", "pool"),
+        unknown=1e9,
+        says="power of its GPUs now, kW; unknown while a GPU of it is silent",
+    ),
     "pool.name": Fact(type="string", scopes=("node", "gpu", "job", "pool"), says="", unknown=""),
     "pool.size": Fact(
         type="int", scopes=("node", "gpu", "job", "pool"), says="nodes in the pool", unknown=0
@@ -109,6 +128,9 @@ FACTS: dict[str, Fact] = {
     "node.name": Fact(type="string", scopes=_NODE, says="stable name", unknown=""),
     "node.pool": Fact(type="string", scopes=_NODE, says="", unknown=""),
     "node.rack": Fact(type="string", scopes=_NODE, says="", unknown=""),
+    "node.leaf": Fact(type="string", scopes=_NODE, says="leaf switch", unknown=""),
+    "node.power_feed": Fact(type="string", scopes=_NODE, says="", unknown=""),
+    "node.zone": Fact(type="string", scopes=_NODE, says="", unknown=""),
     "node.nvlink_domain": Fact(type="string", scopes=_NODE, says="", unknown=""),
     "node.ray_state": Fact(
         type="string", scopes=_NODE, says="alive, draining, dead or unknown", unknown="unknown"
@@ -149,6 +171,13 @@ FACTS: dict[str, Fact] = {
         type="string", scopes=("job",), says="as the job's own metadata claims", unknown=""
     ),
     "tenant.metadata": Fact(type="map", scopes=("job",), says="the job's own metadata", unknown={}),
+    "place.zones": Fact(
+        type="list", scopes=("job",), unknown=[""], says="zones of the nodes it would be placed on"
+    ),
+    "place.tenants": Fact(
+        type="list", scopes=("job",), unknown=[""], says="tenants with gangs on those nodes now"
+    ),
+    "scale.gpus": Fact(type="int", scopes=("pool",), says="GPUs it adds", unknown=1_000_000),
     "scale.add": Fact(type="int", scopes=("pool",), says="nodes to add", unknown=1_000_000),
     "forecast.method": Fact(type="string", scopes=("pool",), says="", unknown=""),
     "forecast.p50_1h": Fact(
@@ -188,6 +217,8 @@ def facts_for(
     job = snapshot.jobs.get(str(getattr(action, "job", "")))
     if job is not None:
         known |= _of_job(job, snapshot, ledger)
+    if isinstance(action, JobPlace):
+        known |= _of_place(action, snapshot)
     return {n: known.get(n, f.unknown) for n, f in FACTS.items() if scope in f.scopes}
 
 
@@ -213,6 +244,12 @@ def _of_proposal(
         "impact.gpus": impact.gpus,
         "impact.gpu_hours": impact.gpu_hours,
     }
+    if impact.money is not None:
+        facts["impact.money"] = impact.money
+    stopped = [snapshot.jobs[name] for name in impact.jobs if name in snapshot.jobs]
+    if len(stopped) == len(impact.jobs):
+        facts["impact.tenants"] = sorted({job.tenant for job in stopped})
+        facts["impact.priority"] = max((job.priority for job in stopped), default=0)
     if not impact.jobs:
         facts["impact.checkpoint_age"] = 0.0
     elif impact.checkpoint_age_s is not None:
@@ -241,6 +278,9 @@ def _of_node(node: Node, action: Action, snapshot: Snapshot, ledger: LedgerView)
         "node.name": node.name,
         "node.pool": node.pool,
         "node.rack": node.rack,
+        "node.leaf": node.leaf,
+        "node.power_feed": node.power_feed,
+        "node.zone": node.zone,
         "node.nvlink_domain": node.nvlink_domain,
         "node.ray_state": node.ray_state.value,
         "node.process_gone": node.process_gone is True,
@@ -276,6 +316,18 @@ def _of_job(job: Job, snapshot: Snapshot, ledger: LedgerView) -> Facts:
     return facts
 
 
+def _of_place(action: JobPlace, snapshot: Snapshot) -> Facts:
+    """Where a gang would be placed; unknown as long as one of its nodes is."""
+    nodes = [snapshot.nodes.get(name) for name in action.nodes]
+    if any(node is None for node in nodes):
+        return {}
+    beside = {j.tenant for n in action.nodes for j in snapshot.jobs_on(n) if j.name != action.job}
+    return {
+        "place.zones": sorted({node.zone for node in nodes if node is not None}),
+        "place.tenants": sorted(beside),
+    }
+
+
 def _capped(metadata: dict[str, str]) -> dict[str, str]:
     """A tenant writes as much as they like; a verdict and its journal line take this much."""
     first = sorted(metadata.items())[:MOST_METADATA]
@@ -300,9 +352,14 @@ def _of_pool(
     if size is not None:  # else nobody knows the pool, and none of it is known to be in service
         facts["pool.size"] = size
         facts["pool.out"] = ledger.out.get(f"pool:{pool}", 0)
+    power_w = snapshot.power_w(pool)
+    if power_w is not None:
+        facts["pool.power_kw"] = round(power_w / 1000, 3)
     add = getattr(action, "add", None)
     if add is not None:
         facts["scale.add"] = add
+        if each := gpus_per_node(snapshot, pool):
+            facts["scale.gpus"] = add * each
     if forecast is not None:
         facts["forecast.method"] = forecast.method
         for name, level in (("forecast.p50_1h", 0.5), ("forecast.p90_1h", 0.9)):
@@ -312,10 +369,18 @@ def _of_pool(
     return facts
 
 
+def gpus_per_node(snapshot: Snapshot, pool: str) -> int:
+    """GPUs of a node of this pool: the most that one has, so that a cost is not told too low."""
+    return max((n.gpus for n in snapshot.nodes.values() if n.pool == pool), default=0)
+
+
 def repairs_of(ledger: LedgerView, node: str) -> int:
     """Repairs of a node in the ledger's 7 days: incidents that took it out, each counted once."""
     disruptive = ("node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset")
-    hits = [e for e in ledger.effects if e.node == node and e.action in disruptive]
+    week = 7 * 86400.0
+    hits = [
+        e for e in ledger.effects if e.node == node and e.action in disruptive and e.age_s < week
+    ]
     return len({e.incident or e.proposal for e in hits})
 
 

@@ -7,7 +7,8 @@ class PastEffect(Word, frozen=True):
     """One effect that was started: what, on what, how long ago on the steady clock.
 
     domains holds `pool:x`, `rack:y`, `leaf:z`, `tenant:t`, `job:j` as they were then.
-    open: started and not yet finished.
+    open: started and not yet finished. gpu_hours and money: what it was expected to cost when
+    it was proposed; money is 0 where the policy has no prices.
     """
 
     action: str
@@ -18,17 +19,22 @@ class PastEffect(Word, frozen=True):
     domains: tuple[str, ...] = ()
     open: bool = False
     proposal: str = ""
+    gpu_hours: float = 0.0
+    money: float = 0.0
 
 
 class LedgerView(Word, frozen=True):
     """Everything that a verdict may know of the past and of the state of the fleet's health.
 
-    effects: the last 7 days, newest first, bounded. out: nodes out now per domain key
-    (`fleet`, `pool:x`, `rack:y`, `leaf:z`). size: nodes per domain key. newly_unhealthy: nodes
-    of each pool that turned unhealthy within 5 minutes (S9). closed: kinds of action whose gate
-    is closed after a worse outcome. halted: reason the watch halted itself, or "".
+    effects: the last 31 days, newest first: all that share a target, incident or domain with the
+    proposal, and the newest of the rest. reaches_s: how far back the rest is complete; None when
+    nothing was left out. lifted: soft rules that a person lifted for this proposal.
+
+    out: nodes out now per domain key (`fleet`, `pool:x`, `rack:y`, `leaf:z`). size: nodes per
+    domain key. newly_unhealthy: nodes of each pool that turned unhealthy within 5 minutes (S9).
+    closed: kinds of action whose gate is closed after a worse outcome. halted: reason the watch
+    halted itself, or "".
     reconciled: fences and jobs of this GCS session were reconciled with the journal.
-    approved: answers that count for this very proposal and are unspent.
     """
 
     effects: tuple[PastEffect, ...] = ()
@@ -38,3 +44,5 @@ class LedgerView(Word, frozen=True):
     closed: tuple[str, ...] = ()
     halted: str = ""
     reconciled: bool = True
+    reaches_s: float | None = None
+    lifted: tuple[str, ...] = ()

@@ -25,7 +25,8 @@ class Impact(Word, frozen=True):
     jobs: gangs with work on the targets that would stop. gpus: GPUs taken away for a while.
     gpu_hours: work lost, in GPU-hours (unsaved steps and expected downtime). pool_out_after:
     nodes of the pool out once this is done, those already out included. domain_out: nodes
-    already out, per domain (`rack:r1`: 1), the target itself not counted.
+    already out, per domain (`rack:r1`: 1), the target itself not counted. money: what that costs
+    at the policy's prices, in its currency; None where it names no price for the pool.
     """
 
     jobs: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Impact(Word, frozen=True):
     domain_out: dict[str, int] = {}
     domain_size: dict[str, int] = {}
     checkpoint_age_s: float | None = None
+    money: float | None = None
 
     def within(self, bound: "Impact") -> bool:
         """No dimension exceeds the bound that a person was shown."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from watchkeeper.core.cluster import ClusterState, Fence, Job, Node, World
+from watchkeeper.core.cluster import ClusterState, Fence, Job, Node, RayState, World
 from watchkeeper.core.incident import Signal
 
 GPU_FIELDS: tuple[str, ...] = (
@@ -133,7 +134,34 @@ class Snapshot:
         """Jobs with a worker on this node, by name."""
         return tuple(job for _, job in sorted(self.jobs.items()) if node in job.nodes)
 
+    def power_w(self, pool: str) -> float | None:
+        """Watts that the GPUs of a pool draw now; None while a living node of it is silent."""
+        return _power_by_pool(self).get(pool)
+
     def silence_s(self, node: str) -> float | None:
         """Seconds since the node's last telemetry, or None if it never spoke."""
         last = self.frame.last_read(node)
         return None if last is None else max(0.0, self.at.timestamp() - last)
+
+
+POWER_FRESH_S = 60.0
+"""A power reading older than this says nothing about now."""
+
+
+@lru_cache(maxsize=2)
+def _power_by_pool(snapshot: Snapshot) -> dict[str, float | None]:
+    """Watts by pool, once for each snapshot. A dead node that nobody hears counts as off."""
+    frame = snapshot.frame
+    column = frame.gpu[:, :, GPU_FIELDS.index("power_watts")]
+    watts, heard = np.nansum(column, axis=1), (~np.isnan(column)).sum(axis=1)
+    fresh = snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S
+    total: dict[str, float | None] = {}
+    for node in snapshot.nodes.values():
+        row = frame.row.get(node.name)
+        known = row is not None and bool(fresh[row]) and int(heard[row]) >= node.gpus
+        if not known and node.ray_state is RayState.DEAD:
+            continue
+        before = total.get(node.pool, 0.0)
+        drawn = float(watts[row]) if known and row is not None else None
+        total[node.pool] = None if before is None or drawn is None else before + drawn
+    return total

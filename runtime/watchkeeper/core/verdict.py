@@ -21,7 +21,9 @@ class Decision(StrEnum):
 class Reason(Word, frozen=True):
     """One thing that spoke in a Verdict.
 
-    kind: `rule`, `limit`, `invariant`, `dial`, `default`, `error`, `requirement`, `refusal`.
+    kind: `rule`, `limit`, `budget`, `invariant`, `dial`, `default`, `error`, `requirement`,
+    `refusal`; and what only informs: `advice` (an advisory rule), `exception` (a rule that a
+    written exception lifts), `lifted` (a soft rule that a person lifted by break-glass).
     id: the rule's id or the invariant's number (`S9`). where: `policies/night.yaml:23`, or ""
     for built-ins. says: what it asked for. text: one sentence for people.
     """
@@ -33,21 +35,33 @@ class Reason(Word, frozen=True):
     where: str = ""
     shadow: bool = False
 
+    @property
+    def binds(self) -> bool:
+        """Did it count for the decision, or does it only inform?"""
+        return not self.shadow and self.kind not in ("advice", "exception", "lifted")
+
 
 class Obligations(Word, frozen=True):
-    """What an ask demands: how many people, of whom, until when."""
+    """What an ask demands: how many people, of whom, until when.
+
+    escalate_after_s: from then on `escalate_to` are called and may answer too; None: never.
+    """
 
     quorum: int = 1
     groups: tuple[str, ...] = ()
     expires_s: float = 900.0
     on_timeout: str = "escalate"
+    escalate_after_s: float | None = None
+    escalate_to: tuple[str, ...] = ()
 
 
 class Verdict(Word, frozen=True):
     """Allow, ask or deny; always with what said so.
 
-    refused_by is "" for allow and ask; else `invariant`, `policy`, `limit`, `dial`, `error`,
-    `default`. input_digest is the digest of the exact inputs, journalled with it.
+    refused_by is "" for allow and ask; else `invariant`, `policy`, `limit`, `budget`, `dial`,
+    `error`, `default`. liftable: the soft rules and limits that alone stand in the way, and that
+    break-glass may lift. would_be: the decision if shadow rules were enforced, where it differs.
+    input_digest is the digest of the exact inputs, journalled with it.
     """
 
     decision: Decision
@@ -60,11 +74,13 @@ class Verdict(Word, frozen=True):
     alert: str = ""
     window: str = ""
     input_digest: str = ""
+    liftable: tuple[str, ...] = ()
+    would_be: Decision | None = None
 
     @property
     def because(self) -> str:
         """The reasons that carried the decision, in one line for people."""
-        carried = [r for r in self.reasons if r.says is self.decision and not r.shadow]
+        carried = [r for r in self.reasons if r.says is self.decision and r.binds]
         return "; ".join(f"{r.where or r.id}: {r.text}" for r in carried) or "no rule matches"
 
 

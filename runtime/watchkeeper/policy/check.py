@@ -17,9 +17,18 @@ def report(files: Mapping[str, str], at: datetime) -> tuple[str, bool]:
         policy = load(files, at)
     except PolicyError as err:
         lines = [shown for problem in err.problems for shown in _shown(problem, files)]
-        count = _count(len(err.problems), "problem")
-        return "\n".join([*lines, "", f"{count} in {_count(len(files), 'file')}."]), False
+        return _unsound(lines, len(err.problems), files), False
+    if policy.over:
+        lines = [shown for problem in policy.over for shown in _shown(problem, files)]
+        lines += ["", "What is over does nothing. A running watch loads the folder all the same."]
+        return _unsound(lines, len(policy.over), files), False
     return _sound(policy, files, at), True
+
+
+def _unsound(lines: list[str], problems: int, files: Mapping[str, str]) -> str:
+    return "\n".join(
+        [*lines, "", f"{_count(problems, 'problem')} in {_count(len(files), 'file')}."]
+    )
 
 
 def _sound(policy: CheckedPolicy, files: Mapping[str, str], at: datetime) -> str:
@@ -30,6 +39,8 @@ def _sound(policy: CheckedPolicy, files: Mapping[str, str], at: datetime) -> str
         _count(len(policy.rules), "rule"),
         _count(len(policy.windows), "window"),
         _count(len(policy.limits), "limit"),
+        *([_count(len(policy.budgets), "budget")] if policy.budgets else []),
+        *([_count(len(policy.exemptions), "exception")] if policy.exemptions else []),
         f"{len(people)} {'person' if len(people) == 1 else 'people'}",
         _count(len(policy.warnings), "warning"),
     )

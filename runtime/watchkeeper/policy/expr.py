@@ -10,16 +10,26 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from watchkeeper.core.facts import FACTS, NEVER_S, Facts
+from watchkeeper.policy.cost import too_much
 from watchkeeper.policy.syntax import Tree, names_in, tree_of
 
 MAX_LENGTH = 2048
 """Longest condition, in characters. A longer one is several rules."""
+
+MAX_EXPANDED = 16_384
+"""Longest condition once its variables and lists are written out."""
+
+MAX_ITEMS = 5_000
+"""Most items of a list or map fact that a condition sees; a longer one is an error."""
+
+MAX_CHARACTERS = 1_024
+"""Longest text of a fact that a condition sees; a longer one is an error."""
 
 NOW = "now"
 """The policy's time: the one name beside the declared facts."""
@@ -32,6 +42,15 @@ class Condition:
     text: str
     names: frozenset[str]
     tree: Tree
+    program: Any
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """The conditions of many rules, in one program: crossing into CEL costs more than most
+    conditions do. program: gives a list of booleans; None where they must go one by one."""
+
+    conditions: tuple[Condition, ...]
     program: Any
 
 
@@ -55,25 +74,50 @@ _YES, _NO = Answer(True), Answer(False)
 
 
 @functools.lru_cache(maxsize=4096)
-def compile_condition(text: str) -> Condition | tuple[Fault, ...]:
+def compile_condition(text: str, longest: int = MAX_LENGTH) -> Condition | tuple[Fault, ...]:
     """Parse and type-check one condition, or say everything that is wrong with it.
 
     Remembered by text, so a reload compiles only what changed.
     """
-    if len(text) > MAX_LENGTH:
-        return (Fault(1, 1, f"a condition may have {MAX_LENGTH} characters, not {len(text)}"),)
+    compiled = compile_part(text, longest)
+    if isinstance(compiled, Condition) and (returns := _type_of(compiled)) != "BOOL":
+        said = f"a condition must be true or false; this is of type {returns.lower()}"
+        return (Fault(1, 1, said, text.strip()[:60]),)
+    return compiled
+
+
+@functools.lru_cache(maxsize=4096)
+def compile_part(text: str, longest: int = MAX_LENGTH) -> Condition | tuple[Fault, ...]:
+    """As `compile_condition`, for a part of one: it may be of any type."""
+    if len(text) > longest:
+        return (Fault(1, 1, f"a condition may have {longest} characters, not {len(text)}"),)
     if not text.strip():
         return (Fault(1, 1, "a condition must not be empty; leave `when` out to match always"),)
     try:
         program = _environment().compile(text)
     except Exception as err:  # the binding raises RuntimeError for every kind of refusal
         return _faults(str(err), text)
-    returns = program.return_type().name()
-    if returns != "BOOL":
-        said = f"a condition must be true or false; this is of type {returns.lower()}"
-        return (Fault(1, 1, said, text.strip()[:60]),)
     tree = tree_of(program.serialize())
+    if (costs := too_much(tree, text)) is not None:
+        return (_fault_at(text, *costs),)
     return Condition(text, names_in(tree) - {NOW}, tree, program)
+
+
+def _type_of(compiled: Condition) -> str:
+    return str(compiled.program.return_type().name())
+
+
+@functools.lru_cache(maxsize=256)
+def batch(conditions: tuple[Condition, ...]) -> Batch:
+    """Put conditions together into one program. Each stands on lines of its own, so that a
+    comment ends with its condition; what does not compile as one goes one by one."""
+    if len(conditions) < 2:
+        return Batch(conditions, None)
+    text = "[\n" + ",\n".join(f"({c.text}\n)" for c in conditions) + "]"
+    try:
+        return Batch(conditions, _environment().compile(text))
+    except Exception:  # too deep or too long once put together
+        return Batch(conditions, None)
 
 
 def activate(facts: Facts, names: Iterable[str], now: datetime) -> Any:
@@ -84,9 +128,29 @@ def activate(facts: Facts, names: Iterable[str], now: datetime) -> Any:
     values: dict[str, Any] = {NOW: now}
     for name in names:
         if name in facts:
-            value = facts[name]
-            values[name] = _duration(value) if FACTS[name].type == "duration" else value
+            value: Any = facts[name]
+            if name in _DURATIONS:
+                value = _duration(value)
+            elif _too_long(value):
+                continue
+            values[name] = value
     return _environment().Activation(values)
+
+
+def evaluate_all(batch: Batch, activation: Any) -> Sequence[Answer]:
+    """What `evaluate` says of each condition, in one go where that is possible.
+
+    One error makes the whole list an error; then each is asked alone, so that the rule at fault
+    is named and the others are heard.
+    """
+    if batch.program is not None:
+        try:
+            values = batch.program.eval(activation).plain_value()
+        except Exception:  # as in `evaluate`; asked one by one below
+            values = None
+        if isinstance(values, list) and len(values) == len(batch.conditions):
+            return [_YES if value is True else _NO for value in values]
+    return [evaluate(condition, activation) for condition in batch.conditions]
 
 
 def evaluate(condition: Condition, activation: Any) -> Answer:
@@ -97,7 +161,8 @@ def evaluate(condition: Condition, activation: Any) -> Answer:
         return Answer(False, str(err)[:300] or type(err).__name__)
     kind = value.type()
     if kind != _bool_type():
-        return Answer(False, f"{value.plain_value()}"[:300] or f"the value is a {kind.name()}")
+        said = _NO_VALUE.sub(r"\1 has no value, or one that is too long", f"{value.plain_value()}")
+        return Answer(False, said[:300] or f"the value is a {kind.name()}")
     return _YES if value.plain_value() is True else _NO
 
 
@@ -117,6 +182,13 @@ def literal_fault(function: str, argument: str) -> str:
     return "" if value.type() == _bool_type() else str(value.plain_value())[:200]
 
 
+def _too_long(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) > MAX_CHARACTERS
+    return isinstance(value, list | dict) and len(value) > MAX_ITEMS
+
+
+_DURATIONS = frozenset(name for name, fact in FACTS.items() if fact.type == "duration")
 _EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
 
@@ -139,6 +211,7 @@ def _environment() -> Any:
         "string": cel.Type.STRING,
         "duration": cel.Type.DURATION,
         "map": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+        "list": cel.Type.List(cel.Type.STRING),
     }
     declared = {name: kinds[fact.type] for name, fact in FACTS.items()}
     return cel.NewEnv(variables={**declared, NOW: cel.Type.TIMESTAMP})
@@ -152,6 +225,7 @@ def _bool_type() -> Any:
 
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_NO_VALUE = re.compile(r'UNKNOWN: No value with name "([^"]*)" found in Activation')
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -175,6 +249,12 @@ def _faults(message: str, text: str) -> tuple[Fault, ...]:
         found.append(Fault(line, column, _plainly(said), _word_at(text, line, column)))
     first = message.splitlines()[0].removeprefix("INVALID_ARGUMENT: ")[:200]
     return tuple(found) or (Fault(1, 1, f"the condition does not parse: {first}"),)
+
+
+def _fault_at(text: str, offset: int, said: str) -> Fault:
+    before = text[: max(offset, 0)]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return Fault(line, column, said, _word_at(text, line, column))
 
 
 def _plainly(said: str) -> str:

@@ -124,6 +124,9 @@ def _s2(case: Case) -> str:
 def _s3(case: Case) -> str:
     if not case.traits.disruptive:
         return ""
+    reaches = case.ledger.reaches_s
+    if reaches is not None and reaches < 3600:
+        return f"the ledger shows the fleet's last {reaches:.0f} s only, which counts as used"
     recent = sum(_disruptive(e.action) and e.age_s < 3600 for e in case.past)
     if recent < CEILING_PER_HOUR:
         return ""
@@ -217,7 +220,8 @@ def _s20(case: Case) -> str:
         return ""  # these take the node or GPU out of use, which is what a limit reached asks for
     node, incident = node_of(case.proposal.action), case.proposal.incident
     repairs = ("node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset")
-    mine = [e for e in case.past if e.node == node and e.action in repairs]
+    week = 7 * 86400.0
+    mine = [e for e in case.past if e.node == node and e.action in repairs and e.age_s < week]
     others = {e.incident or e.proposal for e in mine if not incident or e.incident != incident}
     again = sum(e.incident == incident and e.action == case.kind for e in mine) if incident else 0
     if len(others) + again < REPAIRS_7D:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from msgspec import structs
 
 from watchkeeper.core.action import kind_of, traits_of
 from watchkeeper.core.facts import Facts
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Reason, Verdict
-from watchkeeper.policy import limits
-from watchkeeper.policy.expr import activate, evaluate
-from watchkeeper.policy.invariants import Case, refusals
-from watchkeeper.policy.model import CheckedPolicy, Rule
-from watchkeeper.policy.windows import is_open, say
+from watchkeeper.policy.budgets import overspent
+from watchkeeper.policy.hear import Heard, State, hear, shut_windows
+from watchkeeper.policy.invariants import Case, Invariant, refusals
+from watchkeeper.policy.limits import Touched, exceeded
+from watchkeeper.policy.model import Budget, CheckedPolicy, Limit, Rule
+from watchkeeper.policy.windows import say
 
 _ALLOW, _ASK, _DENY = Decision.ALLOW, Decision.ASK, Decision.DENY
 
@@ -61,159 +64,188 @@ def _judge(
     now: datetime,
 ) -> Verdict:
     traits, kind = traits_of(proposal.action), kind_of(proposal.action)
-    version = policy.version if policy is not None else ""
     if not traits.changes:
         text = "tickets and pages change nothing and are always allowed"
         reason = Reason(kind="rule", id="built-in", says=_ALLOW, text=text)
+        version = policy.version if policy is not None else ""
         return Verdict(decision=_ALLOW, reasons=(reason,), policy_version=version)
 
     past = tuple(e for e in ledger.effects if e.proposal != proposal.id)
-    case = Case(proposal, impact, facts, ledger, orders, past, traits, kind)
-    refused = refusals(case)
-    heard = _hear(policy, kind, facts, now)
-    granted = bool(heard.allows or heard.asks)
-    broken: tuple[Reason, ...] = ()
-    if policy is not None and granted:
-        broken = tuple(limits.exceeded(policy.limits_for[kind], proposal, impact, past))
-    decision, refused_by = _decide(bool(refused), heard, bool(broken))
-    reasons = [*(reason for _, reason in refused), *heard.reasons, *broken]
+    refused = refusals(Case(proposal, impact, facts, ledger, orders, past, traits, kind))
+    if policy is None:
+        return _without_policy(refused)
+    heard = hear(policy, kind, facts, ledger, now)
+    touched = Touched(proposal, impact, past, ledger.reaches_s)
+    broken = _broken(policy, kind, touched, ledger) if _any_grants(heard) else []
+    binding = _Votes.of((h for h in heard if _counts(h)), broken)
+    decision, refused_by = binding.decide(refused=bool(refused))
+    reasons = [reason for _, reason in refused]
+    reasons += [_reason(h) for h in heard]
+    if binding.silent:
+        reasons.append(_default(kind, policy, now))
+    reasons += [b.reason for b in broken]
+    liftable = binding.liftable(decision, refused_by)
+    would_be = _would_be(heard, broken, decision, refused=bool(refused))
     decision, refused_by, capped = _under_the_dial(decision, refused_by, facts, orders)
-    reasons.extend(capped)
-    obligations = _obligations(heard.asks, policy) if decision is _ASK else None
+    reasons += capped
+    obligations = _obligations(binding.asks, policy) if decision is _ASK else None
     if obligations is not None and (nobody := _unanswerable(obligations, policy)):
         reasons.append(Reason(kind="refusal", id="nobody-to-ask", says=_DENY, text=nobody))
-        decision, refused_by, obligations = _DENY, "policy", None
+        decision, refused_by, obligations, liftable = _DENY, "policy", None, ()
     return Verdict(
         decision=decision,
         reasons=tuple(reasons),
-        policy_version=version,
+        policy_version=policy.version,
         obligations=obligations,
-        verify_within_s=None if decision is _DENY else _verify_within(heard),
+        verify_within_s=None if decision is _DENY else binding.verify_within_s,
         refused_by=refused_by,
         halts=any(invariant.halts for invariant, _ in refused),
-        alert=_alert(refused, heard, broken),
-        window=_windows_said(policy, heard, now),
+        alert=_alert(refused, binding),
+        window=_windows_said(policy, kind, heard, now),
+        liftable=liftable,
+        would_be=would_be,
     )
 
 
-class _Heard(NamedTuple):
-    """What the rules said: those that matched, by what they say, and a reason for each that
-    spoke. error: at least one could not be decided. windows: the names that mattered."""
+def _without_policy(refused: tuple[tuple[Invariant, Reason], ...]) -> Verdict:
+    text = "there is no policy, and without one nothing may be done"
+    reasons = [reason for _, reason in refused]
+    return Verdict(
+        decision=_DENY,
+        reasons=(*reasons, Reason(kind="default", id="no-policy", says=_DENY, text=text)),
+        policy_version="",
+        refused_by="invariant" if refused else "default",
+        halts=any(invariant.halts for invariant, _ in refused),
+        alert=" ".join(f"{i.id}: {i.says} {r.text}." for i, r in refused if i.wakes),
+    )
+
+
+class _Broken(NamedTuple):
+    """A limit or budget that this action would break. lifted: a person lifted it."""
+
+    order: Limit | Budget
+    reason: Reason
+
+    @property
+    def binds(self) -> bool:
+        return self.reason.binds
+
+
+def _broken(
+    policy: CheckedPolicy, kind: str, touched: Touched, ledger: LedgerView
+) -> list[_Broken]:
+    found = []
+    beyond: list[tuple[Limit | Budget, str]] = [*exceeded(policy.limits_for[kind], touched)]
+    beyond += overspent(policy.budgets_for[kind], touched)
+    for order, said in beyond:
+        what = "limit" if isinstance(order, Limit) else "budget"
+        if order.enforcement == "advisory":
+            what = "advice"
+        elif order.enforcement == "soft" and order.id in ledger.lifted:
+            what = "lifted"
+        text = f"{said}. {order.reason}" if order.reason else said
+        reason = Reason(
+            kind=what, id=order.id, says=_DENY, text=text, where=order.where, shadow=order.shadow
+        )
+        found.append(_Broken(order, reason))
+    return found
+
+
+class _Votes(NamedTuple):
+    """What was heard, by what it does to the decision. lifted: asks that break-glass answered."""
 
     allows: tuple[Rule, ...]
     asks: tuple[Rule, ...]
-    denies: bool
-    error: str
-    reasons: tuple[Reason, ...]
-    windows: tuple[str, ...]
+    denies: tuple[Rule, ...]
+    unmet_asks: tuple[Rule, ...]
+    lifted: tuple[Rule, ...]
+    errors: tuple[Heard, ...]
+    broken: tuple[_Broken, ...]
+
+    @classmethod
+    def of(cls, heard: Iterable[Heard], broken: Iterable[_Broken]) -> _Votes:
+        """Sort what was heard. An allow that lacks what it requires grants nothing; an ask that
+        does must not be stepped over by another rule's allow, so it denies."""
+        votes: dict[tuple[State, Decision], list[Rule]] = {}
+        errors = []
+        for h in heard:
+            if h.state is State.ERROR:
+                errors.append(h)
+            else:
+                votes.setdefault((h.state, h.rule.effect), []).append(h.rule)
+        return cls(
+            allows=tuple(votes.get((State.MATCHED, _ALLOW), ())),
+            asks=tuple(votes.get((State.MATCHED, _ASK), ())),
+            denies=tuple(votes.get((State.MATCHED, _DENY), ())),
+            unmet_asks=tuple(votes.get((State.UNMET, _ASK), ())),
+            lifted=tuple(votes.get((State.LIFTED, _ASK), ())),
+            errors=tuple(errors),
+            broken=tuple(b for b in broken if b.binds),
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Did no rule say anything?"""
+        spoken = self.allows or self.asks or self.denies or self.unmet_asks or self.lifted
+        return not spoken and not self.errors
+
+    def decide(self, *, refused: bool) -> tuple[Decision, str]:
+        """Strictest first. refused_by names the first that said no, in the order of judging."""
+        if refused:
+            return _DENY, "invariant"
+        if self.errors:
+            return _DENY, "error"
+        if self.denies or self.unmet_asks:
+            return _DENY, "policy"
+        if self.silent:
+            return _DENY, "default"
+        if self.broken:
+            return _DENY, self.broken[0].reason.kind
+        return (_ASK, "") if self.asks else (_ALLOW, "")
+
+    def liftable(self, decision: Decision, refused_by: str) -> tuple[str, ...]:
+        """What break-glass may lift, where lifting it would let the action happen or be asked."""
+        if decision is _ASK:
+            soft = all(rule.soft for rule in self.asks)
+            return tuple(rule.id for rule in self.asks) if soft else ()
+        if refused_by not in ("policy", "limit", "budget") or self.unmet_asks:
+            return ()
+        if not (self.allows or self.asks or self.lifted):
+            return ()
+        orders: tuple[Rule | Limit | Budget, ...]
+        orders = (*self.denies, *(b.order for b in self.broken))
+        return tuple(o.id for o in orders) if all(o.enforcement == "soft" for o in orders) else ()
+
+    @property
+    def verify_within_s(self) -> float | None:
+        said = (*self.allows, *self.asks, *self.lifted)
+        spoken = [r.verify_within_s for r in said if r.verify_within_s]
+        return min(spoken) if spoken else None
 
 
-def _hear(policy: CheckedPolicy | None, kind: str, facts: Facts, now: datetime) -> _Heard:
-    """Ask every rule for this kind of action: window first, then condition, then requirement."""
-    if policy is None:
-        text = "there is no policy, and without one nothing may be done"
-        reason = Reason(kind="default", id="no-policy", says=_DENY, text=text)
-        return _Heard((), (), False, "", (reason,), ())
-    candidates = policy.rules_for[kind]
-    shut = _shut_windows(policy, candidates, now)
-    in_force = [r for r in candidates if _in_force(r, shut, now)]
-    conditional = any(rule.when is not None for rule in in_force)
-    activation = activate(facts, policy.reads[kind], now) if conditional else None
-    spoken = [
-        (r, *said) for r in in_force if (said := _spoken_by(r, facts, activation)) is not None
-    ]
-    reasons = tuple(_reason(rule, how, text) for rule, how, text in spoken)
-    binding = [(rule, how) for rule, how, _ in spoken if not rule.shadow]
-    matched = [rule for rule, how in binding if how == "rule"]
-    heard = _Heard(
-        allows=tuple(r for r in matched if r.effect is _ALLOW),
-        asks=tuple(r for r in matched if r.effect is _ASK),
-        # An allow that lacks what it requires grants nothing. An ask that does must not be
-        # stepped over by another rule's allow, so it denies.
-        denies=any(
-            rule.effect is (_DENY if how == "rule" else _ASK)
-            for rule, how in binding
-            if how != "error"
-        ),
-        error=next((f"{r.id} at {r.where}" for r, how in binding if how == "error"), ""),
-        reasons=reasons,
-        windows=tuple(dict.fromkeys(n for r, _ in binding for n in r.during if n not in shut)),
+def _counts(heard: Heard) -> bool:
+    """Does it decide? An advisory rule only informs, but one that cannot be decided denies, as
+    any rule does; a shadow rule never counts."""
+    return heard.rule.binds or (heard.state is State.ERROR and not heard.rule.shadow)
+
+
+def _any_grants(heard: Iterable[Heard]) -> bool:
+    """Could any rule let it happen? Else no limit needs to be counted."""
+    return any(
+        h.rule.effect is not _DENY and h.state in (State.MATCHED, State.LIFTED) for h in heard
     )
-    if heard.allows or heard.asks or heard.denies or heard.error:
-        return heard
-    return heard._replace(
-        reasons=(*reasons, _default(kind, candidates, shut)),
-        windows=tuple(dict.fromkeys(name for rule in candidates for name in rule.during)),
-    )
 
 
-def _in_force(rule: Rule, shut: frozenset[str], now: datetime) -> bool:
-    """Has the rule not lapsed, and is any of its windows open?"""
-    if rule.until is not None and now >= rule.until:
-        return False
-    return not (rule.during and shut.issuperset(rule.during))
-
-
-def _spoken_by(rule: Rule, facts: Facts, activation: Any) -> tuple[str, str] | None:
-    """(kind of reason, sentence), or None when the rule does not match."""
-    if rule.when is not None:
-        answer = evaluate(rule.when, activation)
-        if answer.error:
-            return "error", f"the rule {rule.id} could not be decided: {answer.error}"
-        if not answer.holds:
-            return None
-    if unmet := _unmet(rule, facts):
-        return "requirement", f"{rule.id} requires {unmet}"
-    return "rule", rule.reason or _sentence(rule)
-
-
-def _shut_windows(
-    policy: CheckedPolicy, candidates: Iterable[Rule], now: datetime
-) -> frozenset[str]:
-    names = {name for rule in candidates for name in rule.during}
-    return frozenset(name for name in names if not is_open(policy.windows[name], now))
-
-
-def _unmet(rule: Rule, facts: Facts) -> str:
-    """The first requirement that does not hold, in words; "" when all do."""
-    need = rule.require
-    if need.confidence is not None:
-        confidence = facts.get("incident.confidence")
-        if not _at_least(confidence, need.confidence):
-            return f"confidence {need.confidence:g}, and it is {_shown(confidence)}"
-    if need.independent_sources is not None:
-        sources = facts.get("evidence.independent_sources")
-        if not _at_least(sources, need.independent_sources):
-            wanted = need.independent_sources
-            return f"{wanted} independent sources, and there are {_shown(sources)}"
-    if need.checkpoint_age_s is not None:
-        age = facts.get("impact.checkpoint_age")
-        if not isinstance(age, int | float) or not age <= need.checkpoint_age_s:
-            return f"a checkpoint younger than {need.checkpoint_age_s:g} s of every job it stops"
-    return ""
-
-
-def _at_least(value: object, least: float) -> bool:
-    return isinstance(value, int | float) and value >= least
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else "not known"
-
-
-def _decide(refused: bool, heard: _Heard, broken: bool) -> tuple[Decision, str]:
-    """Strictest first. refused_by names the first that said no, in the order of judging."""
-    if refused:
-        return _DENY, "invariant"
-    if heard.error:
-        return _DENY, "error"
-    if heard.denies:
-        return _DENY, "policy"
-    if not heard.allows and not heard.asks:
-        return _DENY, "default"
-    if broken:
-        return _DENY, "limit"
-    return (_ASK, "") if heard.asks else (_ALLOW, "")
+def _would_be(
+    heard: list[Heard], broken: list[_Broken], decision: Decision, *, refused: bool
+) -> Decision | None:
+    """The decision if what is in shadow were enforced; None where that changes nothing."""
+    if not any(h.rule.shadow for h in heard) and not any(b.order.shadow for b in broken):
+        return None
+    enforced = [b._replace(reason=structs.replace(b.reason, shadow=False)) for b in broken]
+    strict = (h for h in heard if h.rule.shadow or _counts(h))
+    would_be, _ = _Votes.of(strict, enforced).decide(refused=refused)
+    return would_be if would_be is not decision else None
 
 
 def _under_the_dial(
@@ -237,8 +269,9 @@ def _under_the_dial(
 
 
 def _obligations(asks: tuple[Rule, ...], policy: CheckedPolicy | None) -> Obligations:
-    """What all matching asks demand together: the largest quorum, the shortest expiry, and the
-    groups that every one of them would ask. The dial alone asks one person of any group."""
+    """What all matching asks demand together: the largest quorum, the shortest expiry, the groups
+    that every one of them would ask, and the earliest call for others. The dial alone asks one
+    person of any group."""
     everyone = tuple(sorted(policy.people)) if policy else ()
     if not asks:
         return Obligations(groups=everyone)
@@ -246,11 +279,14 @@ def _obligations(asks: tuple[Rule, ...], policy: CheckedPolicy | None) -> Obliga
     groups = set(everyone)
     for demand in demands:
         groups &= set(demand.groups or everyone)
+    after = [d.escalate_after_s for d in demands if d.escalate_after_s is not None]
     return Obligations(
         quorum=max(d.quorum for d in demands),
         groups=tuple(sorted(groups)),
         expires_s=min(d.expires_s for d in demands),
         on_timeout="escalate" if any(d.on_timeout == "escalate" for d in demands) else "deny",
+        escalate_after_s=min(after) if after else None,
+        escalate_to=tuple(sorted({group for d in demands for group in d.escalate_to})),
     )
 
 
@@ -265,44 +301,57 @@ def _unanswerable(obligations: Obligations, policy: CheckedPolicy | None) -> str
     return f"{wanted} must approve, and nobody can: {groups} has {len(who)}"
 
 
-def _verify_within(heard: _Heard) -> float | None:
-    spoken = [r.verify_within_s for r in (*heard.allows, *heard.asks) if r.verify_within_s]
-    return min(spoken) if spoken else None
-
-
-def _default(kind: str, candidates: Iterable[Rule], shut: frozenset[str]) -> Reason:
-    waiting = sorted({n for r in candidates for n in r.during if n in shut})
+def _default(kind: str, policy: CheckedPolicy, now: datetime) -> Reason:
+    shut = shut_windows(policy, now)
+    waiting = sorted({n for r in policy.rules_for[kind] for n in r.during if n in shut})
     text = f"no rule allows {kind} here and now"
     if waiting:
         text += f" (shut: {', '.join(waiting)})"
     return Reason(kind="default", id="default-deny", says=_DENY, text=text)
 
 
-def _reason(rule: Rule, kind: str, text: str) -> Reason:
-    says = rule.effect if kind == "rule" else _DENY
-    return Reason(kind=kind, id=rule.id, says=says, text=text, where=rule.where, shadow=rule.shadow)
+_KIND_OF_REASON = {
+    State.MATCHED: "rule",
+    State.UNMET: "requirement",
+    State.ERROR: "error",
+    State.EXCEPTED: "exception",
+    State.LIFTED: "lifted",
+}
 
 
-def _sentence(rule: Rule) -> str:
-    verb = {_ALLOW: "allows", _ASK: "asks about", _DENY: "denies"}[rule.effect]
-    return f"the rule {rule.id} {verb} it"
+def _reason(heard: Heard) -> Reason:
+    rule, state = heard.rule, heard.state
+    kind = _KIND_OF_REASON[state]
+    if rule.enforcement == "advisory" and state in (State.MATCHED, State.UNMET):
+        kind = "advice"
+    says = _DENY if state in (State.UNMET, State.ERROR) else rule.effect
+    return Reason(
+        kind=kind, id=rule.id, says=says, text=heard.why, where=rule.where, shadow=rule.shadow
+    )
 
 
-def _alert(refused: tuple[Any, ...], heard: _Heard, broken: tuple[Reason, ...]) -> str:
+def _alert(refused: tuple[tuple[Invariant, Reason], ...], votes: _Votes) -> str:
     """What must wake a person, in words that stay the same while the cause does."""
     said = [f"{i.id}: {i.says} {reason.text}." for i, reason in refused if i.wakes]
-    if heard.error:
+    if votes.errors:
+        rule = votes.errors[0].rule
         said.append(
-            f"A policy rule could not be decided, so everything it covers is denied: {heard.error}."
+            "A policy rule could not be decided, so everything it covers is denied: "
+            f"{rule.id} at {rule.where}."
         )
-    if not refused and not heard.denies:
+    if not refused and not votes.denies and not votes.unmet_asks:
         said.extend(
-            f"The limit {r.id} ({r.where}) is reached: {r.text.rstrip('.')}." for r in broken
+            f"The {b.reason.kind} {b.order.id} ({b.order.where}) is reached: "
+            f"{b.reason.text.rstrip('.')}."
+            for b in votes.broken
         )
     return " ".join(said)
 
 
-def _windows_said(policy: CheckedPolicy | None, heard: _Heard, now: datetime) -> str:
-    if policy is None:
-        return ""
-    return "; ".join(say(policy.windows[name], now) for name in heard.windows)
+def _windows_said(policy: CheckedPolicy, kind: str, heard: list[Heard], now: datetime) -> str:
+    """The windows that mattered: those that let a rule speak, or else those it waits for."""
+    shut = shut_windows(policy, now)
+    binding = [h.rule for h in heard if h.rule.binds]
+    spoke = dict.fromkeys(n for r in binding for n in r.during if n not in shut)
+    waited = dict.fromkeys(n for r in policy.rules_for[kind] for n in r.during)
+    return "; ".join(say(policy.windows[name], now) for name in (spoke or waited))

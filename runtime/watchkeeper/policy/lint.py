@@ -1,50 +1,73 @@
 """What is wrong, or odd, about a whole policy although each line of it is well formed.
 
-Fatal: what can never have been meant (a rule that nothing can reach, a question that nobody can
-answer). Warnings: what is allowed and likely a slip. Only what is simple to prove is reported.
+Errors: what can never have been meant (a rule that nothing can reach, a question that nobody can
+answer). Over: what its own date has ended. Warnings: what is allowed and likely a slip. Only what
+is simple to prove is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
 
 from watchkeeper.core.action import TRAITS
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.invariants import CEILING_PER_HOUR
-from watchkeeper.policy.model import Limit, Rule, Window
+from watchkeeper.policy.model import Budget, Exemption, Limit, Rule, Window
+from watchkeeper.policy.schema import BREAK_GLASS
+from watchkeeper.policy.syntax import Tree, conjuncts, same
 from watchkeeper.policy.windows import is_open, opens_at
 
-Finding = tuple[Problem, bool]
-"""A problem, and whether it is fatal."""
+
+class Grade(Enum):
+    """How much a finding weighs."""
+
+    ERROR = "error"
+    OVER = "over"
+    WARNING = "warning"
+
+
+Finding = tuple[Grade, Problem]
+
+
+class Whole(NamedTuple):
+    """The orders of all files together. unused: (kind, name, where) of variables and lists."""
+
+    rules: list[Rule]
+    limits: list[Limit]
+    budgets: list[Budget]
+    exemptions: list[Exemption]
+    windows: Mapping[str, Window]
+    people: Mapping[str, tuple[str, ...]]
+    unused: tuple[tuple[str, str, str], ...]
+
 
 TAKES_OUT = frozenset({"node.cordon", "node.drain", "node.restart", "node.reboot", "node.replace"})
 """Kinds after which a node is out that was not out before (core.impact)."""
 
 
-def lint(
-    rules: list[Rule],
-    limits: list[Limit],
-    windows: Mapping[str, Window],
-    people: Mapping[str, tuple[str, ...]],
-    at: datetime,
-) -> list[Finding]:
+def lint(whole: Whole, at: datetime) -> list[Finding]:
     """Every finding over all files."""
     return [
-        *_twins(rules),
-        *_unreachable(rules),
-        *_unanswerable(rules, people),
-        *_over(rules, at),
-        *_empty_windows(windows, rules, at),
-        *_idle_limits(limits),
-        *_nothing(rules),
+        *_twins(whole.rules),
+        *_unreachable(whole),
+        *_unanswerable(whole.rules, whole.people),
+        *_over(whole, at),
+        *_windows(whole.windows, whole.rules, at),
+        *_idle_limits(whole.limits),
+        *_idle_budgets(whole.budgets),
+        *_unliftable(whole),
+        *_unused(whole.unused),
+        *_nothing(whole.rules),
     ]
 
 
-def _at(where: str, message: str, offending: str = "") -> Problem:
+def _at(grade: Grade, where: str, message: str, offending: str = "") -> Finding:
     file, _, line = where.rpartition(":")
-    return Problem(file, int(line), 1, message, offending)
+    return grade, Problem(file, int(line), 1, message, offending)
 
 
 def _twins(rules: list[Rule]) -> Iterator[Finding]:
@@ -60,26 +83,46 @@ def _twins(rules: list[Rule]) -> Iterator[Finding]:
             rule.verify_within_s,
             rule.shadow,
             rule.until,
+            rule.enforcement,
         )
         first = seen.setdefault(key, rule)
         if first is not rule:
             said = f"the rule {rule.id!r} says the same as {first.id!r} at {first.where}"
-            yield _at(rule.where, said, rule.id), True
+            yield _at(Grade.ERROR, rule.where, said, rule.id)
 
 
-def _unreachable(rules: list[Rule]) -> Iterator[Finding]:
-    always = [r for r in rules if _unconditional(r) and r.effect is Decision.DENY]
-    for rule in rules:
-        if rule.effect is Decision.DENY or rule.shadow:
+def _unreachable(whole: Whole) -> Iterator[Finding]:
+    """Rules that a stricter one always overtakes: it holds whenever they do. Behind a deny a rule
+    is dead; an allow behind an ask is only overtaken, and still says how soon to verify."""
+    exempt = {exemption.rule for exemption in whole.exemptions}
+    lasting = [
+        r
+        for r in whole.rules
+        if r.effect is not Decision.ALLOW and r.enforcement == "hard" and not r.shadow
+        if r.until is None and r.id not in exempt
+    ]
+    for rule in whole.rules:
+        if not rule.binds:
             continue
-        walls = [deny for deny in always if rule.actions & deny.actions]
-        if rule.actions <= frozenset().union(*(deny.actions for deny in walls)):
-            said = f"the rule {rule.id!r} can never decide: {walls[0].id!r} always denies"
-            yield _at(rule.where, f"{said} ({walls[0].where})", rule.id), True
+        walls = [w for w in lasting if w.effect.strictness > rule.effect.strictness]
+        walls = [w for w in walls if _holds_whenever(w, rule) and w.actions & rule.actions]
+        if rule.actions <= frozenset().union(*(wall.actions for wall in walls)):
+            denied = all(w.effect is Decision.DENY for w in walls)
+            verb, grade = ("denies", Grade.ERROR) if denied else ("asks", Grade.WARNING)
+            said = f"the rule {rule.id!r} can never decide: {walls[0].id!r} always {verb}"
+            yield _at(grade, rule.where, f"{said} ({walls[0].where})", rule.id)
 
 
-def _unconditional(rule: Rule) -> bool:
-    return not rule.during and rule.when is None and rule.until is None and not rule.shadow
+def _holds_whenever(wall: Rule, rule: Rule) -> bool:
+    """Is the wall's window open and its condition true whenever the rule's are?"""
+    if wall.during and not (rule.during and set(rule.during) <= set(wall.during)):
+        return False
+    if wall.when is None:
+        return True
+    if rule.when is None:
+        return False
+    have: list[Tree] = list(conjuncts(rule.when.tree))
+    return all(any(same(want, part) for part in have) for want in conjuncts(wall.when.tree))
 
 
 def _unanswerable(rules: list[Rule], people: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
@@ -90,31 +133,42 @@ def _unanswerable(rules: list[Rule], people: Mapping[str, tuple[str, ...]]) -> I
         if len(who) < rule.approvals.quorum:
             said = f"the rule {rule.id!r} asks {rule.approvals.quorum} of {len(who)} people"
             hint = "; name them under `people`" if not who else ""
-            yield _at(rule.where, said + hint, rule.id), True
+            yield _at(Grade.ERROR, rule.where, said + hint, rule.id)
     for i, rule in enumerate(asks):
         for other in asks[i + 1 :]:
             mine, theirs = set(rule.approvals.groups), set(other.approvals.groups)
             if mine and theirs and not mine & theirs and rule.actions & other.actions:
                 said = f"{rule.id!r} and {other.id!r} ask different groups: where both match"
-                yield _at(other.where, f"{said}, nobody can answer, and it is denied"), False
+                said += ", nobody can answer, and it is denied"
+                yield _at(Grade.WARNING, other.where, said)
 
 
-def _over(rules: list[Rule], at: datetime) -> Iterator[Finding]:
-    for rule in rules:
+def _over(whole: Whole, at: datetime) -> Iterator[Finding]:
+    for rule in whole.rules:
         if rule.until is not None and rule.until <= at:
             said = f"the rule {rule.id!r} is over since {rule.until:%Y-%m-%d} 00:00Z"
-            yield _at(rule.where, said, rule.id), False
+            yield _at(Grade.OVER, rule.where, said, rule.id)
+    for exemption in whole.exemptions:
+        if exemption.until <= at:
+            said = (
+                f"the exception {exemption.id!r} is over since {exemption.until:%Y-%m-%d} 00:00Z; "
+                f"take it out, or agree a new end with {exemption.owner}"
+            )
+            yield _at(Grade.OVER, exemption.where, said, exemption.id)
 
 
-def _empty_windows(
-    windows: Mapping[str, Window], rules: list[Rule], at: datetime
-) -> Iterator[Finding]:
+def _windows(windows: Mapping[str, Window], rules: list[Rule], at: datetime) -> Iterator[Finding]:
     used = {name for rule in rules for name in rule.during}
     for window in windows.values():
         if not is_open(window, at) and opens_at(window, at) is None:
-            yield _at(window.where, f"the window {window.name!r} never opens"), True
+            past = window.last < at.astimezone(window.zone).date()
+            said = f"the window {window.name!r} " + (
+                f"is over since {window.last}" if past else "never opens"
+            )
+            yield _at(Grade.OVER if past else Grade.ERROR, window.where, said, window.name)
         if window.name not in used:
-            yield _at(window.where, f"no rule uses the window {window.name!r}"), False
+            said = f"no rule uses the window {window.name!r}"
+            yield _at(Grade.WARNING, window.where, said, window.name)
 
 
 def _idle_limits(limits: list[Limit]) -> Iterator[Finding]:
@@ -122,18 +176,41 @@ def _idle_limits(limits: list[Limit]) -> Iterator[Finding]:
         out = limit.max_count is not None or limit.max_percent is not None
         if out and not limit.actions & TAKES_OUT:
             said = f"`max_out` of {limit.id!r} can never bind: none of its actions takes a node out"
-            yield _at(limit.where, said, limit.id), False
+            yield _at(Grade.WARNING, limit.where, said, limit.id)
         if limit.max_percent is not None and limit.max_percent > 50 and limit.per != "fleet":
             said = f"`percent` of {limit.id!r} can never bind: half of a {limit.per} is built in"
-            yield _at(limit.where, said, limit.id), False
+            yield _at(Grade.WARNING, limit.where, said, limit.id)
         built_in = CEILING_PER_HOUR * limit.rate_per_s / 3600 if limit.rate_count else 0
         disruptive = all(TRAITS[kind].disruptive for kind in limit.actions)
         if limit.rate_count and disruptive and limit.rate_count >= built_in + CEILING_PER_HOUR:
             said = f"`rate` of {limit.id!r} can never bind: {CEILING_PER_HOUR} an hour is built in"
-            yield _at(limit.where, said, limit.id), False
+            yield _at(Grade.WARNING, limit.where, said, limit.id)
+
+
+def _idle_budgets(budgets: list[Budget]) -> Iterator[Finding]:
+    for budget in budgets:
+        disruptive = any(TRAITS[kind].disruptive for kind in budget.actions)
+        if budget.disruptions is not None and not disruptive:
+            said = f"the budget {budget.id!r} can never bind: none of its actions is disruptive"
+            yield _at(Grade.WARNING, budget.where, said, budget.id)
+
+
+def _unliftable(whole: Whole) -> Iterator[Finding]:
+    if whole.people.get(BREAK_GLASS):
+        return
+    orders: list[Rule | Limit | Budget] = [*whole.rules, *whole.limits, *whole.budgets]
+    for order in orders:
+        if order.enforcement == "soft":
+            said = f"{order.id!r} is soft, and nobody may lift it: no group {BREAK_GLASS!r}"
+            yield _at(Grade.WARNING, order.where, said, order.id)
+
+
+def _unused(unused: tuple[tuple[str, str, str], ...]) -> Iterator[Finding]:
+    for kind, name, where in unused:
+        yield _at(Grade.WARNING, where, f"nothing uses the {kind} {name!r}", name)
 
 
 def _nothing(rules: list[Rule]) -> Iterator[Finding]:
     if not any(r.effect is not Decision.DENY and not r.shadow for r in rules):
-        problem = Problem("policies", 1, 1, "no rule allows or asks anything: all is denied")
-        yield problem, False
+        said = "no rule allows or asks anything: all is denied"
+        yield Grade.WARNING, Problem("policies", 1, 1, said)

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.verdict import Decision
-from watchkeeper.policy.expr import Condition
+from watchkeeper.policy.expr import Batch, Condition
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Window:
     """A span of local time. days: 0 is Monday, the day on which it opens. from_min and to_min:
     minutes after midnight; to_min <= from_min closes on the next day. holidays: a calendar such
-    as `DE` or `DE-BE` whose public holidays keep it shut, or ""."""
+    as `DE` or `DE-BE` whose public holidays keep it shut, or "". first and last: the local days
+    between which it may open at all, both included."""
 
     name: str
     days: frozenset[int]
@@ -28,6 +29,8 @@ class Window:
     zone: ZoneInfo
     holidays: str = ""
     where: str = ""
+    first: date = date.min
+    last: date = date.max
 
     @property
     def tz(self) -> str:
@@ -45,17 +48,21 @@ class Require:
 
 @dataclass(frozen=True, slots=True)
 class Approvals:
-    """What an ask demands. groups: who may answer; empty means every group."""
+    """What an ask demands. groups: who may answer; empty means every group. escalate_to: who may
+    answer as well, and is called, once escalate_after_s have passed."""
 
     quorum: int = 1
     groups: tuple[str, ...] = ()
     expires_s: float = 900.0
     on_timeout: str = "escalate"
+    escalate_after_s: float | None = None
+    escalate_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Rule:
-    """One rule. actions: kinds, written out. until: the moment it lapses, or None."""
+    """One rule. actions: kinds, written out. until: the moment it lapses, or None. enforcement:
+    `advisory`, `soft` or `hard`; an allow is always hard."""
 
     id: str
     effect: Decision
@@ -69,11 +76,40 @@ class Rule:
     shadow: bool = False
     until: datetime | None = None
     reason: str = ""
+    enforcement: str = "hard"
+
+    @property
+    def soft(self) -> bool:
+        return self.enforcement == "soft"
+
+    @property
+    def binds(self) -> bool:
+        """May it decide, or only be heard?"""
+        return not self.shadow and self.enforcement != "advisory"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Exemption:
+    """A written exception: lifts `rule` for these actions, where `when` holds, before `until`.
+
+    Called so because Python has a word for exceptions already.
+    """
+
+    id: str
+    rule: str
+    actions: frozenset[str]
+    where: str
+    owner: str
+    ticket: str
+    until: datetime
+    reason: str
+    when: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One bound. max_out by count and percent (the smaller wins), or a rate, or both."""
+    """One bound: nodes out by count and percent (the smaller wins), a rate, actions under way at
+    once, or several of these."""
 
     id: str
     actions: frozenset[str]
@@ -83,7 +119,40 @@ class Limit:
     max_percent: float | None = None
     rate_count: int | None = None
     rate_per_s: float = 0.0
+    concurrency: int | None = None
     reason: str = ""
+    enforcement: str = "hard"
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent over the last `every_s` seconds; exactly one of the three is set."""
+
+    id: str
+    actions: frozenset[str]
+    per: str
+    every_s: float
+    where: str
+    disruptions: int | None = None
+    gpu_hours: float | None = None
+    money: float | None = None
+    currency: str = ""
+    reason: str = ""
+    enforcement: str = "hard"
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a GPU-hour costs, by pool; `default` for the rest. No currency: no prices."""
+
+    currency: str = ""
+    gpu_hour: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, pool: str) -> float | None:
+        """The price of a GPU-hour in a pool; None where none is written."""
+        return self.gpu_hour.get(pool, self.gpu_hour.get("default"))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,8 +160,12 @@ class CheckedPolicy:
     """Every file of a folder, checked as one.
 
     version: 12 hex digits of the SHA-256 of what the files mean; comments do not count.
-    rules_for and limits_for: by kind of action, so that a verdict looks at few. reads: by kind,
-    the facts that its rules read. sources: the files as they were, for the journal.
+    rules_for, limits_for and budgets_for: by kind of action, so that a verdict looks at few.
+    exempt: by rule id, what lifts it. reads: by kind, the facts that its conditions read.
+    batches: by kind, the conditions of its rules, to be evaluated together. conditional: by kind,
+    is there any condition, of a rule or of an exception? over: exceptions,
+    rules and windows whose last day has passed: they do nothing, and `check` refuses them.
+    sources: the files as they were, for the journal.
     """
 
     version: str
@@ -105,3 +178,11 @@ class CheckedPolicy:
     rules_for: Mapping[str, tuple[Rule, ...]]
     limits_for: Mapping[str, tuple[Limit, ...]]
     reads: Mapping[str, frozenset[str]]
+    over: tuple[Problem, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    exemptions: tuple[Exemption, ...] = ()
+    prices: Prices = field(default_factory=Prices)
+    budgets_for: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)
+    exempt: Mapping[str, tuple[Exemption, ...]] = field(default_factory=dict)
+    batches: Mapping[str, Batch] = field(default_factory=dict)
+    conditional: Mapping[str, bool] = field(default_factory=dict)

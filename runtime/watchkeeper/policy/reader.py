@@ -12,11 +12,18 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from watchkeeper.core.errors import Problem
-from watchkeeper.policy.schema import CLOCK, DATE, DURATION, Leaf, Many, Named, Record, Spec
+from watchkeeper.policy.schema import CLOCK, DATE, DURATION, MONEY, Leaf, Many, Named, Record, Spec
 from watchkeeper.policy.yaml_text import Mapping, Mark, Scalar, Sequence, Tree
 
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _MAX_DURATION_S = 366 * 86400.0
+
+
+class Money(NamedTuple):
+    """An amount in a currency, by its ISO 4217 code."""
+
+    amount: float
+    currency: str
 
 
 class At(NamedTuple):
@@ -76,10 +83,6 @@ class Reader:
             return None
         found: dict[str, At] = {}
         for key, value in tree.items:
-            if key.text in spec.later:
-                said = f"{key.text!r} is not in this version of Watchkeeper; take it out"
-                self.problem(key.mark, said, key.text)
-                continue
             if key.text not in spec.fields:
                 known = ", ".join(spec.fields)
                 said = f"{what} has no key {key.text!r}; it has: {known}."
@@ -105,7 +108,7 @@ class Reader:
                 continue
             read = self.read(value, spec.value, f"{what} {key.text!r}")
             if read is not None:
-                found[key.text] = At(read.value, key.mark)
+                found[key.text] = At(read.value, key.mark, read.scalar)
         return At(found, tree.mark)
 
     def _many(self, tree: Tree, spec: Many, what: str) -> At | None:
@@ -182,6 +185,11 @@ def _converted(text: str, scalar: Scalar, spec: Leaf) -> tuple[Any, str]:
                 return None, 'must be a time such as "22:00"'
             hours, _, minutes = text.partition(":")
             return int(hours) * 60 + int(minutes), ""
+        case "money":
+            if not re.fullmatch(MONEY, text):
+                return None, "must be an amount and a currency, such as 500 USD"
+            amount, _, currency = text.partition(" ")
+            return Money(float(amount), currency), ""
         case "date":
             try:
                 if not re.fullmatch(DATE, text):

@@ -5,16 +5,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from watchkeeper.core.action import KINDS
 
 API_VERSION = "watchkeeper/v1"
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+ENFORCEMENT = ("advisory", "soft", "hard")
+BREAK_GLASS = "break-glass"
+"""The group of people who may lift what is soft."""
+
 SCOPES = ("fleet", "pool", "rack", "leaf", "tenant", "job")
 FAMILIES = tuple(dict.fromkeys(f"{kind.partition('.')[0]}.*" for kind in KINDS))[:4]
 """`node.*` and so on: every kind of one family. Kinds of actions only, never targets."""
+
+WORD = r"[A-Za-z][A-Za-z0-9_]{0,62}"
+"""A name that can stand in a condition, as in `var.confirmed`."""
 
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,62}"
 PERSON = r"[A-Za-z0-9](?:[A-Za-z0-9._@:+-]{0,126}[A-Za-z0-9])?"
@@ -22,7 +29,7 @@ PERSON = r"[A-Za-z0-9](?:[A-Za-z0-9._@:+-]{0,126}[A-Za-z0-9])?"
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One scalar. kind: text, whole, number, duration, clock, date, condition."""
+    """One scalar. kind: text, whole, number, duration, clock, date, money, condition."""
 
     says: str
     kind: str = "text"
@@ -52,12 +59,11 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A mapping with known keys. `later` holds keys of the language that this version refuses."""
+    """A mapping with known keys."""
 
     says: str
     fields: dict[str, Spec]
     required: tuple[str, ...] = ()
-    later: tuple[str, ...] = field(default=())
 
 
 Spec: TypeAlias = Leaf | Many | Named | Record
@@ -81,9 +87,16 @@ _WINDOW = Record(
             "a country, or country-region, whose public holidays keep it shut",
             pattern=r"[A-Z]{2}(-[A-Z0-9]{1,3})?",
         ),
+        "first": Leaf("the first day on which it may open, such as 2026-12-18", kind="date"),
+        "last": Leaf("the last day on which it may open", kind="date"),
     },
     required=("days", "from", "to", "tz"),
 )
+_ENFORCEMENT = Leaf(
+    "advisory: said and not applied; soft: break-glass may lift it; hard (default): nobody may",
+    choices=ENFORCEMENT,
+)
+_MODE = Leaf("shadow: recorded, never applied", choices=("enforce", "shadow"))
 _LIMIT = Record(
     "a bound over all matching actions together; an action beyond it is refused whole",
     {
@@ -110,10 +123,49 @@ _LIMIT = Record(
             },
             required=("count", "per"),
         ),
+        "concurrency": Leaf(
+            "how many such actions may be under way at once", kind="whole", least=0, most=100_000
+        ),
+        "enforcement": _ENFORCEMENT,
+        "mode": _MODE,
         "reason": Leaf("a sentence for whoever is refused"),
     },
     required=("id", "actions", "per"),
-    later=("concurrency", "mode"),
+)
+_BUDGET = Record(
+    "what may be spent in a time that moves along; an action beyond it is refused whole",
+    {
+        "id": Leaf("its name in every verdict", pattern=NAME),
+        "actions": _ACTIONS,
+        "per": Leaf("what is counted apart; fleet where it is left out", choices=SCOPES),
+        "every": Leaf("the time looked back over, at most 31d", kind="duration"),
+        "disruptions": Leaf(
+            "disruptive actions; the steps of one incident count once",
+            kind="whole",
+            least=0,
+            most=100_000,
+        ),
+        "gpu_hours": Leaf("GPU-hours lost", kind="number", least=0, most=100_000_000),
+        "money": Leaf("an amount, such as 500 USD; needs `prices`", kind="money"),
+        "enforcement": _ENFORCEMENT,
+        "mode": _MODE,
+        "reason": Leaf("a sentence for whoever is refused"),
+    },
+    required=("id", "every"),
+)
+_EXCEPTION = Record(
+    "lifts exactly one rule, for a time, in somebody's name",
+    {
+        "id": Leaf("its name in every verdict", pattern=NAME),
+        "rule": Leaf("the rule that it lifts, an ask or a deny", pattern=NAME),
+        "actions": _ACTIONS,
+        "when": Leaf("lifts it only where this CEL condition holds", kind="condition"),
+        "owner": Leaf("who answers for it"),
+        "ticket": Leaf("where it was agreed"),
+        "until": Leaf("the last day (UTC) on which it holds", kind="date"),
+        "reason": Leaf("a sentence for whoever asks why"),
+    },
+    required=("id", "rule", "owner", "ticket", "until", "reason"),
 )
 _RULE = Record(
     "what may happen, by whom it must be approved, or what never may",
@@ -145,14 +197,22 @@ _RULE = Record(
                 "from": Many("groups", Leaf("group:NAME", pattern=rf"(group:)?{NAME}")),
                 "expires": Leaf("how long the question stands", kind="duration"),
                 "on_timeout": Leaf("what silence means", choices=("escalate", "deny")),
+                "escalate": Record(
+                    "who else is called, and may answer, when nobody has answered for a while",
+                    {
+                        "after": Leaf("how long after the question", kind="duration"),
+                        "to": Many("groups", Leaf("group:NAME", pattern=rf"(group:)?{NAME}")),
+                    },
+                    required=("after", "to"),
+                ),
             },
         ),
-        "mode": Leaf("shadow: recorded, never applied", choices=("enforce", "shadow")),
+        "enforcement": _ENFORCEMENT,
+        "mode": _MODE,
         "until": Leaf("the last day (UTC) on which it is in force", kind="date"),
         "reason": Leaf("a sentence for whoever is asked or refused"),
     },
     required=("id", "effect", "actions"),
-    later=("enforcement",),
 )
 _METADATA = Record(
     "what the file is",
@@ -173,12 +233,30 @@ POLICY = Record(
     {
         **_HEAD,
         "people": _PEOPLE,
+        "variables": Named(
+            "parts of conditions, used as `var.NAME`, shared by all files",
+            Leaf("a CEL expression over declared facts", kind="condition"),
+            key=WORD,
+        ),
+        "lists": Named(
+            "lists of words, used as `list.NAME` in conditions, shared by all files",
+            Many("the words", Leaf("a word")),
+            key=WORD,
+        ),
+        "prices": Named(
+            "what one GPU-hour costs, by pool; `default` stands for every other pool",
+            Leaf("an amount, such as 2.10 USD", kind="money"),
+        ),
         "windows": Named("named spans of time, shared by all files", _WINDOW),
         "limits": Many("bounds", _LIMIT),
+        "budgets": Many("what may be spent", _BUDGET),
         "rules": Many("rules; the strictest of those that match decides", _RULE),
+        "exceptions": Many("dated exceptions from rules", _EXCEPTION),
+        "exceptions_at_most": Leaf(
+            "how far ahead the end of an exception may lie, such as 90d", kind="duration"
+        ),
     },
     required=("apiVersion", "kind", "metadata"),
-    later=("budgets", "exceptions", "variables", "lists"),
 )
 PEOPLE = Record(
     "who may be asked, shared by all policies",
@@ -188,6 +266,7 @@ PEOPLE = Record(
 
 DURATION = r"([0-9]+(ms|[smhdw]))+"
 CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
+MONEY = r"[0-9]{1,12}(\.[0-9]{1,4})? [A-Z]{3}"
 DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 
 
@@ -240,7 +319,7 @@ def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
             return {"type": "integer", **{k: v for k, v in bounds.items() if v is not None}}
         case "number":
             return {"type": "number", **{k: v for k, v in bounds.items() if v is not None}}
-    patterns = {"duration": DURATION, "clock": CLOCK, "date": DATE}
+    patterns = {"duration": DURATION, "clock": CLOCK, "date": DATE, "money": MONEY}
     pattern = leaf.pattern or patterns.get(leaf.kind, "")
     return {"type": "string", **({"pattern": f"^({pattern})$"} if pattern else {})}
 

@@ -102,6 +102,43 @@ def parts_of(tree: Tree) -> tuple[Tree, ...]:
             return tree.parts
 
 
+def conjuncts(tree: Tree) -> Iterator[Tree]:
+    """The parts that must all be true for the tree to be true."""
+    match tree:
+        case Call(function="_&&_", args=(left, right)):
+            yield from conjuncts(left)
+            yield from conjuncts(right)
+        case _:
+            yield tree
+
+
+def same(one: Tree, other: Tree) -> bool:
+    """Do two trees say the same, wherever they stand in their texts?
+
+    A literal that is neither text nor boolean has no value here, so it equals nothing.
+    """
+    if isinstance(one, Const):
+        return isinstance(other, Const) and one.value is not None and one.value == other.value
+    if type(one) is not type(other) or _label(one) != _label(other):
+        return False
+    mine, theirs = parts_of(one), parts_of(other)
+    return len(mine) == len(theirs) and all(map(same, mine, theirs))
+
+
+def _label(tree: Tree) -> tuple[object, ...]:
+    match tree:
+        case Name():
+            return (tree.name,)
+        case Field():
+            return (tree.field, tree.test_only)
+        case Call():
+            return (tree.function,)
+        case Loop():
+            return (tree.variable, tree.accumulator)
+        case _:
+            return ()
+
+
 def names_in(tree: Tree) -> frozenset[str]:
     """Every declared name that the condition reads; the variables of macros are left out."""
     own = {x for t in walk(tree) if isinstance(t, Loop) for x in (t.variable, t.accumulator)}

@@ -56,8 +56,8 @@ def closes_at(window: Window, at: datetime) -> datetime | None:
 
 
 def opens_at(window: Window, at: datetime) -> datetime | None:
-    """The next time that it opens, after this moment; None when that is over a year away."""
-    today = at.astimezone(window.zone).date()
+    """The next time that it opens, after this moment; None when it never does (again)."""
+    today = max(at.astimezone(window.zone).date(), window.first)
     for ahead in range(_AHEAD_DAYS):
         opening = _opening_on(window, today + ahead * _DAY)
         if opening is not None and opening.opens > at:
@@ -79,7 +79,7 @@ def _said(window: Window, at: datetime) -> str:
         return f"{window.name}: open until {_clock(window, closes, at)}"
     opens = opens_at(window, at)
     if opens is None:
-        return f"{window.name}: shut, and does not open within a year"
+        return f"{window.name}: shut, and does not open again"
     return f"{window.name}: shut until {_clock(window, opens, at)}"
 
 
@@ -109,7 +109,9 @@ def _clock(window: Window, moment: datetime, at: datetime) -> str:
 @functools.lru_cache(maxsize=4096)
 def _opening_on(window: Window, day: date) -> Opening | None:
     """The opening that begins on this local day, or None. The same for ever, so remembered."""
-    if day.weekday() not in window.days or _is_holiday(window.holidays, day):
+    if day.weekday() not in window.days or not window.first <= day <= window.last:
+        return None
+    if _is_holiday(window.holidays, day):
         return None
     last = day + _DAY if window.to_min <= window.from_min else day
     opens = _moment(window, day, window.from_min)

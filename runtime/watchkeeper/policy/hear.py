@@ -1,0 +1,181 @@
+"""What does each rule say? Asked by the judge for the rules that speak, and by `trace` for all.
+
+There is one way to hear a rule, so that a verdict, its explanation, its test and its replay can
+never disagree.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, NamedTuple
+
+from watchkeeper.core.facts import Facts
+from watchkeeper.core.ledger import LedgerView
+from watchkeeper.core.verdict import Decision
+from watchkeeper.policy.expr import Answer, activate, evaluate, evaluate_all
+from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule
+from watchkeeper.policy.windows import is_open
+
+
+class State(Enum):
+    """How a rule stands towards one proposal."""
+
+    LAPSED = "lapsed"
+    SHUT = "shut"
+    ERROR = "error"
+    FALSE = "false"
+    EXCEPTED = "excepted"
+    LIFTED = "lifted"
+    UNMET = "unmet"
+    MATCHED = "matched"
+
+    @property
+    def speaks(self) -> bool:
+        """Does the verdict mention it?"""
+        return self not in (State.LAPSED, State.SHUT, State.FALSE)
+
+
+class Heard(NamedTuple):
+    """One rule, how it stands, and why in a sentence."""
+
+    rule: Rule
+    state: State
+    why: str
+
+
+class _Hearing(NamedTuple):
+    """What all rules are held against. shut: the names of windows that are not open."""
+
+    kind: str
+    facts: Facts
+    ledger: LedgerView
+    now: datetime
+    activation: Any
+    exempt: Mapping[str, tuple[Exemption, ...]]
+    shut: frozenset[str]
+
+
+_ALWAYS = Answer(True)
+
+
+def hear(
+    policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
+) -> list[Heard]:
+    """The rules for this kind of action that speak, in no order that matters."""
+    hearing, answers = _open(policy, kind, facts, ledger, now)
+    spoken = (
+        _heard(rule, answer, hearing)
+        for rule, answer in zip(policy.rules_for[kind], answers, strict=True)
+        if answer.holds or answer.error  # the rest, by far the most, are silent
+    )
+    return [heard for heard in spoken if heard.state.speaks]
+
+
+def hear_all(
+    policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
+) -> list[Heard]:
+    """Every rule for this kind of action, the silent ones too."""
+    hearing, answers = _open(policy, kind, facts, ledger, now)
+    rules = zip(policy.rules_for[kind], answers, strict=True)
+    return [_heard(rule, answer, hearing) for rule, answer in rules]
+
+
+def shut_windows(policy: CheckedPolicy, now: datetime) -> frozenset[str]:
+    """The names of the windows that are not open."""
+    return _shut(policy, now.replace(second=0, microsecond=0))  # they move by whole minutes
+
+
+@functools.lru_cache(maxsize=64)
+def _shut(policy: CheckedPolicy, minute: datetime) -> frozenset[str]:
+    return frozenset(n for n, window in policy.windows.items() if not is_open(window, minute))
+
+
+def _open(
+    policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
+) -> tuple[_Hearing, list[Answer]]:
+    """One activation for all conditions, and each rule's answer in the order of the rules."""
+    batch = policy.batches[kind]
+    activation = activate(facts, policy.reads[kind], now) if policy.conditional[kind] else None
+    given = iter(evaluate_all(batch, activation))
+    answers = [_ALWAYS if r.when is None else next(given) for r in policy.rules_for[kind]]
+    shut = shut_windows(policy, now)
+    return _Hearing(kind, facts, ledger, now, activation, policy.exempt, shut), answers
+
+
+def _heard(rule: Rule, answer: Answer, hearing: _Hearing) -> Heard:
+    """The one place where it is decided how a rule stands."""
+    if rule.until is not None and hearing.now >= rule.until:
+        return Heard(rule, State.LAPSED, f"it lapsed at {rule.until:%Y-%m-%d} 00:00Z")
+    if rule.during and hearing.shut.issuperset(rule.during):
+        return Heard(rule, State.SHUT, f"{' and '.join(rule.during)} {_is(rule.during)} shut")
+    if answer.error:
+        why = f"the rule {rule.id} could not be decided: {answer.error}"
+        return Heard(rule, State.ERROR, why)
+    if not answer.holds:
+        return Heard(rule, State.FALSE, "its condition is false")
+    for exemption in hearing.exempt.get(rule.id, ()):
+        if (stands := _exempted(exemption, rule, hearing)) is not None:
+            return stands
+    if rule.soft and rule.id in hearing.ledger.lifted:
+        return Heard(rule, State.LIFTED, f"{rule.id} was lifted by break-glass")
+    if unmet := _unmet(rule, hearing.facts):
+        return Heard(rule, State.UNMET, f"{rule.id} requires {unmet}")
+    return Heard(rule, State.MATCHED, rule.reason or _sentence(rule))
+
+
+def _exempted(exemption: Exemption, rule: Rule, hearing: _Hearing) -> Heard | None:
+    """What a written exception makes of its rule; None where it does not apply."""
+    if hearing.kind not in exemption.actions or hearing.now >= exemption.until:
+        return None
+    if exemption.when is not None:
+        answer = evaluate(exemption.when, hearing.activation)
+        if answer.error:
+            why = f"the exception {exemption.id} could not be decided: {answer.error}"
+            return Heard(rule, State.ERROR, why)
+        if not answer.holds:
+            return None
+    last = exemption.until - timedelta(days=1)
+    why = (
+        f"{exemption.id} lifts {rule.id} until {last:%Y-%m-%d} ({exemption.owner}, "
+        f"{exemption.ticket}, {exemption.where}): {exemption.reason}"
+    )
+    return Heard(rule, State.EXCEPTED, why)
+
+
+def _unmet(rule: Rule, facts: Facts) -> str:
+    """The first requirement that does not hold, in words; "" when all do."""
+    need = rule.require
+    if need.confidence is not None:
+        confidence = facts.get("incident.confidence")
+        if not _at_least(confidence, need.confidence):
+            return f"confidence {need.confidence:g}, and it is {_shown(confidence)}"
+    if need.independent_sources is not None:
+        sources = facts.get("evidence.independent_sources")
+        if not _at_least(sources, need.independent_sources):
+            wanted = need.independent_sources
+            return f"{wanted} independent sources, and there are {_shown(sources)}"
+    if need.checkpoint_age_s is not None:
+        age = facts.get("impact.checkpoint_age")
+        if not isinstance(age, int | float) or not age <= need.checkpoint_age_s:
+            return f"a checkpoint younger than {need.checkpoint_age_s:g} s of every job it stops"
+    return ""
+
+
+def _at_least(value: object, least: float) -> bool:
+    return isinstance(value, int | float) and value >= least
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else "not known"
+
+
+def _sentence(rule: Rule) -> str:
+    verbs = {Decision.ALLOW: "allows", Decision.ASK: "asks about", Decision.DENY: "denies"}
+    return f"the rule {rule.id} {verbs[rule.effect]} it"
+
+
+def _is(names: tuple[str, ...]) -> str:
+    return "is" if len(names) == 1 else "are"
