@@ -151,7 +151,8 @@ class _Books:
         else:
             self._unchanged += 1
         if after.would_be is not None:
-            spoke = [r for r in after.reasons if r.shadow]
+            heard = [r for r in after.reasons if r.shadow]
+            spoke = [r for r in heard if r.says is after.would_be] or heard
             change = msgspec.structs.replace(
                 _change(line, inputs, after, after),
                 new=after.would_be,
