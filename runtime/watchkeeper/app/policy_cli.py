@@ -10,6 +10,7 @@ import typer
 
 from watchkeeper.app.policy_diff import FailOn
 from watchkeeper.app.printing import Output, OutputOption, say, show
+from watchkeeper.app.settings import Home
 from watchkeeper.core.errors import UsageError
 
 policy_app = typer.Typer(help="Write standing orders that you can trust.", no_args_is_help=True)
@@ -95,6 +96,27 @@ def diff(
     show(output, told.value, told.text)
     if told.fails:
         raise typer.Exit(1)
+
+
+@policy_app.command("explain")
+def explain(
+    what: Annotated[str, typer.Argument(help="A proposal (P-12), a verdict's number, or a file")],
+    policies: Annotated[
+        Path | None, typer.Option(help="Explain by these orders; else by those of the time")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="A journal or an export; else that of WATCHKEEPER_HOME")
+    ] = None,
+    test: Annotated[str, typer.Option(help="Of a file of tests, only the test of this name")] = "",
+    output: OutputOption = Output.TABLE,
+    at: AtOption = "",
+) -> None:
+    """Say why: every rule on one line, with the values that it saw filled in."""
+    from watchkeeper.app.policy_explain import explain_it
+
+    path = journal or Home.find().journal / "journal.jsonl"
+    told = explain_it(what, policies=policies, journal=path, test=test, at=moment(at))
+    show(output, told.value, told.text)
 
 
 @policy_app.command("test")

@@ -75,9 +75,24 @@ class Results:
 def run(policy: CheckedPolicy, files: Mapping[str, str]) -> Results:
     """Run every test of these files (name -> text) against the policy. Pure; never raises for
     what a file holds."""
+    problems, cases = prepared(policy, files)
+    if problems:
+        return Results(len(files), problems=problems)
+    results, seen = [], []
+    for case, scenario in cases:
+        result, decided = _run_one(policy, case, scenario)
+        results.append(result)
+        seen.append(decided)
+    return Results(len(files), tuple(results), coverage=measure(policy, seen))
+
+
+def prepared(
+    policy: CheckedPolicy, files: Mapping[str, str]
+) -> tuple[tuple[Problem, ...], list[tuple[Case, Scenario]]]:
+    """Every mistake of the test files, or none and each case with what it is judged on."""
     problems: list[Problem] = []
     cases = [case for name in sorted(files) for case in read_cases(name, files[name], problems)]
-    prepared: list[tuple[Case, Scenario]] = []
+    ready: list[tuple[Case, Scenario]] = []
     for case in cases:
         problems.extend(_unknown_ids(case, policy))
         given = {key: said.value for key, said in case.given.items()}
@@ -85,16 +100,9 @@ def run(policy: CheckedPolicy, files: Mapping[str, str]) -> Results:
         if isinstance(built, Flaw):
             problems.append(_placed(case, built))
         else:
-            prepared.append((case, built))
-    if problems:
-        ordered = sorted(set(problems), key=lambda p: (p.file, p.line, p.column, p.message))
-        return Results(len(files), problems=tuple(ordered))
-    results, seen = [], []
-    for case, scenario in prepared:
-        result, decided = _run_one(policy, case, scenario)
-        results.append(result)
-        seen.append(decided)
-    return Results(len(files), tuple(results), coverage=measure(policy, seen))
+            ready.append((case, built))
+    ordered = sorted(set(problems), key=lambda p: (p.file, p.line, p.column, p.message))
+    return tuple(ordered), ready
 
 
 def _run_one(policy: CheckedPolicy, case: Case, scenario: Scenario) -> tuple[CaseResult, Seen]:
