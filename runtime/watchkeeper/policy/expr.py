@@ -131,7 +131,7 @@ def activate(facts: Facts, names: Iterable[str], now: datetime) -> Any:
             value: Any = facts[name]
             if name in _DURATIONS:
                 value = _duration(value)
-            elif _too_long(value):
+            elif _unfit(value):
                 continue
             values[name] = value
     return _environment().Activation(values)
@@ -161,7 +161,9 @@ def evaluate(condition: Condition, activation: Any) -> Answer:
         return Answer(False, str(err)[:300] or type(err).__name__)
     kind = value.type()
     if kind != _bool_type():
-        said = _NO_VALUE.sub(r"\1 has no value, or one that is too long", f"{value.plain_value()}")
+        said = _NO_VALUE.sub(
+            r"\1 has no value, or one too long or with a null character", f"{value.plain_value()}"
+        )
         return Answer(False, said[:300] or f"the value is a {kind.name()}")
     return _YES if value.plain_value() is True else _NO
 
@@ -182,10 +184,22 @@ def literal_fault(function: str, argument: str) -> str:
     return "" if value.type() == _bool_type() else str(value.plain_value())[:200]
 
 
-def _too_long(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) > MAX_CHARACTERS
-    return isinstance(value, list | dict) and len(value) > MAX_ITEMS
+def _unfit(value: Any) -> bool:
+    """Is a value too long, or does it hold a null character? The binding ends a text there, so
+    that `admin\\0x` would equal `admin`."""
+    try:
+        match value:
+            case str():
+                return len(value) > MAX_CHARACTERS or "\0" in value
+            case dict():
+                if len(value) > MAX_ITEMS:
+                    return True
+                return "\0" in "".join(value) or "\0" in "".join(value.values())
+            case list():
+                return len(value) > MAX_ITEMS or "\0" in "".join(value)
+    except TypeError:  # something in it is no text: the binding refuses it
+        return False
+    return False
 
 
 _DURATIONS = frozenset(name for name, fact in FACTS.items() if fact.type == "duration")
