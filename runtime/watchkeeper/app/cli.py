@@ -18,6 +18,7 @@ import typer
 
 from watchkeeper import __version__
 from watchkeeper.app import door
+from watchkeeper.app.eval_cli import eval_app
 from watchkeeper.app.policy_cli import policy_app
 from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 journal_app = typer.Typer(help="Read and check the record.", no_args_is_help=True)
 app.add_typer(policy_app, name="policy")
+app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
 
 
@@ -78,6 +80,9 @@ def up(
     gpus_per_node: Annotated[int, typer.Option(min=1, max=16)] = 8,
     redis: Annotated[str, typer.Option(help="redis://HOST:PORT/DB; else one is started")] = "",
     policies: Annotated[str, typer.Option(help="Directory of standing orders")] = "",
+    policy_key: Annotated[
+        str, typer.Option(help="Public key file: only orders signed with it are taken up")
+    ] = "",
     port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
     autonomy: Annotated[Autonomy | None, typer.Option(help="The dial")] = None,
     lab_time: Annotated[str, typer.Option(help='"[DAY ]HH:MM" as policy windows see it')] = "",
@@ -90,6 +95,8 @@ def up(
 
     if twin:
         raise UsageError("The twin is not in this version. Use --lab, or leave it out.")
+    if policy_key and not policies:
+        raise UsageError("--policy-key says by which key --policies DIR is signed; name both.")
     if ray_address and (lab or lab_time):
         raise UsageError("--lab and --lab-time belong to the lab; leave out --ray-address.")
     home = Home.find().make()
@@ -98,6 +105,7 @@ def up(
         redis_says="",
         port=port,
         policies=policies,
+        policy_key=policy_key,
         autonomy=autonomy,
         ray_address=ray_address,
         job_api=job_api,
