@@ -30,7 +30,7 @@ from watchkeeper.adapters.policy_signature import (
     verified_reader,
     verify,
 )
-from watchkeeper.control.policy_shelf import Shelf
+from watchkeeper.control.policy_shelf import Shelf, Source
 from watchkeeper.core.errors import PolicyError, UsageError
 
 SHIPPED = Path(__file__).parents[2] / "policies"
@@ -163,18 +163,21 @@ def test_what_was_signed_with_another_key_is_refused(
 def test_a_watch_keeps_the_last_good_set_until_the_change_is_signed(
     signed: Path, keys: KeyPair
 ) -> None:
-    shelf = Shelf(verified_reader(signed, keys.public), lambda: signed_fingerprint(signed), NIGHT)
+    read = verified_reader(signed, keys.public)
+    shelf = Shelf(Source(lambda: (read(), {}), lambda: signed_fingerprint(signed)), NIGHT)
     good = shelf.current()
     assert good is not None
     assert shelf.changed(NIGHT) == (good, ())
     (signed / "people.yaml").write_text(
         (signed / "people.yaml").read_text().replace("[lead]", "[lead, eve]")
     )
+    assert shelf.changed(NIGHT) is None, "taken up once it has been still for a look"
     refused = shelf.changed(NIGHT)
     assert refused is not None
     assert refused[0] is good
     assert "people.yaml was changed since" in refused[1][0].message
     sign(signed, keys.private)
+    assert shelf.changed(NIGHT) is None
     taken = shelf.changed(NIGHT)
     assert taken is not None
     assert taken[0] is not None

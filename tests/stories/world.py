@@ -17,7 +17,7 @@ from watchkeeper.control.books import File
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.look import Looker
-from watchkeeper.control.policy_shelf import Shelf
+from watchkeeper.control.policy_shelf import Shelf, Source
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
 from watchkeeper.control.turn import turn
@@ -170,6 +170,7 @@ class Story:
     ) -> None:
         self.home = home
         self.policy_files = policies or read_policy_dir(POLICIES)
+        self.policy_tests: dict[str, str] = {}
         self.clock = cluster.clock if cluster else ManualClock(hour)
         self.cluster = cluster or MemoryCluster.of(
             self.clock, pools or {"train": 4}, world=World.LAB
@@ -188,11 +189,11 @@ class Story:
             self.ids.resume(prefix, number)
         self.stop_file = FileStop(self.home / "STOP", self.clock)
         looker = Looker(self.cluster, self.cluster.telemetry(), self.clock)
-        shelf = Shelf(
-            lambda: self.policy_files,
-            lambda: str(hash(frozenset(self.policy_files.items()))),
-            self.clock.policy_now(),
+        source = Source(
+            lambda: (self.policy_files, self.policy_tests),
+            lambda: str(sorted((self.policy_files | self.policy_tests).items())),
         )
+        shelf = Shelf(source, self.clock.policy_now(), self.record.books.policy_files)
         executor = Executor(
             record=self.record,
             actuators=dict.fromkeys(self.cluster.serves, self.cluster),

@@ -44,10 +44,10 @@ def read_test_dir(path: Path) -> dict[str, str]:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes whenever a policy file is added, removed, renamed or written; "" when the folder
-    cannot be listed. Costs one stat per file, so it may be asked every turn."""
+    """Changes whenever a policy file or a test is added, removed, renamed or written; "" when the
+    folder cannot be listed. Costs one stat per file, so it may be asked every turn."""
     try:
-        stats = [(file.name, file.stat()) for file in _policy_files(path)]
+        stats = [(f.name, f.stat()) for f in (*_policy_files(path), *_test_files(path))]
     except OSError:
         return ""
     return ";".join(f"{name}:{s.st_ino}:{s.st_size}:{s.st_mtime_ns}" for name, s in stats)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper.app.lab_time import policy_offset
+from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.app.supervisor import Plan, Say, Supervisor
-from watchkeeper.policy.load import load
+from watchkeeper.control.policy_shelf import take
 from watchkeeper.policy.model import CheckedPolicy
 
 
@@ -19,10 +19,21 @@ def bring_up(home: Home, settings: Settings, *, nodes: int, gpus_per_node: int, 
     """Check policy and lab time, then hand over to the supervisor; returns the exit code."""
     policy = None
     if settings.policies:
-        policy = load(read_policy_dir(Path(settings.policies)), datetime.now(UTC))
-        say(f"Policy: {policy.version}, {len(policy.rules)} rules from {settings.policies}")
-        absolute = str(Path(settings.policies).resolve())
-        settings = msgspec.structs.replace(settings, policies=absolute)
+        named = settings.policies
+        settings = msgspec.structs.replace(
+            settings,
+            policies=str(Path(settings.policies).resolve()),
+            policy_key=str(Path(settings.policy_key).resolve()) if settings.policy_key else "",
+        )
+        source = policy_source(settings)
+        assert source is not None
+        orders, tests = source.read()
+        policy = take(orders, tests, datetime.now(UTC))
+        signed = ", signed" if settings.policy_key else ""
+        say(
+            f"Policy: {policy.version}, {len(policy.rules)} rules from {named}{signed}; "
+            f"{'its tests pass' if tests else 'it has no tests'}"
+        )
     else:
         say("Policy: none given (--policies DIR). The watch observes only.")
     if settings.lab_time:

@@ -54,6 +54,8 @@ def status_table(board: Row) -> str:
     ]
     if orders["stopped"]:
         head.append(f"STOPPED by {orders['stopped_by']}. {orders['stop_reason']}")
+    if error := board.get("policy_error"):
+        head.append(f"The newest policy was refused; the one before it stands: {error}")
     head += [f"Review owed: {said}." for said in board.get("reviews", ())]
     if shadow := board.get("shadow"):
         told = ", ".join(f"{n} times {change.replace('_', ' ')}" for change, n in shadow.items())

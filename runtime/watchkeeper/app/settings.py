@@ -77,7 +77,8 @@ class Home:
 class Settings(Word, frozen=True):
     """One watch's settings, as `up` hands them to the watch process.
 
-    redis is a URL. lab_dir is set when the cluster is the lab; else ray_address is. policies is
+    redis is a URL. policy_key is a file with the public key that orders must be signed with, or "".
+    lab_dir is set when the cluster is the lab; else ray_address is. policies is
     "" when none were given: then the watch observes only.
     """
 
@@ -85,6 +86,7 @@ class Settings(Word, frozen=True):
     redis_says: str
     port: int = DEFAULT_PORT
     policies: str = ""
+    policy_key: str = ""
     autonomy: Autonomy | None = None
     lab_dir: str = ""
     ray_address: str = ""

@@ -7,18 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.adapters.notify import Notify
-from watchkeeper.adapters.policy_files import fingerprint, read_policy_dir
 from watchkeeper.adapters.redis_checkpoints import RedisCheckpoints
 from watchkeeper.adapters.redis_mirror import RedisMirror
 from watchkeeper.adapters.redis_telemetry import RedisTelemetry
 from watchkeeper.adapters.stop_file import FileStop
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
 from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports
+from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.execute import Executor
@@ -81,7 +80,7 @@ def build(settings: Settings, home: Home) -> Running:
     mirror = RedisMirror(settings.redis, ports.cluster, clock=clock, step_s=10.0)
     telemetry = RedisTelemetry(settings.redis, ports.cluster, ports.world, clock=clock)
     looker = Looker(ports.reader, telemetry, clock)
-    shelf = _shelf(settings, clock)
+    shelf = Shelf(policy_source(settings), clock.now(), record.books.policy_files)
     stop = FileStop(home.stop_file, clock)
     executor = Executor(
         record=record,
@@ -132,13 +131,6 @@ def by_kind(actuators: tuple[Actuator, ...]) -> Mapping[str, Actuator]:
         for kind in sorted(actuator.serves):
             table.setdefault(kind, actuator)
     return table
-
-
-def _shelf(settings: Settings, clock: SystemClock) -> Shelf:
-    if not settings.policies:
-        return Shelf(None, None, clock.now())
-    folder = Path(settings.policies)
-    return Shelf(lambda: read_policy_dir(folder), lambda: fingerprint(folder), clock.now())
 
 
 def _boot_s() -> float:

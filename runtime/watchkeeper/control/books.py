@@ -143,6 +143,7 @@ class Books:
     policy_version: str = ""
     policy_loaded_at: datetime | None = None
     policy_error: str = ""
+    policy_files: dict[str, str] = field(default_factory=dict)
     ids: Counter[str] = field(default_factory=Counter)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     last_answer: str = ""
@@ -355,6 +356,7 @@ class Books:
 
     def _policy(self, event: Event) -> None:
         self.policy_version = event.data["version"]
+        self.policy_files = event.data["files"]
         self.policy_loaded_at = event.at
         self.policy_error = ""
 

@@ -373,6 +373,9 @@ class WatchDesk:
                 "stopped": int(books.orders.stopped),
                 "halted": int(bool(books.halted)),
                 "policy_load_ok": int(not books.policy_error),
+                "policy_last_good_timestamp_seconds": books.policy_loaded_at.timestamp()
+                if books.policy_loaded_at
+                else 0.0,
                 "shadow_divergence_total": by.get("shadow", {}),
                 "reviews_pending": len(books.to_review()),
                 "journal_events": head,

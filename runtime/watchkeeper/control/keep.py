@@ -46,7 +46,9 @@ def _keep_policy(watch: Watch) -> None:
         watch.teller.page(
             f"policy:{digest(text)[:12]}", "The changed policy does not load", text[:2000]
         )
-    elif policy is not None and policy.version != watch.record.books.policy_version:
+    elif policy is not None and (
+        policy.version != watch.record.books.policy_version or watch.record.books.policy_error
+    ):
         watch.record.write(
             Kind.POLICY_LOADED,
             (policy.version,),

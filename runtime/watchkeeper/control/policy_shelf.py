@@ -1,56 +1,91 @@
-"""The policy in force: load, check, swap in one piece; else keep the last good set."""
+"""The policy in force: read, check, run its own tests, swap in one piece; else keep the last good.
+
+A folder that changes is taken up once it has been still for one look, so that half-written files
+alarm nobody.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from watchkeeper.core.errors import PolicyError, Problem, UsageError
+from watchkeeper.policy.cases import failed, run
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
 
+Files = Mapping[str, str]
+"""File name to text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where orders come from. read: the orders, and the tests beside them. fingerprint: changes
+    whenever a file of either does."""
+
+    read: Callable[[], tuple[Files, Files]]
+    fingerprint: Callable[[], str]
+
+
+def take(orders: Files, tests: Files, at: datetime) -> CheckedPolicy:
+    """A set that loads and passes its own tests. Raises PolicyError with every problem."""
+    policy = load(orders, at)
+    if tests:
+        problems = failed(run(policy, tests))
+        if problems:
+            raise PolicyError(problems)
+    return policy
+
 
 class Shelf:
-    """Holds one checked set and watches its files. Meets `control.watch.PolicyShelf`.
+    """Holds one good set and watches its files. Meets `control.watch.PolicyShelf`."""
 
-    read gives the files as text; fingerprint changes when they do. With neither (no policy
-    directory) nothing is ever allowed: the watch observes only.
-    """
+    def __init__(self, source: Source | None, at: datetime, last_good: Files | None = None) -> None:
+        """Load at once. With no source nothing is ever allowed: the watch observes only.
 
-    def __init__(
-        self,
-        read: Callable[[], Mapping[str, str]] | None,
-        fingerprint: Callable[[], str] | None,
-        at: datetime,
-    ) -> None:
-        """Load at once. Raises PolicyError or UsageError: a watch never starts on a broken set."""
-        self._read = read
-        self._fingerprint = fingerprint
-        self._seen = ""
+        A watch that is started again goes on with the `last_good` files of its journal when those
+        of the folder are no longer good, and says so. Raises PolicyError or UsageError when there
+        is no good set at all.
+        """
+        self._source = source
         self._policy: CheckedPolicy | None = None
+        self._problems: tuple[Problem, ...] = ()
         self._announced = False
-        if read is not None and fingerprint is not None:
-            self._seen = fingerprint()
-            self._policy = load(dict(read()), at)
+        self._seen = self._still = source.fingerprint() if source else ""
+        if source is None:
+            return
+        try:
+            self._policy = take(*source.read(), at)
+        except (PolicyError, UsageError) as err:
+            if not last_good:
+                raise
+            self._policy, self._problems = load(last_good, at), _problems_of(err)
 
     def current(self) -> CheckedPolicy | None:
         return self._policy
 
     def changed(self, at: datetime) -> tuple[CheckedPolicy | None, tuple[Problem, ...]] | None:
-        """What the files say now, if they changed; the first call announces the set loaded."""
-        if self._read is None or self._fingerprint is None:
+        """What the files say now, if they changed and have been still since the last call; the
+        first call announces the set that was loaded at the start."""
+        if self._source is None:
             return None
         if not self._announced:
             self._announced = True
-            return self._policy, ()
+            return self._policy, self._problems
+        now = self._source.fingerprint()
+        was_still, self._still = now == self._still, now
+        if now == self._seen or not was_still:
+            return None
+        self._seen = now
         try:
-            now = self._fingerprint()
-            if now == self._seen:
-                return None
-            self._seen = now
-            self._policy = load(dict(self._read()), at)
-        except PolicyError as err:
-            return self._policy, err.problems
-        except UsageError as err:
-            return self._policy, (Problem(file="policies", line=1, column=1, message=str(err)),)
+            self._policy = take(*self._source.read(), at)
+        except (PolicyError, UsageError) as err:
+            return self._policy, _problems_of(err)
         return self._policy, ()
+
+
+def _problems_of(err: PolicyError | UsageError) -> tuple[Problem, ...]:
+    if isinstance(err, PolicyError):
+        return err.problems
+    return (Problem(file="policies", line=1, column=1, message=str(err)),)

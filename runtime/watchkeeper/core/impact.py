@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from watchkeeper.core.action import (
     Action,
+    GpuPowerCap,
     GpuQuarantine,
     GpuReset,
     JobPreempt,
@@ -76,19 +77,23 @@ def _of_job(snapshot: Snapshot, action: JobRequeue | JobPreempt) -> Impact:
     job = snapshot.jobs.get(action.job)
     if job is None:
         return Impact()
-    stops = isinstance(action, JobPreempt) and job.state is JobState.RUNNING
+    if not isinstance(action, JobPreempt) or job.state is not JobState.RUNNING:
+        return Impact(pool=job.pool)
+    unsaved_s = _unsaved_s(snapshot, job)
     return Impact(
-        jobs=(job.name,) if stops else (),
-        tenants=(job.tenant,) if stops and job.tenant else (),
-        gpus=job.gpus if stops else 0.0,
+        jobs=(job.name,),
+        tenants=(job.tenant,) if job.tenant else (),
+        gpus=job.gpus,
+        gpu_hours=round(unsaved_s / 3600 * job.gpus, 3),
         pool=job.pool,
+        checkpoint_age_s=unsaved_s if job.checkpoint_at is not None else None,
     )
 
 
 def _of_node(snapshot: Snapshot, action: Action, node: Node) -> Impact:
     kind = kind_of(action)
     running = tuple(j for j in snapshot.jobs_on(node.name) if j.state is JobState.RUNNING)
-    harmless = isinstance(action, NodeUncordon) or kind == "check.run"
+    harmless = isinstance(action, NodeUncordon | GpuPowerCap) or kind == "check.run"
     stops = () if harmless or isinstance(action, NodeCordon) else running
     ages = [_unsaved_s(snapshot, job) for job in stops]
     known = all(job.checkpoint_at is not None for job in stops)

@@ -86,6 +86,21 @@ def run(policy: CheckedPolicy, files: Mapping[str, str]) -> Results:
     return Results(len(files), tuple(results), coverage=measure(policy, seen))
 
 
+def failed(results: Results) -> tuple[Problem, ...]:
+    """What is wrong with the tests, or with the policy by them, as problems with their places."""
+    wrong = [
+        Problem(
+            result.case.file,
+            result.case.line,
+            1,
+            f"the test {result.case.name!r} fails: "
+            + "; ".join(f"{d.part} should be {d.expected}, is {d.got}" for d in result.differences),
+        )
+        for result in results.failures
+    ]
+    return (*results.problems, *wrong)
+
+
 def prepared(
     policy: CheckedPolicy, files: Mapping[str, str]
 ) -> tuple[tuple[Problem, ...], list[tuple[Case, Scenario]]]:
