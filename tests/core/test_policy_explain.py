@@ -36,7 +36,8 @@ def test_the_screen_reads_as_in_the_golden_file(name: str) -> None:
     given = CASES[name]
     if name == "a_reserved_node":
         given.nodes["train-01"].labels["reserved-for"] = "demo"
-    assert told(explained(given, shipped())) + "\n" == (GOLDEN / f"{name}.txt").read_text()
+    text = told(explained(given, shipped())).replace(shipped().version, "VERSION")
+    assert text + "\n" == (GOLDEN / f"{name}.txt").read_text()
 
 
 def test_a_condition_shows_the_value_of_each_fact_and_leaves_texts_alone() -> None:

@@ -222,7 +222,7 @@ def test_a_hostile_condition_is_refused_when_loaded_in_less_than_50_ms(
 BOUNDED = {
     "nested loops over facts": (
         "node.labels.all(a, node.labels.all(b, a != b || a == b))",
-        {"node.labels": {f"{i}": "x" for i in range(4000)}},
+        {"node.labels": {f"{i}": "x" for i in range(MAX_ITEMS)}},
         "budget",
     ),
     "six loops of ten": (nested(["[1,2,3,4,5,6,7,8,9,10]"] * 6, "true", "all"), {}, "budget"),

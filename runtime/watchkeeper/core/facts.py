@@ -308,7 +308,7 @@ def _of_job(job: Job, snapshot: Snapshot, ledger: LedgerView) -> Facts:
             e.action == "job.requeue" and e.target == f"job:{job.name}" and e.age_s <= day
             for e in ledger.effects
         ),
-        "tenant.name": job.tenant,
+        "tenant.name": job.tenant[:MOST_TEXT].replace("\0", ""),
         "tenant.metadata": _capped(job.metadata),
     }
     if job.checkpoint_at is not None:

@@ -56,8 +56,7 @@ def compare(
     """Replay the verdicts of a period (wall time, both ends included) under both sets.
 
     Pure; walks through `events` once and keeps only what changed. Events of other kinds may stand
-    among them, also from before the period: those that name a loaded set help to recognise OLD and
-    NEW as the set that judged, whatever their folders are called.
+    among them, also from before the period: those that name a loaded set tell its prices.
     """
     books = _Books(old, new)
     for event in events:
@@ -73,7 +72,6 @@ class _Books:
 
     def __init__(self, old: CheckedPolicy, new: CheckedPolicy) -> None:
         self._old, self._new = old, new
-        self._is_old, self._is_new = {old.version}, {new.version}
         self._judged = self._replayed = self._checked = 0
         self._unchanged = self._widened = self._narrowed = self._shadow_old = 0
         self._prices = {old.version: old.prices, new.version: new.prices}
@@ -84,7 +82,7 @@ class _Books:
         self._shadow: list[_Placed] = []
 
     def know(self, event: Event) -> None:
-        """A set that the watch loaded: is it OLD or NEW, under another folder's name?"""
+        """A set that the watch loaded: at which prices were its verdicts reckoned?"""
         files, version = event.data.get("files"), event.data.get("version")
         if not isinstance(files, dict) or not isinstance(version, str):
             return
@@ -92,9 +90,6 @@ class _Books:
             ruled = _loaded(files, event.at)
             if ruled is not None and ruled.version == version:
                 self._prices[version] = ruled.prices
-        for policy, versions in ((self._old, self._is_old), (self._new, self._is_new)):
-            if version not in versions and _moved(policy, list(files), event.at) == version:
-                versions.add(version)
 
     def add(self, line: Recorded) -> None:
         """Replay one verdict, or say why not."""
@@ -121,9 +116,9 @@ class _Books:
 
     def _check(self, line: Recorded, given: Verdict, before: Verdict, after: Verdict) -> None:
         """The self-check: the set that judged then must say now what it said then."""
-        if given.policy_version in self._is_old:
+        if given.policy_version == self._old.version:
             again = before
-        elif given.policy_version in self._is_new:
+        elif given.policy_version == self._new.version:
             again = after
         else:
             return
@@ -271,17 +266,6 @@ def _lack(old: tuple[str, ...], new: tuple[str, ...]) -> str:
         if names:
             parts.append(f"{', '.join(sorted(names))}, which {who}")
     return "lack " + "; and ".join(parts)
-
-
-def _moved(policy: CheckedPolicy, like: list[str], at: datetime) -> str:
-    """The policy's version if its files lay in the folder of these names; "" when it has none.
-
-    A version covers the names of the files with their folder, so a copy has another one.
-    """
-    folder = like[0].rpartition("/")[0] if like else ""
-    files = {f"{folder}/{n.rpartition('/')[2]}": text for n, text in policy.sources.items()}
-    moved = _loaded(files, at)
-    return moved.version if moved is not None else ""
 
 
 def _loaded(files: Mapping[str, str], at: datetime) -> CheckedPolicy | None:

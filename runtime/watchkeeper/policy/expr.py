@@ -25,7 +25,7 @@ MAX_LENGTH = 2048
 MAX_EXPANDED = 16_384
 """Longest condition once its variables and lists are written out."""
 
-MAX_ITEMS = 5_000
+MAX_ITEMS = 1_000
 """Most items of a list or map fact that a condition sees; a longer one is an error."""
 
 MAX_CHARACTERS = 1_024

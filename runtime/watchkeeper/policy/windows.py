@@ -34,7 +34,8 @@ def is_open(window: Window, at: datetime) -> bool:
 def opening_at(window: Window, at: datetime) -> Opening | None:
     """The opening that covers this moment, or None."""
     today = at.astimezone(window.zone).date()
-    for day in (today, today - _DAY):
+    # Tomorrow too: a clock that goes back over midnight comes to an evening twice.
+    for day in (today, today - _DAY, today + _DAY):
         opening = _opening_on(window, day)
         if opening is not None and opening.opens <= at < opening.closes:
             return opening
@@ -46,7 +47,12 @@ def closes_at(window: Window, at: datetime) -> datetime | None:
     opening = opening_at(window, at)
     if opening is None:
         return None
-    closes = opening.closes
+    return _end_of_row(window, opening.closes)
+
+
+@functools.lru_cache(maxsize=1024)
+def _end_of_row(window: Window, closes: datetime) -> datetime:
+    """When the last of the openings ends that join on to one another."""
     for _ in range(_AHEAD_DAYS):
         following = opening_at(window, closes)
         if following is None:
