@@ -18,7 +18,7 @@ from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.invariants import CEILING_PER_HOUR
 from watchkeeper.policy.model import Budget, Exemption, Limit, Rule, Window
 from watchkeeper.policy.schema import BREAK_GLASS
-from watchkeeper.policy.syntax import Tree, conjuncts, same
+from watchkeeper.policy.syntax import Meaning, conjuncts, meaning_of
 from watchkeeper.policy.windows import is_open, opens_at
 
 
@@ -53,6 +53,7 @@ def lint(whole: Whole, at: datetime) -> list[Finding]:
     """Every finding over all files."""
     return [
         *_twins(whole.rules),
+        *_namesakes(whole),
         *_unreachable(whole),
         *_unanswerable(whole.rules, whole.people),
         *_over(whole, at),
@@ -91,6 +92,18 @@ def _twins(rules: list[Rule]) -> Iterator[Finding]:
             yield _at(Grade.ERROR, rule.where, said, rule.id)
 
 
+def _namesakes(whole: Whole) -> Iterator[Finding]:
+    """Two orders of one name, where lifting the one by break-glass would lift the other too."""
+    orders: list[Rule | Limit | Budget] = [*whole.rules, *whole.limits, *whole.budgets]
+    seen: dict[str, Rule | Limit | Budget] = {}
+    for order in orders:
+        first = seen.setdefault(order.id, order)
+        if first is not order and "soft" in (first.enforcement, order.enforcement):
+            said = f"{order.id!r} is soft here or at {first.where}, which has the same name"
+            said += ": break-glass could not tell them apart"
+            yield _at(Grade.ERROR, order.where, said, order.id)
+
+
 def _unreachable(whole: Whole) -> Iterator[Finding]:
     """Rules that a stricter one always overtakes: it holds whenever they do. Behind a deny a rule
     is dead; an allow behind an ask is only overtaken, and still says how soon to verify."""
@@ -101,28 +114,59 @@ def _unreachable(whole: Whole) -> Iterator[Finding]:
         if r.effect is not Decision.ALLOW and r.enforcement == "hard" and not r.shadow
         if r.until is None and r.id not in exempt
     ]
+    filed = _by_a_part(lasting)
     for rule in whole.rules:
         if not rule.binds:
             continue
-        walls = [w for w in lasting if w.effect.strictness > rule.effect.strictness]
-        walls = [w for w in walls if _holds_whenever(w, rule) and w.actions & rule.actions]
+        have = _parts(rule)
+        before = [
+            wall
+            for part in (None, *(have - {None}))
+            for wall in filed.get(part, ())
+            if wall.wants <= have and wall.stands_before(rule)
+        ]
+        walls = [wall.rule for wall in sorted(before, key=lambda wall: wall.place)]
         if rule.actions <= frozenset().union(*(wall.actions for wall in walls)):
             denied = all(w.effect is Decision.DENY for w in walls)
             verb, grade = ("denies", Grade.ERROR) if denied else ("asks", Grade.WARNING)
-            said = f"the rule {rule.id!r} can never decide: {walls[0].id!r} always {verb}"
-            yield _at(grade, rule.where, f"{said} ({walls[0].where})", rule.id)
+            wall = next(w for w in walls if denied or w.effect is Decision.ASK)
+            said = f"the rule {rule.id!r} can never decide: {wall.id!r} always {verb}"
+            yield _at(grade, rule.where, f"{said} ({wall.where})", rule.id)
 
 
-def _holds_whenever(wall: Rule, rule: Rule) -> bool:
-    """Is the wall's window open and its condition true whenever the rule's are?"""
-    if wall.during and not (rule.during and set(rule.during) <= set(wall.during)):
-        return False
-    if wall.when is None:
-        return True
-    if rule.when is None:
-        return False
-    have: list[Tree] = list(conjuncts(rule.when.tree))
-    return all(any(same(want, part) for part in have) for want in conjuncts(wall.when.tree))
+class _Wall(NamedTuple):
+    """A rule that others may never get past. wants: what must be true for it to hold."""
+
+    place: int
+    rule: Rule
+    wants: set[Meaning | None]
+
+    def stands_before(self, other: Rule) -> bool:
+        """Is it stricter, for an action of the other's, and open whenever the other is?"""
+        mine, theirs = self.rule.during, other.during
+        if mine and not (theirs and set(theirs) <= set(mine)):
+            return False
+        stricter = self.rule.effect.strictness > other.effect.strictness
+        return stricter and bool(self.rule.actions & other.actions)
+
+
+def _by_a_part(rules: list[Rule]) -> dict[Meaning | None, list[_Wall]]:
+    """Walls, each under one part of its condition, or None where it has no condition.
+
+    A rule that lacks that part lacks something that the wall wants. So each rule is held against
+    few walls, and the check of a large policy stays near linear.
+    """
+    filed: dict[Meaning | None, list[_Wall]] = {}
+    for place, rule in enumerate(rules):
+        wants = _parts(rule)
+        if None not in wants:  # else it says what no other rule can be seen to say
+            filed.setdefault(next(iter(wants), None), []).append(_Wall(place, rule, wants))
+    return filed
+
+
+def _parts(rule: Rule) -> set[Meaning | None]:
+    """What must all be true for the condition to be; empty without one."""
+    return {meaning_of(part) for part in conjuncts(rule.when.tree)} if rule.when else set()
 
 
 def _unanswerable(rules: list[Rule], people: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
@@ -211,6 +255,6 @@ def _unused(unused: tuple[tuple[str, str, str], ...]) -> Iterator[Finding]:
 
 
 def _nothing(rules: list[Rule]) -> Iterator[Finding]:
-    if not any(r.effect is not Decision.DENY and not r.shadow for r in rules):
+    if not any(r.effect is not Decision.DENY and r.binds for r in rules):
         said = "no rule allows or asks anything: all is denied"
         yield Grade.WARNING, Problem("policies", 1, 1, said)

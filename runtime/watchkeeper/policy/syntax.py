@@ -65,6 +65,7 @@ class Group:
 
 
 Tree = Const | Name | Field | Call | Loop | Group
+Meaning = tuple[object, ...]
 
 
 def tree_of(serialized: bytes) -> Tree:
@@ -112,17 +113,16 @@ def conjuncts(tree: Tree) -> Iterator[Tree]:
             yield tree
 
 
-def same(one: Tree, other: Tree) -> bool:
-    """Do two trees say the same, wherever they stand in their texts?
+def meaning_of(tree: Tree) -> Meaning | None:
+    """What a tree says, wherever it stands in its text: equal for trees that say the same.
 
-    A literal that is neither text nor boolean has no value here, so it equals nothing.
+    None where it holds a literal that is neither text nor boolean: that has no value here, so the
+    tree cannot be seen to say the same as any other.
     """
-    if isinstance(one, Const):
-        return isinstance(other, Const) and one.value is not None and one.value == other.value
-    if type(one) is not type(other) or _label(one) != _label(other):
-        return False
-    mine, theirs = parts_of(one), parts_of(other)
-    return len(mine) == len(theirs) and all(map(same, mine, theirs))
+    if isinstance(tree, Const):
+        return None if tree.value is None else (Const, tree.value)
+    parts = [meaning_of(part) for part in parts_of(tree)]
+    return None if None in parts else (type(tree), *_label(tree), *parts)
 
 
 def _label(tree: Tree) -> tuple[object, ...]:
