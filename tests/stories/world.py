@@ -56,9 +56,11 @@ class LadderCrew:
         drafts: list[Draft] = []
         ends: list[Conclusion] = []
         for incident in briefing.incidents:
+            heard = self.heard.get(incident.id, [])
+            if heard and heard[-1].kind == "outcome":
+                self.asleep.discard(incident.id)  # a person had it done after all
             if incident.id in briefing.busy or incident.id in self.asleep:
                 continue
-            heard = self.heard.get(incident.id, [])
             if heard and heard[-1].kind != "outcome" and heard[-1].value in ("deny", "not_now"):
                 self.asleep.add(incident.id)
                 continue

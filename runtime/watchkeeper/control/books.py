@@ -54,7 +54,11 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Lift:
     """One break-glass: who lifted which soft rules for which proposal, and why. It owes a review
-    by another person until review_by."""
+    by another person until review_by.
+
+    bound: what the proposal and the steps shown with it would touch; the lift carries no further.
+    before: who had lifted other rules for the same proposal; their rules are among `rules`.
+    """
 
     proposal: str
     incident: str
@@ -64,6 +68,8 @@ class Lift:
     at: datetime
     steady: float
     review_by: datetime
+    bound: Impact
+    before: tuple[str, ...] = ()
     reviewed_by: str = ""
     note: str = ""
 
@@ -283,7 +289,14 @@ class Books:
         self.lifts[lift.proposal] = lift
         self.counts["answer", "break_glass"] += 1
         lifted = msgspec.structs.replace(event, data={"proposal": lift.proposal})
-        self._move(lifted, Step.LIFTED, question=None, why=lift.reason, ended_by=lift.person)
+        self._move(
+            lifted,
+            Step.LIFTED,
+            question=None,
+            approvals=(),  # given to the question that was; another question begins at none
+            why=lift.reason,
+            ended_by=lift.person,
+        )
         incident = self.incidents.get(lift.incident)
         if incident is not None and not incident.is_open:
             self.incidents[incident.id] = msgspec.structs.replace(

@@ -9,11 +9,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from watchkeeper.control.books import File, Lift
+from watchkeeper.control.gate import bound_of
 from watchkeeper.control.life import State
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.event import Kind
+from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
 from watchkeeper.policy.schema import BREAK_GLASS
 
@@ -33,23 +35,20 @@ def break_glass(watch: Watch, proposal: str, person: Person, reason: str) -> Lif
         file = watch.record.books.files.get(proposal)
         if file is None:
             raise Refused(f"There is no proposal {proposal}.")
-        _may_lift(file, person, reason, watch.clock.steady())
-        assert file.verdict is not None
-        lift = Lift(
-            proposal=proposal,
-            incident=file.proposal.incident,
-            rules=file.verdict.liftable,
-            person=person.name,
-            reason=reason.strip()[:500],
-            at=watch.clock.now(),
-            steady=watch.clock.steady(),
-            review_by=watch.clock.now() + REVIEW_WITHIN,
-        )
+        newest = watch.record.books.last_of_thread(file.thread)
+        _may_lift(file, newest, person, reason, watch.clock.steady())
+        if watch.latest is None:
+            raise Refused("The cluster was not read yet; wait for the first turn.")
+        lift = _lift(watch, file, watch.latest, person, reason)
         watch.record.write(
-            Kind.BREAK_GLASS, (proposal, lift.incident), lift=plain(lift), durable=True
+            Kind.BREAK_GLASS,
+            (proposal, lift.incident),
+            proposal=proposal,
+            lift=plain(lift),
+            durable=True,
         )
         watch.teller.ticket(
-            f"broken:{proposal}",
+            f"broken:{proposal}:{len(lift.rules)}",
             f"{person.name} broke the glass on {proposal}; it owes a review",
             f"Lifted {', '.join(lift.rules)}: {lift.reason}",
             (proposal, lift.incident),
@@ -57,7 +56,28 @@ def break_glass(watch: Watch, proposal: str, person: Person, reason: str) -> Lif
         return lift
 
 
-def _may_lift(file: File, person: Person, reason: str, steady: float) -> None:
+def _lift(watch: Watch, file: File, seen: Snapshot, person: Person, reason: str) -> Lift:
+    """What is written down; with an earlier lift of the same proposal, both hold."""
+    assert file.verdict is not None
+    proposal, now = file.proposal, watch.clock.now()
+    earlier = watch.record.books.lifts.get(proposal.id)
+    return Lift(
+        proposal=proposal.id,
+        incident=proposal.incident,
+        rules=tuple(dict.fromkeys((*(earlier.rules if earlier else ()), *file.verdict.liftable))),
+        person=person.name,
+        reason=reason.strip()[:500],
+        at=now,
+        steady=watch.clock.steady(),
+        review_by=now + REVIEW_WITHIN,
+        bound=bound_of((proposal.action, *proposal.plan), seen),
+        before=(*earlier.before, earlier.person) if earlier else (),
+    )
+
+
+def _may_lift(file: File, newest: File | None, person: Person, reason: str, steady: float) -> None:
+    if person.name.startswith("agent:"):
+        raise Refused("Agents lift nothing (S15).")
     if BREAK_GLASS not in person.groups:
         raise Refused(f"{person.name} is not in the group {BREAK_GLASS}; only they may.")
     if file.proposal.by == f"person:{person.name}":
@@ -70,6 +90,8 @@ def _may_lift(file: File, person: Person, reason: str, steady: float) -> None:
         raise Refused("Nothing soft stands in the way; what is hard nobody may lift.")
     if file.state is State.DENIED and steady - file.changed_steady > LIFTABLE_FOR_S:
         raise Refused("The refusal is too old. Wait until the watch proposes it again.")
+    if newest is not None and newest is not file:
+        raise Refused(f"The watch has gone on: the newest proposal is {newest.proposal.id}.")
 
 
 def owed_says(lift: Lift) -> str:
@@ -88,7 +110,7 @@ def review(watch: Watch, proposal: str, person: Person, note: str) -> Lift:
             raise Refused(f"Nobody broke the glass on {proposal}.")
         if lift.reviewed_by:
             raise Refused(f"Reviewed already by {lift.reviewed_by}.")
-        if lift.person == person.name:
+        if person.name in (lift.person, *lift.before) or person.name.startswith("agent:"):
             raise Refused("Another person reviews it.")
         watch.record.write(
             Kind.REVIEWED,

@@ -120,20 +120,26 @@ def consented(books: Books, proposal: Proposal, impact: Impact, steady: float) -
     )
 
 
-def lifted_for(books: Books, proposal: Proposal, steady: float) -> tuple[str, ...]:
-    """The soft rules that break-glass has lifted for this step: for the proposal itself, and for
-    an hour for the steps of the plan that was seen with it."""
+def lifted_for(books: Books, proposal: Proposal, impact: Impact, steady: float) -> tuple[str, ...]:
+    """The soft rules that break-glass has lifted for this step: for an hour, for the proposal
+    itself and the steps of the plan that was seen with it, as long as they touch no more."""
     wanted = (kind_of(proposal.action), targets_of(proposal.action))
     found: list[str] = []
     for lift in books.lifts.values():
         file = books.files.get(lift.proposal)
-        if file is None or steady - lift.steady > CONSENT_S:
+        if file is None or steady - lift.steady > CONSENT_S or not impact.within(lift.bound):
             continue
         same_repair = bool(proposal.incident) and lift.incident == proposal.incident
+        same_repair = same_repair and file.state in _GOES_ON
         shown = any((kind_of(a), targets_of(a)) == wanted for a in _shown_steps(file))
         if lift.proposal == proposal.id or (same_repair and shown):
             found += lift.rules
     return tuple(dict.fromkeys(found))
+
+
+_GOES_ON = frozenset({State.CLEARED, State.STARTED, State.ISSUED, State.RECOVERED})
+"""States of a step after which the next may rest on what people said to it: nothing was turned
+back."""
 
 
 def _shown_steps(file: File) -> tuple[Any, ...]:
@@ -142,10 +148,9 @@ def _shown_steps(file: File) -> tuple[Any, ...]:
 
 def _was_approved(file: File, steady: float) -> bool:
     """Its question ended with a quorum, and neither the answer nor the act was turned back."""
-    ended = file.state in (State.STARTED, State.ISSUED, State.RECOVERED, State.CLEARED)
     yes = [a for a in file.approvals if a.answer is Answer.APPROVE]
     return (
-        ended
+        file.state in _GOES_ON
         and file.question is not None
         and len({a.person for a in yes}) >= file.question.needs
         and steady - file.changed_steady <= CONSENT_S
@@ -187,7 +192,7 @@ def ledger_of(books: Books, snapshot: Snapshot, proposal: Proposal, impact: Impa
         whole,
         effects=tuple(kept),
         reaches_s=shown[-1].age_s if len(elsewhere) > len(shown) else None,
-        lifted=lifted_for(books, proposal, snapshot.steady),
+        lifted=lifted_for(books, proposal, impact, snapshot.steady),
     )
 
 

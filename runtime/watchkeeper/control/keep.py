@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 
 from watchkeeper.control.books import File, Question
+from watchkeeper.control.break_glass import REVIEW_WITHIN
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
@@ -153,11 +154,12 @@ def _escalate(watch: Watch, file: File) -> None:
 
 def remind_of_reviews(watch: Watch) -> None:
     """A break-glass that nobody has reviewed in time wakes a person, once."""
-    now = watch.clock.now()
+    now, steady = watch.clock.now(), watch.clock.steady()
     for lift in watch.record.books.to_review():
-        if now >= lift.review_by:
+        # Whichever clock says so: a page too early harms less than one that never comes.
+        if now >= lift.review_by or steady - lift.steady >= REVIEW_WITHIN.total_seconds():
             watch.teller.page(
-                f"review:{lift.proposal}",
+                f"review:{lift.proposal}:{len(lift.rules)}",
                 f"The break-glass of {lift.person} on {lift.proposal} was not reviewed",
                 f"{lift.person} lifted {', '.join(lift.rules)}: {lift.reason}. Another person "
                 f"looks at it and runs `watchkeeper review {lift.proposal}`.",
