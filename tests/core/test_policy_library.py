@@ -1,0 +1,159 @@
+"""The library of standing orders: each folder alone, beside the starting orders, and together."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from watchkeeper.adapters.policy_files import read_policy_dir, read_test_dir
+from watchkeeper.policy.cases import Results, run
+from watchkeeper.policy.load import load
+from watchkeeper.policy.model import CheckedPolicy
+from watchkeeper.policy.prove import Outcome, prove
+from watchkeeper.policy.question import parse
+
+POLICIES = Path(__file__).parents[2] / "policies"
+LIBRARY = POLICIES / "library"
+NAMES = tuple(sorted(folder.name for folder in LIBRARY.iterdir() if folder.is_dir()))
+BEFORE = datetime(2026, 3, 18, 2, 30, tzinfo=UTC)
+"""Before the freeze: nothing in the library is over then."""
+
+WIDENS = {"spot-pools"}
+"""Those that let something happen without a person; their header says so."""
+
+CONTRADICT: dict[frozenset[str], str] = {}
+"""Pairs whose tests cannot both pass, with the reason. None today; a new one is named here."""
+
+FILES = sorted(POLICIES.rglob("*.yaml"))
+
+
+def orders_of(names: Iterable[str]) -> dict[str, str]:
+    """The starting orders and these of the library, as an owner has them side by side: without
+    the people that each folder of the library brings along to stand alone."""
+    files = read_policy_dir(POLICIES)
+    for name in names:
+        files[f"policies/{name}.yaml"] = (LIBRARY / name / f"{name}.yaml").read_text()
+    return files
+
+
+def cases_of(names: Iterable[str]) -> dict[str, str]:
+    files = read_test_dir(POLICIES)
+    for name in names:
+        files[f"policies/{name}_test.yaml"] = (LIBRARY / name / f"{name}_test.yaml").read_text()
+    return files
+
+
+@functools.cache
+def beside(*names: str) -> tuple[CheckedPolicy, Results]:
+    policy = load(orders_of(names), BEFORE)
+    return policy, run(policy, cases_of(names))
+
+
+def failed(results: Results) -> list[str]:
+    lines = [
+        f"{r.case.file}:{r.case.line} {r.case.name}: {r.differences}" for r in results.failures
+    ]
+    return [*map(str, results.problems), *lines]
+
+
+def test_the_library_holds_what_its_page_lists() -> None:
+    page = (POLICIES / "README.md").read_text()
+    assert NAMES
+    assert set(re.findall(r"^\| \[`(.+?)`\]\(library/", page, re.MULTILINE)) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_stands_alone_without_a_warning_and_every_rule_is_covered(name: str) -> None:
+    policy = load(read_policy_dir(LIBRARY / name), BEFORE)
+    results = run(policy, read_test_dir(LIBRARY / name))
+    assert not policy.warnings
+    assert not policy.over
+    assert not failed(results)
+    assert results.coverage.percent == 100.0
+    assert all(bound.times for bound in results.coverage.bounds), "a bound refuses in no test"
+
+
+def test_the_starting_orders_are_covered_by_their_own_tests() -> None:
+    _, results = beside()
+    assert not failed(results)
+    assert results.coverage.percent == 100.0
+    assert all(bound.times for bound in results.coverage.bounds), "a bound refuses in no test"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_may_be_copied_beside_the_starting_orders(name: str) -> None:
+    policy, results = beside(name)
+    odd = [str(w) for w in policy.warnings if "no group 'break-glass'" not in w.message]
+    assert not odd
+    assert not failed(results)
+    assert results.coverage.percent == 100.0
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(NAMES, 2)))
+def test_two_of_them_agree_or_are_known_to_contradict_each_other(one: str, other: str) -> None:
+    _, results = beside(one, other)
+    why = CONTRADICT.get(frozenset((one, other)), "")
+    assert bool(failed(results)) is bool(why), f"{one} and {other}: {failed(results) or why}"
+
+
+def test_all_of_them_hold_together_with_the_starting_orders() -> None:
+    policy, results = beside(*NAMES)
+    assert [str(w) for w in policy.warnings] == []
+    assert not failed(results)
+    assert results.coverage.percent == 100.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_says_that_it_only_narrows_lets_nothing_happen_without_a_person(name: str) -> None:
+    policy = load(read_policy_dir(LIBRARY / name), BEFORE)
+    proved = prove(parse("* needs a person"), policy, BEFORE).outcome is Outcome.PROVED
+    allows = any(rule.effect.value == "allow" for rule in policy.rules)
+    text = (LIBRARY / name / f"{name}.yaml").read_text()
+    assert proved is not allows
+    assert allows is (name in WIDENS)
+    assert ("It widens" in text) is (name in WIDENS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_lines_to_edit_are_marked_and_stand_above_the_rules(name: str) -> None:
+    lines = (LIBRARY / name / f"{name}.yaml").read_text().splitlines()
+    rules = lines.index("rules:")
+    marked = [i for i, line in enumerate(lines) if re.search(r"# YOURS\b", line)]
+    assert "# YOUR LINES:" in "\n".join(lines[:rules])
+    assert 3 <= len(marked) <= 8
+    assert max(marked) < rules
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(POLICIES)) for f in FILES])
+def test_every_file_names_the_schema_that_an_editor_completes_by(file: Path) -> None:
+    first = file.read_text().split("\n", 1)[0]
+    found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert found, first
+    wanted = "policy-test" if file.name.endswith("_test.yaml") else "policy"
+    assert (file.parent / found[1]).resolve() == POLICIES / f"{wanted}.schema.json"
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(POLICIES)) for f in FILES])
+def test_every_rule_and_bound_says_why(file: Path) -> None:
+    if file.name.endswith("_test.yaml"):
+        return
+    import yaml
+
+    whole = yaml.safe_load(file.read_text())
+    for key in ("rules", "budgets"):
+        for order in whole.get(key, ()):
+            assert order.get("reason", "").endswith("."), order["id"]
+
+
+def test_the_people_of_the_library_are_those_of_the_starting_orders() -> None:
+    own = load(read_policy_dir(POLICIES), BEFORE).people
+    for name in NAMES:
+        there = load(read_policy_dir(LIBRARY / name), BEFORE).people
+        assert {g: there[g] for g in own} == dict(own), name
+        assert set(there) <= {*own, "break-glass"}
