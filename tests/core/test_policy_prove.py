@@ -127,6 +127,7 @@ DENIED = [
     ("a hard deny", [f"{ALLOW}, when: node.gpus > 8", f"{DENY}, when: node.gpus > 4"], "", PROVED),
     ("a hard deny with an exception", [f"{ALLOW}, when: node.fenced", f"{DENY}, when: node.fenced"], "exceptions:\n  - {id: x, rule: r1, owner: o, ticket: T, until: 2026-03-25, reason: r}\n", NOT_SO),
     ("an exception that never holds there", [f"{ALLOW}, when: node.fenced", f"{DENY}, when: node.fenced"], "exceptions:\n  - {id: x, rule: r1, owner: o, ticket: T, until: 2026-03-25, reason: r, when: '!node.fenced'}\n", PROVED),
+    ("break-glass lifts no requirement", [f"{ASK}, enforcement: soft, when: incident.confidence < 0.5, require: {{confidence: 0.9}}"], "", PROVED),
     ("a soft ask lifted lets it happen", [f"{ASK}, enforcement: soft, when: node.fenced"], "", NOT_SO),
 ]  # fmt: skip
 
@@ -191,6 +192,8 @@ NARROWER = [
     ("a shadow that would fail is gone", [ALLOW], "", [ALLOW, f"{DENY}, when: {ERRS}, mode: shadow"], "", PROVED),
     ("an error that a test keeps away", [f"{ALLOW}, when: node.fenced"], "", [f"{ALLOW}, when: node.fenced || {ERRS}"], "", PROVED),
     ("a loop that may run too long", [f"{ALLOW}, when: node.fenced"], "", [f"{ALLOW}, when: 'node.fenced || node.labels.exists(k, k == \"a\")'"], "", NOT_SO),
+    ("a text that cannot be read", [ALLOW], "", [ALLOW, f"{ALLOW}, when: 'node.pool == \"a\"'"], "", NOT_SO),
+    ("a text of ours", [ALLOW], "", [ALLOW, f"{ALLOW}, when: 'node.ray_state == \"dead\"'"], "", PROVED),
     ("labels that are too many to be read", [ALLOW], "", [ALLOW, f"{ALLOW}, when: '\"a\" in node.labels'"], "", NOT_SO),
     ("a checkpoint between two microseconds", [f"{ALLOW}, when: 'impact.checkpoint_age <= duration(\"15m\")'"], "", [f"{ALLOW}, require: {{checkpoint_age: 15m}}"], "", NOT_SO),
     ("arithmetic that cannot fail", [ALLOW], "", [ALLOW, f"{ALLOW}, when: incident.confidence / 0.0 > 1.0"], "", PROVED),

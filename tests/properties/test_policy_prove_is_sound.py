@@ -76,6 +76,7 @@ ATOMS = [
     "action.recovers",
     "pool.out < pool.size",
     'node.pool.matches("tr.*")',
+    'node.pool == "train"',
     "incident.confidence / 0.0 > 1.0",
 ]
 DAYS = ["2026-03-19", "2026-03-25", "2026-03-28"]
@@ -290,10 +291,10 @@ VALUES: dict[str, list[Any]] = {
     "node.fenced": [False, True],
     "node.gpus": [0, 3, 4, 5, 8, 9],
     "node.ray_state": ["alive", "dead", "draining", "unknown"],
-    "node.labels": [{}, {"a": "b"}, {"a": "c"}, {"a": "z", "q": "r"}],
+    "node.labels": [{}, {"a": "b"}, {"a": "c"}, {"a": "z", "q": "r"}, {"a": "b\0"}],
     "node.silent_for": [0.0, 59.9999999, 60.0, 75.0, 90.0, 600.0],
     "pool.out": [0, 4],
-    "node.pool": ["train", "x"],
+    "node.pool": ["train", "train", "x", "x" * 5000],
 }
 MOMENTS = [NIGHT + timedelta(hours=h) for h in (0, 2.7, 3, 4, 12, 20, 21)]
 IDS = [f"{x}{i}" for x in "rlb" for i in range(5)]

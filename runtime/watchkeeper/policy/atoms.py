@@ -55,6 +55,8 @@ def formula_of(
     return formula
 
 
+_OURS = frozenset({"action.kind", "world", "node.ray_state"})
+"""Facts whose texts are words of ours: short and plain."""
 _CONNECTIVES = frozenset({"_&&_", "_||_", "!_", "_?_:_"})
 _FLIPPED = {"_<_": ">", "_<=_": ">=", "_>_": "<", "_>=_": "<=", "_==_": "=="}
 _OPS = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">=", "_==_": "=="}
@@ -141,7 +143,7 @@ class _Reading:
         if isinstance(tree, Name):
             if FACTS.get(tree.name) is None or FACTS[tree.name].type != "string":
                 return None
-            value = self._given.get(tree.name)
+            value, needs = self._given.get(tree.name), self._readable(tree.name)
             if isinstance(value, str):
                 return Fixed(value in texts)
         elif entry is not None:
@@ -246,10 +248,12 @@ class _Reading:
         return Atom("free", said, None, f"{said} is true", f"{said} is false")
 
     def _readable(self, name: str) -> tuple[Atom, ...]:
-        """A map or list with too many items is not shown to conditions."""
-        if not self._errors or name not in FACTS or FACTS[name].type not in ("map", "list"):
+        """Texts, lists and maps that are too long, or hold a null, are not shown to conditions."""
+        free = name in FACTS and FACTS[name].type in ("string", "map", "list")
+        if not self._errors or not free or name in _OURS:
             return ()
-        return (plain(("readable", name), f"{name} can be read", f"{name} is too long to be read"),)
+        no = f"{name} cannot be read (too long, or no plain text)"
+        return (plain(("readable", name), f"{name} can be read", no),)
 
     def _token(self, tree: Const) -> str:
         """A number as it is written, or "" where that cannot be told."""

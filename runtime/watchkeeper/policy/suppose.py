@@ -55,8 +55,8 @@ class _Line(NamedTuple):
     in_force: Formula
     when: Formula
     exempt: tuple[Formula, ...]
-    lifted: Formula
     met: Formula
+    lifted: Formula
 
 
 class _Stand(NamedTuple):
@@ -255,7 +255,7 @@ def _distinct(size: int, columns: list[Flags]) -> tuple[npt.NDArray[np.intp], li
 
 
 def _stand(line: _Line, space: Space) -> _Stand:
-    """`hear` in every case: in force, condition, exceptions, break-glass, requirements."""
+    """`hear` in every case: in force, condition, exceptions, requirements, break-glass."""
     force, when = space.truth(line.in_force).yes, space.truth(line.when)
     error = force & ~when.yes & ~when.no
     rest = force & when.yes
@@ -263,10 +263,9 @@ def _stand(line: _Line, space: Space) -> _Stand:
         exempt = space.truth(formula)
         error |= rest & ~exempt.yes & ~exempt.no
         rest = rest & exempt.no
-    lifted = rest & space.truth(line.lifted).yes
-    rest = rest & ~lifted
-    met = space.truth(line.met).yes
-    return _Stand(matched=rest & met, lifted=lifted, unmet=rest & ~met, error=error)
+    met, lifted = space.truth(line.met).yes, space.truth(line.lifted).yes
+    unmet, rest = rest & ~met, rest & met
+    return _Stand(matched=rest & ~lifted, lifted=rest & lifted, unmet=unmet, error=error)
 
 
 def _speaks(line: _Line, stand: _Stand, decision: Decision) -> Flags:
