@@ -25,7 +25,9 @@ def _overspent(budget: Budget, touched: Touched) -> str:
     keys = keys_of(budget.per, touched.proposal, touched.impact)
     if not keys and budget.per not in ("tenant", "job"):
         return f"the {budget.per} of this action is not known, so it cannot be counted"
-    if keys and (why := unseen(budget.per, budget.every_s, touched)):
+    if not keys:
+        return ""  # it touches no tenant or job
+    if why := unseen(budget.per, budget.every_s, touched):
         return why
     cost, bound, unit = _cost(budget, touched), bound_of(budget), unit_of(budget)
     if cost is None:
@@ -35,7 +37,8 @@ def _overspent(budget: Budget, touched: Touched) -> str:
         used = spent(budget, counted)
         if budget.disruptions is not None and _goes_on(budget, touched, counted):
             continue
-        if cost > 0 and used + cost > bound:
+        total = round(used + cost, 6)
+        if not (cost <= 0 or total <= bound):  # what is not a number is beyond it
             place = "" if key == "fleet" else f" in {key}"
             return (
                 f"{used:g} {unit} used{place} within {span(budget.every_s)}, this would add "
@@ -52,7 +55,7 @@ def spent(budget: Budget, effects: Iterable[PastEffect]) -> float:
     if budget.money is not None:
         return round(sum(e.money for e in counted), 2)
     # The steps of one incident are one disruption.
-    return float(len({e.incident or e.proposal for e in counted if _disruptive(e.action)}))
+    return float(len({e.incident or e.proposal for e in counted if TRAITS[e.action].disruptive}))
 
 
 def bound_of(budget: Budget) -> float:
@@ -74,14 +77,10 @@ def _cost(budget: Budget, touched: Touched) -> float | None:
         return touched.impact.gpu_hours
     if budget.money is not None:
         return touched.impact.money
-    return 1.0 if _disruptive(kind_of(touched.proposal.action)) else 0.0
+    return 1.0 if TRAITS[kind_of(touched.proposal.action)].disruptive else 0.0
 
 
 def _goes_on(budget: Budget, touched: Touched, counted: list[PastEffect]) -> bool:
     """Is this the next step of a disruption that is counted already?"""
     own = touched.proposal.incident
     return bool(own) and spent(budget, [e for e in counted if e.incident == own]) > 0
-
-
-def _disruptive(kind: str) -> bool:
-    return kind not in TRAITS or TRAITS[kind].disruptive

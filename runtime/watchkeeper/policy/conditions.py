@@ -32,12 +32,20 @@ class Conditions:
         self._used: set[tuple[str, str]] = set()
         texts = {n: str(spec.value) for n, (_, spec) in self._variables.items()}
         words = {n: tuple(w.value for w in s.value) for n, (_, s) in self._lists.items()}
-        self._meanings = written_out(texts, words)
-        for name, (reader, spec) in self._variables.items():
-            if name in self._meanings.circles:
-                reader.problem(spec.mark, f"the variable {name!r} stands for itself", name)
-            else:
-                self._check_variable(reader, spec)
+        self._meanings = written_out(texts, words, MAX_EXPANDED)
+        self._wrong: set[str] = set()
+        for name in sorted(self._meanings.circles):
+            reader, spec = self._variables[name]
+            reader.problem(spec.mark, f"the variable {name!r} stands for itself", name)
+        for what, name in sorted(self._meanings.too_long):
+            reader, spec = (self._variables if what == "var" else self._lists)[name]
+            said = f"{what}.{name} is longer than {MAX_EXPANDED} characters once written out"
+            reader.problem(spec.mark, said, name)
+        for name in self._variables:
+            if name not in self._meanings.variables:
+                self._expanded(*self._variables[name])  # names that are not known, all the same
+        for name in self._meanings.variables:  # inner ones first
+            self._check_variable(name, *self._variables[name])
 
     def of(self, reader: Reader, at: At | None, actions: frozenset[str]) -> Condition | None:
         """A condition over the facts that all these kinds of action have; None where none is
@@ -77,34 +85,37 @@ class Conditions:
                 if (what, name) not in self._used:
                     yield kind, name, f"{reader.file}:{spec.mark.line}"
 
-    def _check_variable(self, reader: Reader, spec: At) -> None:
+    def _check_variable(self, name: str, reader: Reader, spec: At) -> None:
         """A variable must make sense by itself, so that its mistakes are told once, at it."""
         expanded = self._expanded(reader, spec)
         if expanded is None or spec.scalar is None:
+            self._wrong.add(name)
             return
         compiled = compile_part(expanded.text, MAX_EXPANDED)
         if not isinstance(compiled, Condition):
+            self._wrong.add(name)
             for fault in compiled:
                 _Place(reader, spec.scalar, expanded).report(fault, FACTS)
 
     def _expanded(self, reader: Reader, at: At) -> Expanded | None:
-        """The condition written out; None, after a report, where it uses an unknown name."""
-        known = True
+        """The condition written out; None, after a report, where it uses a name that is not known
+        or that is wrong itself."""
+        sound = True
         for use in uses_in(at.value):
             self._used.add((use.what, use.name))
-            if self._meanings.of(use) is None:
-                known = False
-                self._report_unknown(reader, at, use)
-        return expand(at.value, self._meanings.of) if known else None
+            known = self._variables if use.what == "var" else self._lists
+            if use.name not in known:
+                self._report_unknown(reader, at, use, known)
+            wrong = use.what == "var" and use.name in self._wrong
+            sound = sound and self._meanings.of(use) is not None and not wrong
+        return expand(at.value, self._meanings.of) if sound else None
 
-    def _report_unknown(self, reader: Reader, at: At, use: Use) -> None:
-        if use.what == "var" and use.name in self._meanings.circles:
-            return  # told at the variable itself
-        kind = "variable" if use.what == "var" else "list"
-        known = self._variables if use.what == "var" else self._lists
+    def _report_unknown(
+        self, reader: Reader, at: At, use: Use, known: Mapping[str, tuple[Reader, At]]
+    ) -> None:
         if at.scalar is not None:
             place = _Place(reader, at.scalar, expand(at.value, lambda _: None))
-            said = f"no {kind} is called {use.name!r}"
+            said = f"no {'variable' if use.what == 'var' else 'list'} is called {use.name!r}"
             place.report_at(
                 use.at, said, f"{use.what}.{use.name}", [f"{use.what}.{k}" for k in known]
             )

@@ -22,9 +22,12 @@ from watchkeeper.policy.hear import Heard, State, hear, shut_windows
 from watchkeeper.policy.invariants import Case, Invariant, refusals
 from watchkeeper.policy.limits import Touched, exceeded
 from watchkeeper.policy.model import Budget, CheckedPolicy, Limit, Rule
+from watchkeeper.policy.obligations import obligations_of, unanswerable
 from watchkeeper.policy.windows import say
 
+# A member of an Enum is looked up through its class each time that it is named; these are not.
 _ALLOW, _ASK, _DENY = Decision.ALLOW, Decision.ASK, Decision.DENY
+_MATCHED, _UNMET, _LIFTED, _ERROR = State.MATCHED, State.UNMET, State.LIFTED, State.ERROR
 
 
 def judge(
@@ -70,41 +73,67 @@ def _judge(
         version = policy.version if policy is not None else ""
         return Verdict(decision=_ALLOW, reasons=(reason,), policy_version=version)
 
-    past = tuple(e for e in ledger.effects if e.proposal != proposal.id)
+    past = tuple([e for e in ledger.effects if e.proposal != proposal.id])
     refused = refusals(Case(proposal, impact, facts, ledger, orders, past, traits, kind))
     if policy is None:
         return _without_policy(refused)
     heard = hear(policy, kind, facts, ledger, now)
     touched = Touched(proposal, impact, past, ledger.reaches_s)
     broken = _broken(policy, kind, touched, ledger) if _any_grants(heard) else []
-    binding = _Votes.of((h for h in heard if _counts(h)), broken)
-    decision, refused_by = binding.decide(refused=bool(refused))
+    votes = _Votes.of((h for h in heard if _counts(h)), broken)
+    settled = _settle(votes, policy, facts, orders, refused=bool(refused))
     reasons = [reason for _, reason in refused]
     reasons += [_reason(h) for h in heard]
-    if binding.silent:
+    if votes.silent:
         reasons.append(_default(kind, policy, now))
-    reasons += [b.reason for b in broken]
-    liftable = binding.liftable(decision, refused_by)
-    would_be = _would_be(heard, broken, decision, refused=bool(refused))
-    decision, refused_by, capped = _under_the_dial(decision, refused_by, facts, orders)
-    reasons += capped
-    obligations = _obligations(binding.asks, policy) if decision is _ASK else None
-    if obligations is not None and (nobody := _unanswerable(obligations, policy)):
-        reasons.append(Reason(kind="refusal", id="nobody-to-ask", says=_DENY, text=nobody))
-        decision, refused_by, obligations, liftable = _DENY, "policy", None, ()
+    reasons += [b.reason for b in broken if votes.may_grant or b.order.shadow]
+    reasons += settled.reasons
     return Verdict(
-        decision=decision,
+        decision=settled.decision,
         reasons=tuple(reasons),
         policy_version=policy.version,
-        obligations=obligations,
-        verify_within_s=None if decision is _DENY else binding.verify_within_s,
-        refused_by=refused_by,
+        obligations=settled.obligations,
+        verify_within_s=None if settled.decision is _DENY else votes.verify_within_s,
+        refused_by=settled.refused_by,
         halts=any(invariant.halts for invariant, _ in refused),
-        alert=_alert(refused, binding),
+        alert=_alert(refused, votes),
         window=_windows_said(policy, kind, heard, now),
-        liftable=liftable,
-        would_be=would_be,
+        liftable=_liftable(votes, settled, facts, orders),
+        would_be=_would_be(heard, broken, settled, policy, facts, orders, refused=bool(refused)),
     )
+
+
+class _Settled(NamedTuple):
+    """A decision once the votes, the dial and the people who could answer have been counted.
+    reasons: what the dial, or the lack of people, added."""
+
+    decision: Decision
+    refused_by: str
+    obligations: Obligations | None = None
+    reasons: tuple[Reason, ...] = ()
+
+
+def _settle(
+    votes: _Votes, policy: CheckedPolicy, facts: Facts, orders: Orders, *, refused: bool
+) -> _Settled:
+    """From votes to the decision. The enforced policy and its shadow both go this one way."""
+    decision, refused_by = votes.decide(refused=refused)
+    decision, refused_by, capped = _under_the_dial(decision, refused_by, facts, orders)
+    if decision is not _ASK:
+        return _Settled(decision, refused_by, reasons=capped)
+    obligations = obligations_of(votes.asks, policy)
+    if nobody := unanswerable(obligations, policy):
+        reason = Reason(kind="refusal", id="nobody-to-ask", says=_DENY, text=nobody)
+        return _Settled(_DENY, "policy", reasons=(*capped, reason))
+    return _Settled(_ASK, "", obligations, capped)
+
+
+def _liftable(votes: _Votes, settled: _Settled, facts: Facts, orders: Orders) -> tuple[str, ...]:
+    """What break-glass may lift; nothing where the dial, too, stands in the way of the act."""
+    if settled.decision is _ASK:
+        dial, _, _ = _under_the_dial(_ALLOW, "", facts, orders)
+        return votes.liftable_asks if dial is _ALLOW else ()
+    return votes.liftable_denies if settled.refused_by in ("policy", "limit", "budget") else ()
 
 
 def _without_policy(refused: tuple[tuple[Invariant, Reason], ...]) -> Verdict:
@@ -166,21 +195,25 @@ class _Votes(NamedTuple):
     def of(cls, heard: Iterable[Heard], broken: Iterable[_Broken]) -> _Votes:
         """Sort what was heard. An allow that lacks what it requires grants nothing; an ask that
         does must not be stepped over by another rule's allow, so it denies."""
-        votes: dict[tuple[State, Decision], list[Rule]] = {}
-        errors = []
+        matched: dict[Decision, list[Rule]] = {_ALLOW: [], _ASK: [], _DENY: []}
+        unmet_asks, lifted, errors = [], [], []
         for h in heard:
-            if h.state is State.ERROR:
+            if h.state is _MATCHED:
+                matched[h.rule.effect].append(h.rule)
+            elif h.state is _ERROR:
                 errors.append(h)
-            else:
-                votes.setdefault((h.state, h.rule.effect), []).append(h.rule)
+            elif h.rule.effect is _ASK and h.state is _UNMET:
+                unmet_asks.append(h.rule)
+            elif h.rule.effect is _ASK and h.state is _LIFTED:
+                lifted.append(h.rule)
         return cls(
-            allows=tuple(votes.get((State.MATCHED, _ALLOW), ())),
-            asks=tuple(votes.get((State.MATCHED, _ASK), ())),
-            denies=tuple(votes.get((State.MATCHED, _DENY), ())),
-            unmet_asks=tuple(votes.get((State.UNMET, _ASK), ())),
-            lifted=tuple(votes.get((State.LIFTED, _ASK), ())),
+            allows=tuple(matched[_ALLOW]),
+            asks=tuple(matched[_ASK]),
+            denies=tuple(matched[_DENY]),
+            unmet_asks=tuple(unmet_asks),
+            lifted=tuple(lifted),
             errors=tuple(errors),
-            broken=tuple(b for b in broken if b.binds),
+            broken=tuple([b for b in broken if b.binds]),
         )
 
     @property
@@ -203,18 +236,23 @@ class _Votes(NamedTuple):
             return _DENY, self.broken[0].reason.kind
         return (_ASK, "") if self.asks else (_ALLOW, "")
 
-    def liftable(self, decision: Decision, refused_by: str) -> tuple[str, ...]:
-        """What break-glass may lift, where lifting it would let the action happen or be asked."""
-        if decision is _ASK:
-            soft = all(rule.soft for rule in self.asks)
-            return tuple(rule.id for rule in self.asks) if soft else ()
-        if refused_by not in ("policy", "limit", "budget") or self.unmet_asks:
+    @property
+    def may_grant(self) -> bool:
+        """Would anything be allowed or asked if nothing forbade it?"""
+        return bool(self.allows or self.asks or self.lifted)
+
+    @property
+    def liftable_asks(self) -> tuple[str, ...]:
+        """The asks, where all of them are soft: one person may answer them by break-glass."""
+        return _ids(self.asks) if all(rule.soft for rule in self.asks) else ()
+
+    @property
+    def liftable_denies(self) -> tuple[str, ...]:
+        """What refuses, where all of it is soft and something would be allowed or asked then."""
+        if self.unmet_asks or not self.may_grant:
             return ()
-        if not (self.allows or self.asks or self.lifted):
-            return ()
-        orders: tuple[Rule | Limit | Budget, ...]
         orders = (*self.denies, *(b.order for b in self.broken))
-        return tuple(o.id for o in orders) if all(o.enforcement == "soft" for o in orders) else ()
+        return _ids(orders) if all(o.enforcement == "soft" for o in orders) else ()
 
     @property
     def verify_within_s(self) -> float | None:
@@ -223,29 +261,38 @@ class _Votes(NamedTuple):
         return min(spoken) if spoken else None
 
 
+def _ids(orders: Iterable[Rule | Limit | Budget]) -> tuple[str, ...]:
+    return tuple(sorted({order.id for order in orders}))
+
+
 def _counts(heard: Heard) -> bool:
     """Does it decide? An advisory rule only informs, but one that cannot be decided denies, as
     any rule does; a shadow rule never counts."""
-    return heard.rule.binds or (heard.state is State.ERROR and not heard.rule.shadow)
+    return heard.rule.binds or (heard.state is _ERROR and not heard.rule.shadow)
 
 
 def _any_grants(heard: Iterable[Heard]) -> bool:
     """Could any rule let it happen? Else no limit needs to be counted."""
-    return any(
-        h.rule.effect is not _DENY and h.state in (State.MATCHED, State.LIFTED) for h in heard
-    )
+    return any(h.rule.effect is not _DENY and h.state in (_MATCHED, _LIFTED) for h in heard)
 
 
 def _would_be(
-    heard: list[Heard], broken: list[_Broken], decision: Decision, *, refused: bool
+    heard: list[Heard],
+    broken: list[_Broken],
+    settled: _Settled,
+    policy: CheckedPolicy,
+    facts: Facts,
+    orders: Orders,
+    *,
+    refused: bool,
 ) -> Decision | None:
     """The decision if what is in shadow were enforced; None where that changes nothing."""
     if not any(h.rule.shadow for h in heard) and not any(b.order.shadow for b in broken):
         return None
     enforced = [b._replace(reason=structs.replace(b.reason, shadow=False)) for b in broken]
-    strict = (h for h in heard if h.rule.shadow or _counts(h))
-    would_be, _ = _Votes.of(strict, enforced).decide(refused=refused)
-    return would_be if would_be is not decision else None
+    strict = (h for h in heard if h.rule.enforcement != "advisory" or h.state is _ERROR)
+    would_be = _settle(_Votes.of(strict, enforced), policy, facts, orders, refused=refused)
+    return would_be.decision if would_be.decision is not settled.decision else None
 
 
 def _under_the_dial(
@@ -268,78 +315,45 @@ def _under_the_dial(
             return _DENY, "dial", (Reason(kind="dial", id="observe", says=_DENY, text=text),)
 
 
-def _obligations(asks: tuple[Rule, ...], policy: CheckedPolicy | None) -> Obligations:
-    """What all matching asks demand together: the largest quorum, the shortest expiry, the groups
-    that every one of them would ask, and the earliest call for others. The dial alone asks one
-    person of any group."""
-    everyone = tuple(sorted(policy.people)) if policy else ()
-    if not asks:
-        return Obligations(groups=everyone)
-    demands = [rule.approvals for rule in asks]
-    groups = set(everyone)
-    for demand in demands:
-        groups &= set(demand.groups or everyone)
-    after = [d.escalate_after_s for d in demands if d.escalate_after_s is not None]
-    return Obligations(
-        quorum=max(d.quorum for d in demands),
-        groups=tuple(sorted(groups)),
-        expires_s=min(d.expires_s for d in demands),
-        on_timeout="escalate" if any(d.on_timeout == "escalate" for d in demands) else "deny",
-        escalate_after_s=min(after) if after else None,
-        escalate_to=tuple(sorted({group for d in demands for group in d.escalate_to})),
-    )
-
-
-def _unanswerable(obligations: Obligations, policy: CheckedPolicy | None) -> str:
-    """Why no answer could ever be enough: a question that nobody can answer is a no."""
-    people = policy.people if policy is not None else {}
-    who = {person for group in obligations.groups for person in people.get(group, ())}
-    if len(who) >= obligations.quorum:
-        return ""
-    groups = ", ".join(obligations.groups) or "no group that every matching rule asks"
-    wanted = "1 person" if obligations.quorum == 1 else f"{obligations.quorum} people"
-    return f"{wanted} must approve, and nobody can: {groups} has {len(who)}"
-
-
 def _default(kind: str, policy: CheckedPolicy, now: datetime) -> Reason:
-    shut = shut_windows(policy, now)
-    waiting = sorted({n for r in policy.rules_for[kind] for n in r.during if n in shut})
+    waiting = sorted(shut_windows(policy, now).intersection(policy.dockets[kind].waits))
     text = f"no rule allows {kind} here and now"
     if waiting:
         text += f" (shut: {', '.join(waiting)})"
     return Reason(kind="default", id="default-deny", says=_DENY, text=text)
 
 
-_KIND_OF_REASON = {
-    State.MATCHED: "rule",
-    State.UNMET: "requirement",
-    State.ERROR: "error",
-    State.EXCEPTED: "exception",
-    State.LIFTED: "lifted",
-}
-
-
 def _reason(heard: Heard) -> Reason:
     rule, state = heard.rule, heard.state
-    kind = _KIND_OF_REASON[state]
-    if rule.enforcement == "advisory" and state in (State.MATCHED, State.UNMET):
+    if rule.enforcement == "advisory" and state in (_MATCHED, _UNMET):
         kind = "advice"
-    says = _DENY if state in (State.UNMET, State.ERROR) else rule.effect
+    else:
+        kind = _KIND_OF_REASON[state.value]
+    says = _DENY if state in (_UNMET, _ERROR) else rule.effect
     return Reason(
         kind=kind, id=rule.id, says=says, text=heard.why, where=rule.where, shadow=rule.shadow
     )
+
+
+_KIND_OF_REASON = {
+    "matched": "rule",
+    "unmet": "requirement",
+    "error": "error",
+    "excepted": "exception",
+    "lifted": "lifted",
+}
 
 
 def _alert(refused: tuple[tuple[Invariant, Reason], ...], votes: _Votes) -> str:
     """What must wake a person, in words that stay the same while the cause does."""
     said = [f"{i.id}: {i.says} {reason.text}." for i, reason in refused if i.wakes]
     if votes.errors:
-        rule = votes.errors[0].rule
+        rule = min((h.rule for h in votes.errors), key=lambda r: r.id)  # in any order of files
         said.append(
             "A policy rule could not be decided, so everything it covers is denied: "
             f"{rule.id} at {rule.where}."
         )
-    if not refused and not votes.denies and not votes.unmet_asks:
+    if not refused and not votes.denies and not votes.unmet_asks and votes.may_grant:
         said.extend(
             f"The {b.reason.kind} {b.order.id} ({b.order.where}) is reached: "
             f"{b.reason.text.rstrip('.')}."
@@ -350,8 +364,9 @@ def _alert(refused: tuple[tuple[Invariant, Reason], ...], votes: _Votes) -> str:
 
 def _windows_said(policy: CheckedPolicy, kind: str, heard: list[Heard], now: datetime) -> str:
     """The windows that mattered: those that let a rule speak, or else those it waits for."""
+    waits = policy.dockets[kind].waits
+    if not waits:
+        return ""
     shut = shut_windows(policy, now)
-    binding = [h.rule for h in heard if h.rule.binds]
-    spoke = dict.fromkeys(n for r in binding for n in r.during if n not in shut)
-    waited = dict.fromkeys(n for r in policy.rules_for[kind] for n in r.during)
-    return "; ".join(say(policy.windows[name], now) for name in (spoke or waited))
+    spoke = {n for h in heard if h.rule.binds for n in h.rule.during if n not in shut}
+    return "; ".join([say(policy.windows[name], now) for name in sorted(spoke or waits)])

@@ -15,12 +15,17 @@ from typing import NamedTuple
 _TOKEN = re.compile(
     r"""
     //[^\n]*
-  | [rRbB]{0,2}(?: \"{3}.*?\"{3} | '{3}.*?'{3} | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
+  | (?: [rR][bB]? | [bB][rR] )
+    (?: \"{3}.*?\"{3} | '{3}.*?'{3} | "[^"\n]*" | '[^'\n]*' )
+  | [bB]?
+    (?: \"{3}(?:\\.|[^\\])*?\"{3} | '{3}(?:\\.|[^\\])*?'{3}
+      | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
   | (?<![\w.]) (?P<what>var|list)\.(?P<name>[A-Za-z_]\w*)
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""Comments and texts are passed over: a name inside them is not a use."""
+"""Comments and texts are passed over: a name inside them is not a use. In a raw text, r"...", a
+backslash hides nothing."""
 
 
 class Use(NamedTuple):
@@ -76,45 +81,75 @@ def expand(text: str, stands_for: Callable[[Use], str | None]) -> Expanded:
 
 def as_literal(words: tuple[str, ...]) -> str:
     """A list of words in the language of conditions."""
-    return "[" + ", ".join(json.dumps(word) for word in words) + "]"
+    return "[" + ", ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
 
 
-def written_out(variables: Mapping[str, str], lists: Mapping[str, tuple[str, ...]]) -> Meanings:
+def written_out(
+    variables: Mapping[str, str], lists: Mapping[str, tuple[str, ...]], longest: int
+) -> Meanings:
     """What every name stands for, with variables inside variables written out as well.
 
-    Names that stand for themselves, directly or in a circle, are in `circles` and nothing else.
+    A name that stands for itself, directly or in a circle, stands for nothing; nor does one that
+    grows longer than `longest`, so that a few short lines cannot fill the memory.
     """
-    meanings: dict[str, str] = {}
-    circles: set[str] = set()
+    literals = {name: as_literal(words) for name, words in lists.items()}
+    texts: dict[str, str] = {}
+    known = Meanings(texts, {n: t for n, t in literals.items() if len(t) <= longest})
+    too_long = {("list", name) for name in literals.keys() - known.lists.keys()}
+    needs = {name: _inner(text) & variables.keys() for name, text in variables.items()}
+    order = _inner_first(needs)
+    for name in order:
+        text = variables[name]
+        grown = len(text) + sum(len(known.of(use) or "") for use in uses_in(text))
+        if grown > longest:
+            too_long.add(("var", name))
+        else:
+            texts[name] = f"({expand(text, known.of).text}\n)"
+    return known._replace(circles=_circles(needs, order), too_long=frozenset(too_long))
 
-    def meaning(use: Use, within: tuple[str, ...]) -> str | None:
-        if use.what == "list":
-            words = lists.get(use.name)
-            return None if words is None else as_literal(words)
-        if use.name in within:
-            circles.update(within[within.index(use.name) :])
-            return None
-        if use.name not in variables:
-            return None
-        if use.name not in meanings:
-            inner = expand(variables[use.name], lambda u: meaning(u, (*within, use.name)))
-            meanings[use.name] = f"({inner.text}\n)"
-        return meanings[use.name]
 
-    for name in variables:
-        meaning(Use("var", name, 0, 0), ())
-    kept = {name: text for name, text in meanings.items() if name not in circles}
-    return Meanings(kept, {n: as_literal(w) for n, w in lists.items()}, frozenset(circles))
+def _inner(text: str) -> set[str]:
+    return {use.name for use in uses_in(text) if use.what == "var"}
+
+
+def _inner_first(needs: Mapping[str, set[str]]) -> list[str]:
+    """Names, each after all that it needs; without those in a circle, or that need one."""
+    users: dict[str, list[str]] = {}
+    for name, inner in needs.items():
+        for other in inner:
+            users.setdefault(other, []).append(name)
+    missing = {name: len(inner) for name, inner in needs.items()}
+    ready = [name for name, count in missing.items() if not count]
+    order = []
+    while ready:
+        name = ready.pop()
+        order.append(name)
+        for user in users.get(name, ()):
+            missing[user] -= 1
+            if not missing[user]:
+                ready.append(user)
+    return order
+
+
+def _circles(needs: Mapping[str, set[str]], order: list[str]) -> frozenset[str]:
+    """Of the names that found no place in the order: those that others there need as well."""
+    stuck = needs.keys() - set(order)
+    used_by: dict[str, set[str]] = {name: set() for name in stuck}
+    for name in stuck:
+        for other in needs[name] & stuck:
+            used_by[other].add(name)
+    return frozenset(stuck - set(_inner_first(used_by)))
 
 
 class Meanings(NamedTuple):
-    """variables and lists: name to the text that stands for it. circles: variables that would
-    stand for themselves."""
+    """variables and lists: name to the text that stands for it, inner variables first. circles:
+    variables that would stand for themselves. too_long: (`var` or `list`, name)."""
 
     variables: Mapping[str, str]
     lists: Mapping[str, str]
-    circles: frozenset[str]
+    circles: frozenset[str] = frozenset()
+    too_long: frozenset[tuple[str, str]] = frozenset()
 
     def of(self, use: Use) -> str | None:
-        """The text for one use; None where the name is not known."""
+        """The text for one use; None where it stands for nothing."""
         return (self.variables if use.what == "var" else self.lists).get(use.name)
