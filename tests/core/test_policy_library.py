@@ -157,3 +157,32 @@ def test_the_people_of_the_library_are_those_of_the_starting_orders() -> None:
         there = load(read_policy_dir(LIBRARY / name), BEFORE).people
         assert {g: there[g] for g in own} == dict(own), name
         assert set(there) <= {*own, "break-glass"}
+
+
+def test_init_copies_orders_of_the_library_with_their_tests_and_points_at_its_schema(
+    tmp_path: Path,
+) -> None:
+    from watchkeeper.app.starters import copy_starters, library
+
+    assert library() == NAMES
+    copy_starters(tmp_path / "orders")
+    copy_starters(tmp_path / "orders", ("change-freeze", "break-glass"))
+    orders = tmp_path / "orders"
+    assert run(load(read_policy_dir(orders), BEFORE), read_test_dir(orders)).passed
+    for file in orders.glob("*.yaml"):
+        found = re.search(r"\$schema=(\S+)", file.read_text())
+        assert found
+        assert (orders / found[1]).exists(), file.name
+
+
+def test_init_names_the_library_where_it_has_no_such_orders_and_overwrites_nothing(
+    tmp_path: Path,
+) -> None:
+    from watchkeeper.app.starters import copy_starters
+    from watchkeeper.core.errors import UsageError
+
+    with pytest.raises(UsageError, match="It has: break-glass, change-freeze"):
+        copy_starters(tmp_path, ("chang",))
+    copy_starters(tmp_path, ("tenants",))
+    with pytest.raises(UsageError, match=r"holds tenants\.yaml, tenants_test\.yaml already"):
+        copy_starters(tmp_path, ("tenants",))

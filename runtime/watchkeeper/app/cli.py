@@ -374,11 +374,15 @@ def _journal_path() -> Path:
 @app.command()
 def init(
     to: Annotated[Path, typer.Argument(help="Where the standing orders go")] = Path("policies"),
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Orders of the library, such as change-freeze; again for more"),
+    ] = None,
 ) -> None:
-    """Copy the starting orders to a directory of yours."""
+    """Copy the starting orders to a directory of yours, with others of the library."""
     from watchkeeper.app.starters import copy_starters
 
-    say(copy_starters(to))
+    say(copy_starters(to, tuple(more or ())))
 
 
 @app.command()
