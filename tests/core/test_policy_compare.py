@@ -13,6 +13,7 @@ from tests.core.policy_case import DRAIN, HEAD, NIGHT, PEOPLE, Given, policy
 from tests.core.replay_case import changed, events_of, verdict_event, without_fact
 from tests.properties.test_policy_promises import SITUATIONS, a_rule, policy_of
 
+from watchkeeper.app.policy_diff import FailOn, fails
 from watchkeeper.core.action import CheckRun, NodeRestart
 from watchkeeper.core.event import Event
 from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Reason, Verdict
@@ -356,3 +357,14 @@ def test_the_other_way_round_every_change_is_its_mirror(
     newly = [c for s in there.sections if s.what.startswith("newly_") for c in s.changes]
     mirrored = [c for s in back.sections if s.what.startswith("newly_") for c in s.changes]
     assert {(c.seq, c.old, c.new) for c in newly} == {(c.seq, c.new, c.old) for c in mirrored}
+
+
+def test_where_no_decision_could_be_replayed_nothing_is_known_and_a_gate_does_not_pass() -> None:
+    old = policy(ALLOWS)
+    event = verdict_event(GIVEN, old)
+    broken = msgspec.structs.replace(event, data={**event.data, "input": {}})
+    found = held([broken], old, old)
+    assert (found.judged, found.replayed) == (1, 0)
+    assert not fails(found, FailOn.NEVER)
+    assert fails(found, FailOn.WIDENED)
+    assert not fails(held([event], old, old), FailOn.WIDENED)

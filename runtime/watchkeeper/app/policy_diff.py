@@ -64,7 +64,7 @@ def diff(
         caution=reading.caution,
     )
     value = {"old": str(old), "new": str(new), "caution": reading.caution, **plain(found)}
-    return Answered(value, text, _fails(found, fail_on))
+    return Answered(value, text, fails(found, fail_on))
 
 
 def span(text: str) -> tuple[timedelta, str]:
@@ -95,7 +95,10 @@ class DoesNotLoad(PolicyError):
         self.args = (f"{name} ({folder}) does not load:\n{err}",)
 
 
-def _fails(found: Comparison, fail_on: FailOn) -> bool:
+def fails(found: Comparison, fail_on: FailOn) -> bool:
+    """Where there were decisions and none could be replayed, nothing is known, which is no pass."""
+    if fail_on is not FailOn.NEVER and found.judged and not found.replayed:
+        return True
     match fail_on:
         case FailOn.NEVER:
             return False
