@@ -125,32 +125,48 @@ def activate(facts: Facts, names: Iterable[str], now: datetime) -> Any:
 
     A name without a value stays unbound: a condition that reads it gives an error, never false.
     """
-    values: dict[str, Any] = {NOW: now}
-    for name in names:
-        if name in facts:
-            value: Any = facts[name]
-            if name in _DURATIONS:
-                value = _duration(value)
-            elif _unfit(value):
-                continue
-            values[name] = value
+    values: dict[str, Any] = {name: facts[name] for name in names if name in facts}
+    for name, value in tuple(values.items()):
+        if name in _DURATIONS:
+            values[name] = _duration(value)
+        elif type(value) not in _ALWAYS_FIT and _unfit(value):
+            del values[name]
+    values[NOW] = now
     return _environment().Activation(values)
 
 
 def evaluate_all(batch: Batch, activation: Any) -> Sequence[Answer]:
-    """What `evaluate` says of each condition, in one go where that is possible.
+    """What `evaluate` says of each condition, in one go where that is possible."""
+    values = _in_one_go(batch, activation)
+    if values is None:
+        return [evaluate(condition, activation) for condition in batch.conditions]
+    return [_YES if value is True else _NO for value in values]
 
-    One error makes the whole list an error; then each is asked alone, so that the rule at fault
-    is named and the others are heard.
+
+def not_silent(batch: Batch, activation: Any) -> list[tuple[int, Answer]]:
+    """As `evaluate_all`, with the place of each, and without those that are plainly false: they
+    are by far the most, and nothing is made for them."""
+    values = _in_one_go(batch, activation)
+    if values is None:
+        answers = enumerate(evaluate(condition, activation) for condition in batch.conditions)
+        return [(place, answer) for place, answer in answers if answer.holds or answer.error]
+    return [(place, _YES) for place, value in enumerate(values) if value is True]
+
+
+def _in_one_go(batch: Batch, activation: Any) -> list[object] | None:
+    """What the one program gives; None where each condition must be asked alone.
+
+    One error makes the whole list an error; then the rule at fault is to be named, and the others
+    are to be heard.
     """
-    if batch.program is not None:
-        try:
-            values = batch.program.eval(activation).plain_value()
-        except Exception:  # as in `evaluate`; asked one by one below
-            values = None
-        if isinstance(values, list) and len(values) == len(batch.conditions):
-            return [_YES if value is True else _NO for value in values]
-    return [evaluate(condition, activation) for condition in batch.conditions]
+    if batch.program is None:
+        return None
+    try:
+        values = batch.program.eval(activation).plain_value()
+    except Exception:  # as in `evaluate`
+        return None
+    fits = isinstance(values, list) and len(values) == len(batch.conditions)
+    return values if fits else None
 
 
 def evaluate(condition: Condition, activation: Any) -> Answer:
@@ -202,11 +218,14 @@ def _unfit(value: Any) -> bool:
     return False
 
 
+_ALWAYS_FIT = frozenset((bool, int, float))
 _DURATIONS = frozenset(name for name, fact in FACTS.items() if fact.type == "duration")
 _EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
 
 def _duration(seconds: Any) -> timedelta:
+    if type(seconds) is float and 0.0 <= seconds <= NEVER_S:
+        return timedelta(0, seconds)  # nearly all of them
     number = float(seconds)
     if math.isnan(number):
         raise ValueError("a duration is not a number")

@@ -93,7 +93,6 @@ def most_unhealthy(pool_size: int) -> int:
 
 
 def _s1(case: Case) -> str:
-    target = ", ".join(targets_of(case.proposal.action))
     match case.traits.scope:
         case "node" | "gpu":
             known = node_of(case.proposal.action) in case.impact.nodes
@@ -106,7 +105,9 @@ def _s1(case: Case) -> str:
                 known = known and set(action.nodes) <= set(case.impact.nodes)
         case _:
             known = True
-    return "" if known else f"{target or 'its target'} is not in the inventory"
+    if known:
+        return ""
+    return f"{', '.join(targets_of(case.proposal.action)) or 'its target'} is not in the inventory"
 
 
 def _s2(case: Case) -> str:
@@ -127,7 +128,7 @@ def _s3(case: Case) -> str:
     reaches = case.ledger.reaches_s
     if reaches is not None and reaches < 3600:
         return f"the ledger shows the fleet's last {reaches:.0f} s only, which counts as used"
-    recent = sum(_disruptive(e.action) and e.age_s < 3600 for e in case.past)
+    recent = len([e for e in case.past if e.age_s < 3600 and _disruptive(e.action)])
     if recent < CEILING_PER_HOUR:
         return ""
     return f"the ceiling of {CEILING_PER_HOUR} disruptive actions an hour is reached"
@@ -236,12 +237,15 @@ def _s21(case: Case) -> str:
 
 
 def _s27(case: Case) -> str:
+    under_way = [e for e in case.past if e.open]
+    if not under_way:
+        return ""  # by far the most verdicts
     node, incident = node_of(case.proposal.action), case.proposal.incident
     targets = targets_of(case.proposal.action)
     keys = {k for k in case.impact.domain_size if k.partition(":")[0] in SERIAL}
     keys |= {f"job:{name}" for name in case.impact.jobs}
-    for e in case.past:
-        if not e.open or (e.action in KINDS and not KINDS[e.action].changes):
+    for e in under_way:
+        if e.action in KINDS and not KINDS[e.action].changes:
             continue
         on_it = (bool(node) and e.node == node) or e.target in targets
         if on_it and incident and e.incident == incident:

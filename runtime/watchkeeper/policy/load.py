@@ -16,7 +16,7 @@ import msgspec
 from watchkeeper.core.action import KINDS
 from watchkeeper.core.errors import PolicyError, Problem
 from watchkeeper.policy.conditions import Conditions
-from watchkeeper.policy.expr import Condition, batch
+from watchkeeper.policy.docket import docket
 from watchkeeper.policy.lint import Grade, Whole, lint
 from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule, Window
 from watchkeeper.policy.read_bounds import budgets_in, limits_in, prices_in
@@ -57,7 +57,6 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         problems.append(Problem("policies", 1, 1, "there are no policy files"))
     if problems:
         raise PolicyError(tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.column))))
-    orders: list[Rule | Exemption] = [*rules, *exemptions]
     # By the names of the files alone: a copy of a folder under another name means the same.
     means = {reader.file.rpartition("/")[2]: plain(top) for reader, top in documents}
     canonical = msgspec.json.encode(means, order="sorted")
@@ -78,8 +77,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         prices=prices,
         budgets_for={k: tuple(b for b in budgets if k in b.actions) for k in KINDS},
         exempt={r.id: tuple(x for x in exemptions if x.rule == r.id) for r in rules},
-        batches={k: batch(_conditions_of(k, rules)) for k in KINDS},
-        conditional={k: any(x.when is not None for x in orders if k in x.actions) for k in KINDS},
+        dockets={k: docket(k, rules, exemptions) for k in KINDS},
     )
 
 
@@ -161,10 +159,6 @@ def _window(reader: Reader, name: str, spec: At) -> Window | None:
 @functools.cache
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
-
-
-def _conditions_of(kind: str, rules: list[Rule]) -> tuple[Condition, ...]:
-    return tuple(r.when for r in rules if r.when is not None and kind in r.actions)
 
 
 def _reads(kind: str, rules: list[Rule], exemptions: list[Exemption]) -> frozenset[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from watchkeeper.core.errors import Problem
@@ -155,6 +156,35 @@ class Prices:
         return self.gpu_hour.get(pool, self.gpu_hour.get("default"))
 
 
+class Listed(NamedTuple):
+    """A rule, and its place among the rules of its kind in the order of the files."""
+
+    place: int
+    rule: Rule
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """The rules of one kind that wait for the same windows; `during` names those, () for none.
+    asked: the rules with a condition, in the order of `batch`. unasked: those without."""
+
+    during: tuple[str, ...]
+    asked: tuple[Listed, ...]
+    unasked: tuple[Listed, ...]
+    batch: Batch
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Docket:
+    """The rules of one kind as the judge goes through them. waits: every window that one of them
+    waits for, in the order of the files. conditional: is there any condition, of a rule or of an
+    exception?"""
+
+    parts: tuple[Part, ...]
+    waits: tuple[str, ...]
+    conditional: bool
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class CheckedPolicy:
     """Every file of a folder, checked as one.
@@ -162,8 +192,7 @@ class CheckedPolicy:
     version: 12 hex digits of the SHA-256 of what the files mean; comments do not count.
     rules_for, limits_for and budgets_for: by kind of action, so that a verdict looks at few.
     exempt: by rule id, what lifts it. reads: by kind, the facts that its conditions read.
-    batches: by kind, the conditions of its rules, to be evaluated together. conditional: by kind,
-    is there any condition, of a rule or of an exception? over: exceptions,
+    dockets: by kind, its rules as the judge goes through them. over: exceptions,
     rules and windows whose last day has passed: they do nothing, and `check` refuses them.
     sources: the files as they were, for the journal.
     """
@@ -184,5 +213,4 @@ class CheckedPolicy:
     prices: Prices = field(default_factory=Prices)
     budgets_for: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)
     exempt: Mapping[str, tuple[Exemption, ...]] = field(default_factory=dict)
-    batches: Mapping[str, Batch] = field(default_factory=dict)
-    conditional: Mapping[str, bool] = field(default_factory=dict)
+    dockets: Mapping[str, Docket] = field(default_factory=dict)
