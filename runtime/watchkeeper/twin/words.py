@@ -21,7 +21,8 @@ class TwinSpec(Word, frozen=True):
     nodes are workers; the head is not counted. spares: share of nodes that run no gang at first.
     racks, leaves and feeds are filled in order. gang_nodes: nodes of each gang, largest first; the
     rest of the pool runs small gangs of one node. tick_s: the watch's cadence. faults and noise
-    switch either off. acceleration multiplies every fault rate (1 is as published).
+    switch either off. acceleration multiplies every fault rate (1 is as published), noise_level
+    every rate of noise.
     """
 
     seed: int
@@ -43,6 +44,7 @@ class TwinSpec(Word, frozen=True):
     faults: bool = True
     noise: bool = True
     acceleration: float = 1.0
+    noise_level: float = 1.0
     world_name: str = "twin"
 
 
@@ -77,12 +79,15 @@ class Hurt(StrEnum):
 class FaultLaw(Word, frozen=True):
     """One class of true fault.
 
-    rate_per_node_day: as published (`source`) or assumed (`assumed`). shows: signal codes that the
-    instruments then say, in order, with the chance of each first; `misleads`: chance that the
-    first symptom is one of `misleading`. silent: no driver code at all. cured_by: the kinds of
-    action that end it, cheapest first; `person` where only hands do. transient: chance that it
-    ends by itself or with the gang's restart; relapse: chance that a cured one comes back within
-    7 days. manual_repair_h: hours until people mend it unasked (baseline `none`).
+    rate_per_node_day: as published (`source`) or assumed (`assumed`); the faults of a class that
+    are expected are always rate * nodes * days, also where one of them takes a rack. shows: signal
+    codes that the instruments then say, in order, with the chance of each first; `misleads`:
+    chance that the first symptom is one of `misleading`. silent: no driver code at all. cured_by:
+    the kinds of action that end it, cheapest first; `person` where only hands do. transient:
+    chance that it ends by itself or with the gang's restart; relapse: chance that a cured one
+    comes back within 7 days. manual_repair_h: hours until people mend it unasked (baseline `none`). published: the
+    row of the published table that it is counted under, "" where it is beyond that table.
+    transient_s: median seconds after which a transient one ends by itself.
     """
 
     name: str
@@ -104,13 +109,17 @@ class FaultLaw(Word, frozen=True):
     watchdog_s: float = 1800.0
     manual_repair_h: float = 24.0
     kills_raylet: bool = False
+    published: str = ""
+    transient_s: float = 222.0
 
 
 class TrueFault(Word, frozen=True):
     """One fault that really happens. nodes: indexes that it touches; gpu: the index of the GPU
     within the first of them, or -1. ends_s: when it ends by itself; inf when it does not.
     first: the symptom shown first (misleading or not). relapse_of: the id of the fault it
-    repeats, or -1."""
+    repeats, or -1. blames: the index of the innocent GPU of the same node that the first symptom
+    speaks of, or -1. luck: drawn once in [0, 1); it decides whether and when a cured one comes
+    back."""
 
     id: int
     law: str
@@ -121,6 +130,8 @@ class TrueFault(Word, frozen=True):
     first: str = ""
     also: tuple[str, ...] = ()
     relapse_of: int = -1
+    blames: int = -1
+    luck: float = 1.0
 
 
 class NoiseKind(StrEnum):
