@@ -131,7 +131,9 @@ class _Place:
         """A fault of the compiler, by line and column of the written-out text."""
         lines = self._expanded.text.split("\n")
         offset = sum(len(line) + 1 for line in lines[: fault.line - 1]) + fault.column - 1
-        self.report_at(offset, fault.message, fault.offending, [*declared, "now"])
+        # What was put in for a name is not what the author wrote: it is no help as a hint.
+        written = fault.offending if fault.offending in self._scalar.text else ""
+        self.report_at(offset, fault.message, written, [*declared, "now"])
 
     def report_at(
         self, offset: int, message: str, offending: str = "", among: list[str] | None = None

@@ -90,7 +90,8 @@ def written_out(
     """What every name stands for, with variables inside variables written out as well.
 
     A name that stands for itself, directly or in a circle, stands for nothing; nor does one that
-    grows longer than `longest`, so that a few short lines cannot fill the memory.
+    grows longer than `longest`, so that a few short lines cannot fill the memory, nor one that
+    uses any of these.
     """
     literals = {name: as_literal(words) for name, words in lists.items()}
     texts: dict[str, str] = {}
@@ -100,8 +101,10 @@ def written_out(
     order = _inner_first(needs)
     for name in order:
         text = variables[name]
-        grown = len(text) + sum(len(known.of(use) or "") for use in uses_in(text))
-        if grown > longest:
+        inner = [known.of(use) for use in uses_in(text)]
+        if None in inner:
+            continue  # it rests on a name that stands for nothing
+        if len(text) + sum(len(meant or "") for meant in inner) > longest:
             too_long.add(("var", name))
         else:
             texts[name] = f"({expand(text, known.of).text}\n)"
