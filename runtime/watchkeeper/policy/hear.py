@@ -7,7 +7,6 @@ never disagree.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from operator import itemgetter
@@ -47,19 +46,32 @@ class Heard(NamedTuple):
     why: str
 
 
-class _Hearing(NamedTuple):
+class _Hearing:
     """What all rules are held against. shut: the names of windows that are not open."""
 
-    kind: str
-    facts: Facts
-    ledger: LedgerView
-    now: datetime
-    activation: Any
-    exempt: Mapping[str, tuple[Exemption, ...]]
-    shut: frozenset[str]
+    __slots__ = ("_activation", "facts", "kind", "ledger", "now", "policy", "shut")
+
+    def __init__(
+        self, policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
+    ) -> None:
+        self.policy, self.kind, self.facts, self.ledger, self.now = policy, kind, facts, ledger, now
+        self.shut = shut_windows(policy, now)
+        self._activation: Any = None
+
+    @property
+    def activation(self) -> Any:
+        """What CEL is given, made once a verdict, and only when CEL is asked: making it costs
+        more than most conditions do."""
+        if self._activation is None:
+            self._activation = activate(self.facts, self.policy.reads[self.kind], self.now)
+        return self._activation
+
+    def answer(self, rule: Rule) -> Answer:
+        """What CEL says of one rule's condition."""
+        return _YES if rule.when is None else evaluate(rule.when, self.activation)
 
 
-_ALWAYS = Answer(True)
+_YES = Answer(True)
 _PLACE = itemgetter(0)
 _SILENT = (State.LAPSED, State.SHUT, State.FALSE)
 
@@ -69,18 +81,23 @@ def hear(
 ) -> list[Heard]:
     """The rules for this kind of action that speak, in the order of the files.
 
-    Gives what `hear_all` gives of those, without touching a silent rule: first the windows, then
-    all conditions of a part in one program.
+    Gives what `hear_all` gives of those, and touches no silent rule: first the windows, then the
+    index, and CEL for what the index cannot tell.
     """
-    hearing = _open(policy, kind, facts, ledger, now)
+    hearing = _Hearing(policy, kind, facts, ledger, now)
     found: list[tuple[int, Rule, Answer]] = []
     for part in policy.dockets[kind].parts:
         if part.during and hearing.shut.issuperset(part.during):
             continue
-        found += [(place, rule, _ALWAYS) for place, rule in part.unasked]
-        for at, answer in not_silent(part.batch, hearing.activation):
-            place, rule = part.asked[at]
-            found.append((place, rule, answer))
+        found += [(place, rule, _YES) for place, rule in part.plain]
+        held = part.index.holding(facts)
+        if held is not None:
+            found += [(*part.indexed[at], _YES) for at in held]
+        else:
+            found += [(place, rule, hearing.answer(rule)) for place, rule in part.indexed]
+        if part.asked:
+            answers = not_silent(part.batch, hearing.activation)
+            found += [(*part.asked[at], answer) for at, answer in answers]
     found.sort(key=_PLACE)
     heard = [_heard(rule, answer, hearing) for _, rule, answer in found]
     return [h for h in heard if h.state not in _SILENT]
@@ -90,12 +107,8 @@ def hear_all(
     policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
 ) -> list[Heard]:
     """Every rule for this kind of action, the silent ones too, each asked by itself."""
-    hearing = _open(policy, kind, facts, ledger, now)
-    return [_heard(rule, _answer(rule, hearing), hearing) for rule in policy.rules_for[kind]]
-
-
-def _answer(rule: Rule, hearing: _Hearing) -> Answer:
-    return _ALWAYS if rule.when is None else evaluate(rule.when, hearing.activation)
+    hearing = _Hearing(policy, kind, facts, ledger, now)
+    return [_heard(rule, hearing.answer(rule), hearing) for rule in policy.rules_for[kind]]
 
 
 def shut_windows(policy: CheckedPolicy, now: datetime) -> frozenset[str]:
@@ -106,16 +119,6 @@ def shut_windows(policy: CheckedPolicy, now: datetime) -> frozenset[str]:
 @functools.lru_cache(maxsize=64)
 def _shut(policy: CheckedPolicy, minute: datetime) -> frozenset[str]:
     return frozenset(n for n, window in policy.windows.items() if not is_open(window, minute))
-
-
-def _open(
-    policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
-) -> _Hearing:
-    """One activation for all conditions of a verdict; making one costs more than most of them."""
-    conditional = policy.dockets[kind].conditional
-    activation = activate(facts, policy.reads[kind], now) if conditional else None
-    shut = shut_windows(policy, now)
-    return _Hearing(kind, facts, ledger, now, activation, policy.exempt, shut)
 
 
 def _heard(rule: Rule, answer: Answer, hearing: _Hearing) -> Heard:
@@ -129,7 +132,7 @@ def _heard(rule: Rule, answer: Answer, hearing: _Hearing) -> Heard:
         return Heard(rule, State.ERROR, why)
     if not answer.holds:
         return Heard(rule, State.FALSE, "its condition is false")
-    for exemption in hearing.exempt.get(rule.id, ()):
+    for exemption in hearing.policy.exempt.get(rule.id, ()):
         if (stands := _exempted(exemption, rule, hearing)) is not None:
             return stands
     if unmet := _unmet(rule, hearing.facts):

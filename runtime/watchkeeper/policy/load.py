@@ -77,7 +77,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         prices=prices,
         budgets_for={k: tuple(b for b in budgets if k in b.actions) for k in KINDS},
         exempt={r.id: tuple(x for x in exemptions if x.rule == r.id) for r in rules},
-        dockets={k: docket(k, rules, exemptions) for k in KINDS},
+        dockets={k: docket(k, rules) for k in KINDS},
     )
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.expr import Batch, Condition
+from watchkeeper.policy.index import Index
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -166,23 +167,24 @@ class Listed(NamedTuple):
 @dataclass(frozen=True, eq=False, slots=True)
 class Part:
     """The rules of one kind that wait for the same windows; `during` names those, () for none.
-    asked: the rules with a condition, in the order of `batch`. unasked: those without."""
+    plain: rules without a condition. indexed: rules in the order of `index`. asked: those whose
+    conditions only CEL can tell, in the order of `batch`."""
 
     during: tuple[str, ...]
+    plain: tuple[Listed, ...]
+    indexed: tuple[Listed, ...]
+    index: Index
     asked: tuple[Listed, ...]
-    unasked: tuple[Listed, ...]
     batch: Batch
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Docket:
     """The rules of one kind as the judge goes through them. waits: every window that one of them
-    waits for, in the order of the files. conditional: is there any condition, of a rule or of an
-    exception?"""
+    waits for, in the order of the files."""
 
     parts: tuple[Part, ...]
     waits: tuple[str, ...]
-    conditional: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,16 +6,19 @@ format). This reads the few fields that the checks in `guards` need; it evaluate
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """A literal. `value` is its text for strings, the boolean for booleans, None for others."""
+    """A literal. `value` is its text for strings, the boolean for booleans, None for others;
+    `number` is that of an int or a double."""
 
     at: int
     value: str | bool | None
+    number: int | float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def names_in(tree: Tree) -> frozenset[str]:
     return frozenset(t.name for t in walk(tree) if isinstance(t, Name)) - own
 
 
-_BOOL, _STRING = 2, 6
+_BOOL, _INT, _DOUBLE, _STRING = 2, 3, 5, 6
 _CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP = 3, 4, 5, 6, 7, 8, 9
 
 
@@ -160,7 +163,7 @@ def _tree(data: bytes, places: dict[int, int]) -> Tree:
 
     match kind:
         case 3:
-            return Const(at, _literal(body))
+            return Const(at, _literal(body), _written_number(body))
         case 4:
             return Name(at, _text(body, 1))
         case 5:
@@ -184,6 +187,15 @@ def _literal(body: dict[int, list[bytes]]) -> str | bool | None:
         return _text(body, _STRING)
     if _BOOL in body:
         return bool(_number(body[_BOOL][0]))
+    return None
+
+
+def _written_number(body: dict[int, list[bytes]]) -> int | float | None:
+    if _INT in body:
+        number = _number(body[_INT][0])
+        return number - 2**64 if number >= 2**63 else number
+    if _DOUBLE in body:
+        return float(struct.unpack("<d", body[_DOUBLE][0])[0])
     return None
 
 

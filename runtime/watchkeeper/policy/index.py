@@ -1,0 +1,297 @@
+"""Which of many conditions hold, without asking each. Built at load, asked by each verdict.
+
+Most conditions only compare facts with written values. Each such comparison is one bit; one look
+among a fact's thresholds or values tells all its bits at once, however many rules there are, and
+a condition holds when its bits do. This is no second CEL: a condition of any other shape is left
+to CEL, and so are all of them while a fact is missing or is not quite what its declaration says.
+Nothing else here can err, so `&&`, `||` and `!` are plain logic.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import reduce
+from operator import or_
+from typing import Any, NamedTuple
+
+from watchkeeper.core.facts import FACTS, NEVER_S, Facts
+from watchkeeper.policy.syntax import Call, Const, Group, Name, Tree
+
+MOST_CLAUSES = 16
+"""A condition with more, once `||` is written out, is left to CEL."""
+
+MAX_CHARACTERS, MAX_ITEMS = 256, 64
+"""A fact with a longer text, or of more items, is left to CEL."""
+
+Clauses = list[frozenset[int]]
+"""Every clause must hold, and of a clause any one bit. `~bit` stands for its denial."""
+
+Find = Callable[[Sequence[Any], Any], int]
+
+
+class Atom(NamedTuple):
+    """`fact op value`. op: `<`, `<=`, `>`, `>=`; `in`, where the fact is one of the values; `has`,
+    where the value is a key or an item of the fact; `startsWith`, `endsWith`, `contains`."""
+
+    fact: str
+    op: str
+    value: Any
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FactBits:
+    """What one fact decides. orders: how to find its place among thresholds, these, and the bits
+    that are true at each place. values: the bits that are true at one value. tests: the rest."""
+
+    name: str
+    fit: Callable[[Any], Any]
+    orders: tuple[tuple[Find, tuple[Any, ...], tuple[int, ...]], ...]
+    values: Mapping[Any, int]
+    tests: tuple[tuple[Callable[[Any, Any], bool], Any, int], ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Index:
+    """needs: for each condition the bits that must all be true, and masks of which each must have
+    one that is. width: how many bits there are; their denials stand above them."""
+
+    facts: tuple[FactBits, ...]
+    needs: tuple[tuple[int, tuple[int, ...]], ...]
+    width: int
+
+    def holding(self, facts: Facts) -> list[int] | None:
+        """The places of the conditions that hold; None where CEL must be asked of each."""
+        true = 0
+        for fact in self.facts:
+            value = fact.fit(facts.get(fact.name))
+            if value is None:
+                return None
+            for find, thresholds, bits in fact.orders:
+                true |= bits[find(thresholds, value)]
+            if fact.values:
+                true |= fact.values.get(value, 0)
+            for test, wanted, bit in fact.tests:
+                if test(value, wanted):
+                    true |= bit
+        true |= (~true & ((1 << self.width) - 1)) << self.width
+        return [
+            place
+            for place, (need, any_of) in enumerate(self.needs)
+            if true & need == need and (not any_of or all(true & mask for mask in any_of))
+        ]
+
+
+def index(trees: Iterable[Tree]) -> tuple[Index, tuple[int, ...]]:
+    """An index of those conditions that can have one, and their places among all."""
+    bits: dict[Atom, int] = {}
+    read = [(place, _clauses(tree, bits)) for place, tree in enumerate(trees)]
+    kept = [(place, clauses) for place, clauses in read if clauses is not None]
+    used = {literal if literal >= 0 else ~literal for _, c in kept for x in c for literal in x}
+    by_fact: dict[str, list[tuple[Atom, int]]] = {}
+    for atom, bit in bits.items():
+        if bit in used:  # the others belong to conditions that are left to CEL
+            by_fact.setdefault(atom.fact, []).append((atom, 1 << bit))
+    facts = tuple(_fact_bits(name, atoms) for name, atoms in by_fact.items())
+    needs = tuple(_needs(clauses, len(bits)) for _, clauses in kept)
+    return Index(facts, needs, len(bits)), tuple(place for place, _ in kept)
+
+
+def _needs(clauses: Clauses, width: int) -> tuple[int, tuple[int, ...]]:
+    masks = [(len(c), _union(1 << (x if x >= 0 else width + ~x) for x in c)) for c in clauses]
+    return _union(m for size, m in masks if size == 1), tuple(m for size, m in masks if size != 1)
+
+
+def _union(masks: Iterable[int]) -> int:
+    return reduce(or_, masks, 0)
+
+
+def _fact_bits(name: str, atoms: list[tuple[Atom, int]]) -> FactBits:
+    values: dict[Any, int] = {}
+    for atom, bit in atoms:
+        for value in atom.value if atom.op == "in" else ():
+            values[value] = values.get(value, 0) | bit
+    orders = [_order(op, atoms) for op in _ORDERS if any(atom.op == op for atom, _ in atoms)]
+    tests = [(_TESTS[atom.op], atom.value, bit) for atom, bit in atoms if atom.op in _TESTS]
+    return FactBits(name, _FIT[FACTS[name].type], tuple(orders), values, tuple(tests))
+
+
+def _order(op: str, atoms: list[tuple[Atom, int]]) -> tuple[Find, tuple[Any, ...], tuple[int, ...]]:
+    """Thresholds in order; bits[i] is what is true where i of them lie before the value."""
+    find, before = _ORDERS[op]
+    ordered = sorted((atom.value, bit) for atom, bit in atoms if atom.op == op)
+    bits = [
+        _union(bit for _, bit in (ordered[:at] if before else ordered[at:]))
+        for at in range(len(ordered) + 1)
+    ]
+    return find, tuple(threshold for threshold, _ in ordered), tuple(bits)
+
+
+_ORDERS: dict[str, tuple[Find, bool]] = {
+    ">": (bisect_left, True),  # true of the thresholds that lie before the value
+    ">=": (bisect_right, True),
+    "<": (bisect_right, False),
+    "<=": (bisect_left, False),
+}
+_TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "has": lambda value, wanted: wanted in value,
+    "contains": lambda value, wanted: wanted in value,
+    "startsWith": str.startswith,
+    "endsWith": str.endswith,
+}
+
+
+def _clauses(tree: Tree, bits: dict[Atom, int], *, denied: bool = False) -> Clauses | None:
+    """A condition, or its denial, as clauses; None where it cannot have an index."""
+    match tree:
+        case Call(function="!_", args=(inner,)):
+            return _clauses(inner, bits, denied=not denied)
+        case Call(function="_&&_" | "_||_" as operator, args=(left, right)):
+            one = _clauses(left, bits, denied=denied)
+            other = _clauses(right, bits, denied=denied)
+            if one is None or other is None:
+                return None
+            if (operator == "_&&_") is not denied:
+                return one + other
+            both = [a | b for a in one for b in other]
+            return both if len(both) <= MOST_CLAUSES else None
+        case Const(value=bool(value)):
+            return [] if value is not denied else [frozenset()]
+        case Call(function="_!=_", args=args):
+            tree, denied = Call(tree.at, "_==_", args), not denied
+    atom = _atom(tree)
+    if atom is None:
+        return None
+    bit = bits.setdefault(atom, len(bits))
+    return [frozenset((~bit if denied else bit,))]
+
+
+def _atom(tree: Tree) -> Atom | None:
+    """The comparison that a tree is, or None."""
+    match tree:
+        case Name(name=name) if _sort(name) == "bool":
+            return Atom(name, "in", (True,))
+        case Call(function="@in", args=(Name(name=name), Group(parts=parts))):
+            values = tuple(_value(part, _sort(name)) for part in parts)
+            return None if None in values else Atom(name, "in", values)
+        case Call(function="@in", args=(Const(value=str(key)), Name(name=name))):
+            return Atom(name, "has", key) if _sort(name) in ("map", "list") else None
+        case Call(function=function, args=(Name(name=name), Const(value=str(text)))) if (
+            function in _OF_TEXTS and _sort(name) == "string"
+        ):
+            return Atom(name, function, text)
+        case Call(function=operator, args=(left, right)) if operator in _COMPARISONS:
+            op = _COMPARISONS[operator]
+            if isinstance(right, Name):
+                left, right, op = right, left, _TURNED.get(op, op)
+            if isinstance(left, Name):
+                return _comparison(left.name, op, right)
+    return None
+
+
+_OF_TEXTS = ("startsWith", "endsWith", "contains")
+_COMPARISONS = {"_==_": "in", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+
+
+def _comparison(name: str, op: str, with_: Tree) -> Atom | None:
+    sort = _sort(name)
+    value = _value(with_, sort)
+    if value is None:
+        return None
+    if op == "in":
+        return None if sort == "duration" else Atom(name, op, (value,))
+    return Atom(name, op, value) if sort in ("int", "double", "duration") else None
+
+
+def _sort(name: str) -> str:
+    return FACTS[name].type if name in FACTS else ""
+
+
+def _value(tree: Tree, sort: str) -> Any:
+    """A written value of just this type, or None."""
+    match tree:
+        case Const(value=str(text)) if sort == "string":
+            return text
+        case Const(value=bool(value)) if sort == "bool":
+            return value
+        case Const(number=int(number)) if sort == "int":
+            return number
+        case Const(number=float(number)) if sort == "double":
+            return number
+        case Call(function="duration", args=(Const(value=str(text)),)) if sort == "duration":
+            return _duration(text)
+    return None
+
+
+def _duration(text: str) -> timedelta | None:
+    """A written duration in one unit, where it is exact in microseconds."""
+    match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?s|(\d{1,6})([mh])", text, re.ASCII)
+    if match is None:
+        return None
+    if match[4]:
+        return timedelta(**{{"m": "minutes", "h": "hours"}[match[4]]: int(match[3])})
+    return timedelta(seconds=int(match[1]), microseconds=int((match[2] or "").ljust(6, "0")))
+
+
+def _fit_bool(value: Any) -> bool | None:
+    return value if type(value) is bool else None
+
+
+def _fit_int(value: Any) -> int | None:
+    return value if type(value) is int and abs(value) < 2**53 else None
+
+
+def _fit_double(value: Any) -> float | None:
+    if type(value) is float:
+        return value if value == value else None  # no number compares as none does
+    return None if _fit_int(value) is None else float(value)
+
+
+def _fit_duration(value: Any) -> timedelta | None:
+    # The very value that CEL would be given, rounded to microseconds as it is there.
+    fits = type(value) is float and 0.0 <= value <= NEVER_S
+    return timedelta(0, value) if fits else None
+
+
+def _fit_string(value: Any) -> str | None:
+    if type(value) is not str or len(value) > MAX_CHARACTERS or "\0" in value:
+        return None
+    return value if value.isascii() or _encodes(value) else None
+
+
+def _fit_map(value: Any) -> Mapping[str, str] | None:
+    if type(value) is not dict or len(value) > MAX_ITEMS:
+        return None
+    texts = (*value, *value.values())
+    return value if all(_fit_string(text) is not None for text in texts) else None
+
+
+def _fit_list(value: Any) -> Sequence[str] | None:
+    if type(value) is not list or len(value) > MAX_ITEMS:
+        return None
+    return value if all(_fit_string(text) is not None for text in value) else None
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_FIT: dict[str, Callable[[Any], Any]] = {
+    "bool": _fit_bool,
+    "int": _fit_int,
+    "double": _fit_double,
+    "duration": _fit_duration,
+    "string": _fit_string,
+    "map": _fit_map,
+    "list": _fit_list,
+}
+"""By a fact's declared type: the value, to be compared in Python just as CEL would; None where
+that is not sure."""
