@@ -17,7 +17,7 @@ from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.expr import Answer, activate, evaluate, not_silent
 from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule
-from watchkeeper.policy.windows import is_open
+from watchkeeper.policy.windows import is_open, minute_at, minute_of
 
 
 class State(Enum):
@@ -113,12 +113,13 @@ def hear_all(
 
 def shut_windows(policy: CheckedPolicy, now: datetime) -> frozenset[str]:
     """The names of the windows that are not open."""
-    return _shut(policy, now.replace(second=0, microsecond=0))  # they move by whole minutes
+    return _shut(policy, minute_of(now))
 
 
 @functools.lru_cache(maxsize=64)
-def _shut(policy: CheckedPolicy, minute: datetime) -> frozenset[str]:
-    return frozenset(n for n, window in policy.windows.items() if not is_open(window, minute))
+def _shut(policy: CheckedPolicy, minute: int) -> frozenset[str]:
+    at = minute_at(minute)
+    return frozenset([name for name, window in policy.windows.items() if not is_open(window, at)])
 
 
 def _heard(rule: Rule, answer: Answer, hearing: _Hearing) -> Heard:

@@ -33,13 +33,23 @@ def is_open(window: Window, at: datetime) -> bool:
 
 def opening_at(window: Window, at: datetime) -> Opening | None:
     """The opening that covers this moment, or None."""
-    today = at.astimezone(window.zone).date()
-    # Tomorrow too: a clock that goes back over midnight comes to an evening twice.
-    for day in (today, today - _DAY, today + _DAY):
-        opening = _opening_on(window, day)
-        if opening is not None and opening.opens <= at < opening.closes:
+    for opening in _openings_near(window, _utc(at).date()):
+        if opening.opens <= at < opening.closes:
             return opening
     return None
+
+
+def _utc(at: datetime) -> datetime:
+    return at if at.tzinfo is UTC else at.astimezone(UTC)  # nearly always UTC already
+
+
+@functools.lru_cache(maxsize=4096)
+def _openings_near(window: Window, day: date) -> tuple[Opening, ...]:
+    """The openings that cover any of this UTC day. They begin on a local day at most two away:
+    one for the zone, one for a night that goes on into the next day."""
+    begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    found = [_opening_on(window, day + away * _DAY) for away in (0, -1, 1, -2, 2)]
+    return tuple(o for o in found if o and o.opens < begins + _DAY and begins < o.closes)
 
 
 def closes_at(window: Window, at: datetime) -> datetime | None:
@@ -73,11 +83,22 @@ def opens_at(window: Window, at: datetime) -> datetime | None:
 
 def say(window: Window, at: datetime) -> str:
     """`night: open until 06:00 Europe/Berlin (05:00Z)`, or when it opens next."""
-    return _said(window, at.replace(second=0, microsecond=0))  # windows move by whole minutes
+    return _said(window, minute_of(at))
+
+
+def minute_of(at: datetime) -> int:
+    """Whole minutes since 1970, by which windows move; far cheaper to look up than a datetime."""
+    return int(at.timestamp() // 60)
+
+
+def minute_at(minute: int) -> datetime:
+    """The moment that a minute begins, in UTC."""
+    return datetime.fromtimestamp(minute * 60, UTC)
 
 
 @functools.lru_cache(maxsize=256)
-def _said(window: Window, at: datetime) -> str:
+def _said(window: Window, minute: int) -> str:
+    at = minute_at(minute)
     closes = closes_at(window, at)
     if closes is not None:
         if closes - at > _AHEAD_DAYS * _DAY / 2:
@@ -103,13 +124,20 @@ def is_calendar(code: str) -> bool:
 
 
 def _clock(window: Window, moment: datetime, at: datetime) -> str:
+    """A moment on the window's clock. Only one that is a day away, or more, needs its date."""
+    far = moment - at >= _DAY and _day(window, moment) != _day(window, at)
+    return _written(window, moment, far=far)
+
+
+def _day(window: Window, moment: datetime) -> date:
+    return moment.astimezone(window.zone).date()
+
+
+@functools.lru_cache(maxsize=1024)
+def _written(window: Window, moment: datetime, *, far: bool) -> str:
     local = moment.astimezone(window.zone)
-    other_day = local.date() != at.astimezone(window.zone).date()
-    # A time tomorrow needs no date while less than a day away: it is the next one to come.
-    far = other_day and moment - at >= _DAY
     day = f"{local:%a %d %b} " if far else ""
-    utc = f"{moment.astimezone(UTC):%H:%M}Z"
-    return f"{day}{local:%H:%M} {window.tz} ({utc})"
+    return f"{day}{local:%H:%M} {window.tz} ({moment.astimezone(UTC):%H:%M}Z)"
 
 
 @functools.lru_cache(maxsize=4096)
