@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.control.books import LEDGER_S, Books, File
+from watchkeeper.control.concerns import concerns
 from watchkeeper.control.life import State
 from watchkeeper.core.action import Action, PoolScale, kind_of, node_of, targets_of
 from watchkeeper.core.clock import Clock
@@ -64,6 +65,8 @@ def weigh(
     impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
     ledger = ledger_of(books, snapshot, proposal, impact)
     incident = books.incidents.get(proposal.incident)
+    if incident is not None and not concerns(incident, proposal.action, snapshot):
+        incident = None  # evidence against another target is none against this one
     facts = facts_for(
         proposal,
         impact,

@@ -1,0 +1,40 @@
+"""Is an incident about what an action touches? Asked by the gate before evidence may count.
+
+Without it a planner could carry the evidence against one node over to any other: two good
+witnesses that train-03 is broken say nothing about train-01.
+"""
+
+from __future__ import annotations
+
+from watchkeeper.core.action import Action, node_of
+from watchkeeper.core.incident import Incident
+from watchkeeper.core.telemetry import Snapshot
+
+
+def concerns(incident: Incident, action: Action, snapshot: Snapshot) -> bool:
+    """True when the incident lies on the action's node, on a domain that the node is part of, on
+    its gang, or on its pool. An action that names none of these is never refused by it."""
+    if name := node_of(action):
+        return _node(incident, name, snapshot)
+    if job := str(getattr(action, "job", "")):
+        return _job(incident, job, snapshot)
+    if pool := str(getattr(action, "pool", "")):
+        patient = snapshot.nodes.get(incident.node)
+        return incident.target == f"pool:{pool}" or (patient is not None and patient.pool == pool)
+    return True
+
+
+def _node(incident: Incident, name: str, snapshot: Snapshot) -> bool:
+    if incident.node:
+        return incident.node == name
+    node = snapshot.nodes.get(name)
+    kind, _, domain = incident.target.partition(":")
+    # A pool is not a place where things fail together: that it is short of GPUs is no evidence
+    # against any node of it.
+    return node is not None and kind != "pool" and node.domains().get(kind) == domain
+
+
+def _job(incident: Incident, name: str, snapshot: Snapshot) -> bool:
+    job = snapshot.jobs.get(name)
+    on_it = job is not None and bool(incident.node) and incident.node in job.nodes
+    return on_it or name in incident.jobs or incident.target == f"job:{name}"
