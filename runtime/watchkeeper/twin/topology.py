@@ -55,7 +55,7 @@ class Fleet:
 
     def pool_of(self, node: int) -> str:
         """The name of the pool of this node."""
-        return self.pools[self.pool[node]]
+        return self.pools[int(self.pool[node])]
 
     def in_pool(self, pool: str) -> Ints:
         """Indexes of the nodes of a pool, in order; none for a pool that does not exist."""
@@ -174,5 +174,5 @@ def _spares(nodes: int, serve: int, share: float) -> NDArray[np.bool_]:
     spare = np.zeros(nodes, np.bool_)
     for first, size in ((0, nodes - serve), (nodes - serve, serve)):
         count = round(share * size) or int(share > 0 and size >= 8)
-        spare[first + (np.arange(1, count + 1) * size // count - 1 if count else 0)] |= count > 0
+        spare[first + np.arange(1, count + 1) * size // max(1, count) - 1] = True
     return spare

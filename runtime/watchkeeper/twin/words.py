@@ -85,9 +85,9 @@ class FaultLaw(Word, frozen=True):
     chance that the first symptom is one of `misleading`. silent: no driver code at all. cured_by:
     the kinds of action that end it, cheapest first; `person` where only hands do. transient:
     chance that it ends by itself or with the gang's restart; relapse: chance that a cured one
-    comes back within 7 days. manual_repair_h: hours until people mend it unasked (baseline `none`). published: the
-    row of the published table that it is counted under, "" where it is beyond that table.
-    transient_s: median seconds after which a transient one ends by itself.
+    comes back within 7 days. manual_repair_h: hours until people mend it unasked (baseline
+    `none`). published: the row of the published table that it is counted under, "" where it is
+    beyond that table. transient_s: median seconds after which a transient one ends by itself.
     """
 
     name: str
