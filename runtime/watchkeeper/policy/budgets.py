@@ -6,11 +6,11 @@ ledger is a fold of the journal on a clock that only goes forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from watchkeeper.core.action import TRAITS, kind_of
 from watchkeeper.core.ledger import PastEffect
-from watchkeeper.policy.limits import Touched, in_key, keys_of, span, unseen
+from watchkeeper.policy.limits import Touched, in_domain, keys_of, span, unseen
 from watchkeeper.policy.model import Budget
 
 
@@ -29,16 +29,19 @@ def _overspent(budget: Budget, touched: Touched) -> str:
         return ""  # it touches no tenant or job
     if why := unseen(budget.per, budget.every_s, touched):
         return why
-    cost, bound, unit = _cost(budget, touched), bound_of(budget), unit_of(budget)
+    cost, bound = _cost(budget, touched), bound_of(budget)
     if cost is None:
         return "what this costs is not known: its pool has no price"
+    if cost <= 0:
+        return ""
     for key in keys:
-        counted = [e for e in touched.past if in_key(e, key)]
+        counted = in_domain(touched.past, key)
         used = spent(budget, counted)
         if budget.disruptions is not None and _goes_on(budget, touched, counted):
             continue
         total = round(used + cost, 6)
-        if not (cost <= 0 or total <= bound):  # what is not a number is beyond it
+        if not total <= bound:  # what is not a number is beyond it
+            unit = unit_of(budget)
             place = "" if key == "fleet" else f" in {key}"
             return (
                 f"{used:g} {unit} used{place} within {span(budget.every_s)}, this would add "
@@ -80,7 +83,7 @@ def _cost(budget: Budget, touched: Touched) -> float | None:
     return 1.0 if TRAITS[kind_of(touched.proposal.action)].disruptive else 0.0
 
 
-def _goes_on(budget: Budget, touched: Touched, counted: list[PastEffect]) -> bool:
+def _goes_on(budget: Budget, touched: Touched, counted: Sequence[PastEffect]) -> bool:
     """Is this the next step of a disruption that is counted already?"""
     own = touched.proposal.incident
     return bool(own) and spent(budget, [e for e in counted if e.incident == own]) > 0

@@ -7,7 +7,7 @@ node that is out already takes nothing out, so no `max_out` forbids its recovery
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from watchkeeper.core.ledger import PastEffect
@@ -120,7 +120,7 @@ def _rate(limit: Limit, touched: Touched) -> str:
     if why := _unknown(limit, keys, touched) or unseen(limit.per, limit.rate_per_s, touched):
         return why
     for key in keys:
-        started = sum(in_key(e, key) for e in recent)
+        started = len(in_domain(recent, key))
         if started + 1 > limit.rate_count:
             within = span(limit.rate_per_s)
             return f"{started} started in {key} within {within}, and at most {limit.rate_count} may"
@@ -135,10 +135,15 @@ def _concurrency(limit: Limit, touched: Touched) -> str:
     if why := _unknown(limit, keys, touched):
         return why
     for key in keys:
-        busy = sum(in_key(e, key) for e in under_way)
+        busy = len(in_domain(under_way, key))
         if busy + 1 > limit.concurrency:
             return f"{busy} under way in {key}, and at most {limit.concurrency} may be at once"
     return ""
+
+
+def in_domain(effects: Sequence[PastEffect], key: str) -> Sequence[PastEffect]:
+    """The effects that count in this domain; in the fleet all of them do."""
+    return effects if key == "fleet" else [e for e in effects if key in e.domains]
 
 
 def in_key(effect: PastEffect, key: str) -> bool:
