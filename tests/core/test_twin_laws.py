@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -176,3 +177,20 @@ def test_what_takes_a_domain_is_cured_by_people_alone() -> None:
 def test_every_listed_code_belongs_to_some_law() -> None:
     spoken = {c for law in laws() for c in (*law.shows, *law.misleading, *law.co_shows)}
     assert set(CODES) <= spoken
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "twin.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("law", laws(), ids=lambda law: law.name)
+def test_the_page_tells_of_each_class_what_the_table_holds(law: FaultLaw) -> None:
+    cells = (
+        f"`{law.name}`",
+        law.published.replace("_", " ") or "–",
+        f"{expected(law):.3g}",
+        law.scope.value,
+        law.hurts.value + (" (silent)" if law.silent else ""),
+        ", ".join(law.shows),
+        ", ".join(law.cured_by),
+    )
+    assert f"| {' | '.join(cells)} |" in PAGE.splitlines()

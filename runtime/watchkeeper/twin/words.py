@@ -81,8 +81,8 @@ class FaultLaw(Word, frozen=True):
 
     rate_per_node_day: as published (`source`) or assumed (`assumed`); the faults of a class that
     are expected are always rate * nodes * days, also where one of them takes a rack. shows: signal
-    codes that the instruments then say, in order, with the chance of each first; `misleads`:
-    chance that the first symptom is one of `misleading`. silent: no driver code at all. cured_by:
+    codes that the instruments then say, in order; `misleads`: chance that one of `misleading`
+    comes before them all. silent: no driver code at all. cured_by:
     the kinds of action that end it, cheapest first; `person` where only hands do. transient:
     chance that it ends by itself or with the gang's restart; relapse: chance that a cured one
     comes back within 7 days. manual_repair_h: hours until people mend it unasked (baseline
