@@ -65,5 +65,11 @@ lock:  ## pin every dependency with its hashes (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-dev.txt
 	uv pip compile pyproject.toml -c requirements-dev.txt --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements.txt
 
+schema: install-dev  ## write the policy schemas and the tables of the policy reference anew
+	$(BIN)/python -m watchkeeper.policy.schema > policies/policy.schema.json
+	$(BIN)/python -m watchkeeper.policy.case_schema > policies/policy-test.schema.json
+	$(BIN)/python -m watchkeeper.policy.reference < docs/policy/reference.md > .reference.md
+	@mv .reference.md docs/policy/reference.md
+
 clean:  ## remove what this file made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis

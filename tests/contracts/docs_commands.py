@@ -2,7 +2,8 @@
 
 A command is a line of a fenced `sh` block. `ALONE` need no watch; `LAB` are run in this order
 against one real lab (tests/integration/test_first_ten_minutes.py); `PARSED` need a cluster of a
-site and are held against the command line's own parser; `MAKE` against the Makefile.
+site and are held against the command line's own parser; `MAKE` against the Makefile; a page in
+`PLAYED` is a script that tests/core/test_policy_docs.py types from top to bottom.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PLAYED = (ROOT / "docs" / "policy" / "tutorial.md",)
 
 MAKE = ("make up", "make test", 'make up UP="--lab-time 02:30"')
 
@@ -70,11 +72,12 @@ PARSED = (
     "--provider providers.toml --webhook https://pager.example/hook",
     "watchkeeper collect --redis redis://collect:PASSWORD@redis.example:6379/0 "
     "--cluster real-1a2b3c4d --node train-01",
+    "watchkeeper up --policies my-orders",
+    'watchkeeper break-glass P-12 --reason "rack 4 is on fire" --as lead',
+    'watchkeeper review P-12 --note "right, and we need a better limit" --as primary',
 )
 
 SHELL = (". .venv/bin/activate",)
-
-KNOWN = frozenset((*MAKE, *ALONE, *LAB, *PARSED, *SHELL))
 
 
 def fenced(page: Path, language: str) -> list[str]:
@@ -84,11 +87,28 @@ def fenced(page: Path, language: str) -> list[str]:
 
 def commands(page: Path) -> list[str]:
     """The commands that a page tells its reader to type, in order."""
-    lines = [line for block in fenced(page, "sh") for line in block.splitlines()]
-    bare = [re.sub(r"\s+#\s.*$", "", line).strip() for line in lines]
+    return [line for block in fenced(page, "sh") for line in _typed(block)]
+
+
+def _typed(block: str) -> list[str]:
+    bare = [re.sub(r"\s+#\s.*$", "", line).strip() for line in block.splitlines()]
     return [line for line in bare if line]
 
 
 def words(command: str) -> list[str]:
     """What follows `watchkeeper`, as a shell would split it."""
     return shlex.split(command)[1:]
+
+
+def played(page: Path) -> list[str]:
+    """The commands of a page in `PLAYED` that are typed: all but those that need a watch."""
+    text = re.sub(
+        r"^<!-- needs a watch -->\n```sh\n.*?^```", "", page.read_text(), flags=re.S | re.M
+    )
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in _typed(block)]
+
+
+KNOWN = frozenset(
+    (*MAKE, *ALONE, *LAB, *PARSED, *SHELL, *(c for page in PLAYED for c in played(page)))
+)

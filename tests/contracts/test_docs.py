@@ -150,6 +150,8 @@ def test_every_page_is_in_the_index() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_ids)
 def test_every_yaml_of_the_page_loads_or_is_an_excerpt_of_the_shipped_orders(page: Path) -> None:
     shipped = "\n".join(p.read_text() for p in (ROOT / "policies").glob("*.yaml"))
+    if page.parent.name == "policy":
+        return  # tests/core/test_policy_docs.py plays these pages, and runs every recipe
     for block in fenced(page, "yaml"):
         if "apiVersion:" in block:
             text, sound = report({page.name: block}, datetime(2026, 11, 22, tzinfo=UTC))

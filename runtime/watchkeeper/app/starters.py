@@ -29,13 +29,11 @@ def copy_starters(to: Path, more: tuple[str, ...] = ()) -> str:
     source = starters()
     if unknown := [name for name in more if name not in library()]:
         raise UsageError(f"The library has no {unknown[0]!r}. It has: {', '.join(library())}.")
-    own = sorted(p for p in source.iterdir() if p.is_file())
-    if more and to.is_dir() and any(to.glob("*.yaml")):
-        own = []
-    files = {file.name: file for file in own}
+    begun = bool(more) and to.is_dir() and any(to.glob("*.yaml"))
+    own = [] if begun else sorted(p for p in source.iterdir() if p.is_file())
     for name in more:
-        for file in (f"{name}.yaml", f"{name}_test.yaml"):
-            files[file] = source / "library" / name / file
+        own += [source / "library" / name / f"{name}{end}.yaml" for end in ("", "_test")]
+    files = {file.name: file for file in own}
     taken = [name for name in files if (to / name).exists()]
     if taken:
         raise UsageError(
