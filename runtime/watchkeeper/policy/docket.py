@@ -26,14 +26,23 @@ def docket(kind: str, rules: Iterable[Rule]) -> Docket:
 
 
 def _part(listed: Sequence[Listed]) -> Part:
-    conditions = [(x, x.rule.when) for x in listed if x.rule.when is not None]
-    made, places = index(when.tree for _, when in conditions)
-    left = [pair for place, pair in enumerate(conditions) if place not in set(places)]
+    plain, indexed, asked = [], [], []
+    clauses, conditions = [], []
+    for entry in listed:
+        when = entry.rule.when
+        if when is None:
+            plain.append(entry)
+        elif when.clauses is not None:
+            indexed.append(entry)
+            clauses.append(when.clauses)
+        else:
+            asked.append(entry)
+            conditions.append(when)
     return Part(
         during=listed[0].rule.during,
-        plain=tuple(x for x in listed if x.rule.when is None),
-        indexed=tuple(conditions[place][0] for place in places),
-        index=made,
-        asked=tuple(x for x, _ in left),
-        batch=batch(tuple(when for _, when in left)),
+        plain=tuple(plain),
+        indexed=tuple(indexed),
+        index=index(clauses),
+        asked=tuple(asked),
+        batch=batch(tuple(conditions)),
     )

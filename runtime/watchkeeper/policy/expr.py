@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from watchkeeper.core.facts import FACTS, NEVER_S, Facts
 from watchkeeper.policy.cost import too_much
+from watchkeeper.policy.index import Clauses, clauses_of
 from watchkeeper.policy.syntax import Tree, names_in, tree_of
 
 MAX_LENGTH = 2048
@@ -37,12 +38,14 @@ NOW = "now"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Condition:
-    """A condition that compiled to BOOL. names: the declared facts that it reads."""
+    """A condition that compiled to BOOL. names: the declared facts that it reads. clauses: what
+    it says where an index can tell it, else None."""
 
     text: str
     names: frozenset[str]
     tree: Tree
     program: Any
+    clauses: Clauses | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,7 +103,7 @@ def compile_part(text: str, longest: int = MAX_LENGTH) -> Condition | tuple[Faul
     tree = tree_of(program.serialize())
     if (costs := too_much(tree, text)) is not None:
         return (_fault_at(text, *costs),)
-    return Condition(text, names_in(tree) - {NOW}, tree, program)
+    return Condition(text, names_in(tree) - {NOW}, tree, program, clauses_of(tree))
 
 
 def _type_of(compiled: Condition) -> str:

@@ -27,9 +27,6 @@ MOST_CLAUSES = 16
 MAX_CHARACTERS, MAX_ITEMS = 256, 64
 """A fact with a longer text, or of more items, is left to CEL."""
 
-Clauses = list[frozenset[int]]
-"""Every clause must hold, and of a clause any one bit. `~bit` stands for its denial."""
-
 Find = Callable[[Sequence[Any], Any], int]
 
 
@@ -42,8 +39,18 @@ class Atom(NamedTuple):
     value: Any
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FactBits:
+class Literal(NamedTuple):
+    """An atom, or its denial."""
+
+    atom: Atom
+    denied: bool
+
+
+Clauses = list[frozenset[Literal]]
+"""A condition: every clause must hold, and of a clause any one literal."""
+
+
+class FactBits(NamedTuple):
     """What one fact decides. orders: how to find its place among thresholds, these, and the bits
     that are true at each place. values: the bits that are true at one value. tests: the rest."""
 
@@ -56,52 +63,59 @@ class FactBits:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Index:
-    """needs: for each condition the bits that must all be true, and masks of which each must have
-    one that is. width: how many bits there are; their denials stand above them."""
+    """all_of: (place of a condition, the bits that must all be true). any_of: the same, and masks
+    of which each must have a bit that is true as well. width: how many bits there are; their
+    denials stand above them."""
 
     facts: tuple[FactBits, ...]
-    needs: tuple[tuple[int, tuple[int, ...]], ...]
+    all_of: tuple[tuple[int, int], ...]
+    any_of: tuple[tuple[int, int, tuple[int, ...]], ...]
     width: int
 
     def holding(self, facts: Facts) -> list[int] | None:
-        """The places of the conditions that hold; None where CEL must be asked of each."""
+        """The places of the conditions that hold, in no order; None where CEL must be asked of
+        each."""
         true = 0
-        for fact in self.facts:
-            value = fact.fit(facts.get(fact.name))
+        for name, fit, orders, values, tests in self.facts:
+            value = fit(facts.get(name))
             if value is None:
                 return None
-            for find, thresholds, bits in fact.orders:
+            for find, thresholds, bits in orders:
                 true |= bits[find(thresholds, value)]
-            if fact.values:
-                true |= fact.values.get(value, 0)
-            for test, wanted, bit in fact.tests:
+            if values:
+                true |= values.get(value, 0)
+            for test, wanted, bit in tests:
                 if test(value, wanted):
                     true |= bit
-        true |= (~true & ((1 << self.width) - 1)) << self.width
-        return [
-            place
-            for place, (need, any_of) in enumerate(self.needs)
-            if true & need == need and (not any_of or all(true & mask for mask in any_of))
-        ]
+        false = true ^ ((1 << self.width) - 1)
+        true, false = true | false << self.width, false | true << self.width
+        held = [place for place, need in self.all_of if not need & false]
+        for place, need, any_of in self.any_of:
+            if not need & false and all([true & mask for mask in any_of]):  # noqa: C419  (faster)
+                held.append(place)
+        return held
 
 
-def index(trees: Iterable[Tree]) -> tuple[Index, tuple[int, ...]]:
-    """An index of those conditions that can have one, and their places among all."""
-    bits: dict[Atom, int] = {}
-    read = [(place, _clauses(tree, bits)) for place, tree in enumerate(trees)]
-    kept = [(place, clauses) for place, clauses in read if clauses is not None]
-    used = {literal if literal >= 0 else ~literal for _, c in kept for x in c for literal in x}
+def index(conditions: Iterable[Clauses]) -> Index:
+    """An index of these conditions."""
+    conditions = tuple(conditions)
+    atoms = dict.fromkeys(x.atom for clauses in conditions for c in clauses for x in c)
+    bits = {atom: 1 << at for at, atom in enumerate(atoms)}
     by_fact: dict[str, list[tuple[Atom, int]]] = {}
     for atom, bit in bits.items():
-        if bit in used:  # the others belong to conditions that are left to CEL
-            by_fact.setdefault(atom.fact, []).append((atom, 1 << bit))
-    facts = tuple(_fact_bits(name, atoms) for name, atoms in by_fact.items())
-    needs = tuple(_needs(clauses, len(bits)) for _, clauses in kept)
-    return Index(facts, needs, len(bits)), tuple(place for place, _ in kept)
+        by_fact.setdefault(atom.fact, []).append((atom, bit))
+    needs = [(at, *_needs(clauses, bits)) for at, clauses in enumerate(conditions)]
+    return Index(
+        facts=tuple(_fact_bits(name, own) for name, own in by_fact.items()),
+        all_of=tuple((at, need) for at, need, any_of in needs if not any_of),
+        any_of=tuple((at, need, any_of) for at, need, any_of in needs if any_of),
+        width=len(bits),
+    )
 
 
-def _needs(clauses: Clauses, width: int) -> tuple[int, tuple[int, ...]]:
-    masks = [(len(c), _union(1 << (x if x >= 0 else width + ~x) for x in c)) for c in clauses]
+def _needs(clauses: Clauses, bits: Mapping[Atom, int]) -> tuple[int, tuple[int, ...]]:
+    width = len(bits)
+    masks = [(len(c), _union(bits[x.atom] << width * x.denied for x in c)) for c in clauses]
     return _union(m for size, m in masks if size == 1), tuple(m for size, m in masks if size != 1)
 
 
@@ -145,29 +159,25 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _clauses(tree: Tree, bits: dict[Atom, int], *, denied: bool = False) -> Clauses | None:
-    """A condition, or its denial, as clauses; None where it cannot have an index."""
+def clauses_of(tree: Tree, *, denied: bool = False) -> Clauses | None:
+    """A condition, or its denial, as clauses; None where only CEL can tell it."""
     match tree:
         case Call(function="!_", args=(inner,)):
-            return _clauses(inner, bits, denied=not denied)
+            return clauses_of(inner, denied=not denied)
         case Call(function="_&&_" | "_||_" as operator, args=(left, right)):
-            one = _clauses(left, bits, denied=denied)
-            other = _clauses(right, bits, denied=denied)
+            one, other = clauses_of(left, denied=denied), clauses_of(right, denied=denied)
             if one is None or other is None:
                 return None
-            if (operator == "_&&_") is not denied:
-                return one + other
-            both = [a | b for a in one for b in other]
+            both = one + other
+            if (operator == "_||_") is not denied:
+                both = [a | b for a in one for b in other]
             return both if len(both) <= MOST_CLAUSES else None
         case Const(value=bool(value)):
             return [] if value is not denied else [frozenset()]
         case Call(function="_!=_", args=args):
             tree, denied = Call(tree.at, "_==_", args), not denied
     atom = _atom(tree)
-    if atom is None:
-        return None
-    bit = bits.setdefault(atom, len(bits))
-    return [frozenset((~bit if denied else bit,))]
+    return None if atom is None else [frozenset((Literal(atom, denied),))]
 
 
 def _atom(tree: Tree) -> Atom | None:

@@ -346,6 +346,8 @@ _KIND_OF_REASON = {
 
 def _alert(refused: tuple[tuple[Invariant, Reason], ...], votes: _Votes) -> str:
     """What must wake a person, in words that stay the same while the cause does."""
+    if not refused and not votes.errors and not votes.broken:
+        return ""
     said = [f"{i.id}: {i.says} {reason.text}." for i, reason in refused if i.wakes]
     if votes.errors:
         rule = min((h.rule for h in votes.errors), key=lambda r: r.id)  # in any order of files

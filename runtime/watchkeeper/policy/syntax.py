@@ -79,8 +79,8 @@ def tree_of(serialized: bytes) -> Tree:
     checked = _message(_message(serialized)[2][0])
     places = {}
     for entry in _message(checked[5][0]).get(4, ()):
-        pair = _numbers(entry)
-        places[pair.get(1, 0)] = pair.get(2, 0)
+        pair = _message(entry)
+        places[_number(pair[1][-1])] = _number(pair[2][-1]) if 2 in pair else 0
     return _tree(checked[4][0], places)
 
 
@@ -149,13 +149,13 @@ def names_in(tree: Tree) -> frozenset[str]:
 
 
 _BOOL, _INT, _DOUBLE, _STRING = 2, 3, 5, 6
-_CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP = 3, 4, 5, 6, 7, 8, 9
+_KINDS = _CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP = 3, 4, 5, 6, 7, 8, 9
 
 
 def _tree(data: bytes, places: dict[int, int]) -> Tree:
     fields = _message(data)
     at = places.get(_number(fields.get(2, (b"",))[0]), 0)
-    kind = next(k for k in (_CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP) if k in fields)
+    kind = next(filter(fields.__contains__, _KINDS))
     body = _message(fields[kind][0])
 
     def child(field: int) -> Tree:
@@ -207,32 +207,31 @@ def _number(raw: bytes) -> int:
     return _varint(raw, 0)[0] if raw else 0
 
 
-def _numbers(data: bytes) -> dict[int, int]:
-    return {field: _number(values[-1]) for field, values in _message(data).items()}
-
-
 def _message(data: bytes) -> dict[int, list[bytes]]:
     """Field number to raw values, in the order written. A varint is kept as its own bytes."""
     fields: dict[int, list[bytes]] = {}
-    i = 0
-    while i < len(data):
-        key, i = _varint(data, i)
-        match key & 7:
-            case 0:
-                start = i
-                _, i = _varint(data, i)
-            case 1:
-                start, i = i, i + 8
-            case 2:
-                size, start = _varint(data, i)
-                i = start + size
-            case 5:
-                start, i = i, i + 4
-            case wire:
-                raise ValueError(f"wire type {wire} is not part of a checked expression")
-        if i > len(data):
+    i, end = 0, len(data)
+    while i < end:
+        # Nearly all keys and sizes fit one byte, and a load reads tens of thousands of them.
+        key, i = (data[i], i + 1) if data[i] < 0x80 else _varint(data, i)
+        wire = key & 7
+        if wire == 2:
+            size, start = (data[i], i + 1) if i < end and data[i] < 0x80 else _varint(data, i)
+            i = start + size
+        elif wire == 0:
+            start = i
+            _, i = _varint(data, i)
+        elif wire in (1, 5):
+            start, i = i, i + (8 if wire == 1 else 4)
+        else:
+            raise ValueError(f"wire type {wire} is not part of a checked expression")
+        if i > end:
             raise ValueError("a checked expression ends too early")
-        fields.setdefault(key >> 3, []).append(data[start:i])
+        values = fields.get(key >> 3)
+        if values is None:
+            fields[key >> 3] = [data[start:i]]
+        else:
+            values.append(data[start:i])
     return fields
 
 
