@@ -140,8 +140,13 @@ def staged(
     return watch
 
 
-def close(watch: Watch) -> None:
-    """End it: its journal is made durable and let go."""
+def journal_of(watch: Watch) -> FileJournal:
+    """The journal of a staged watch, as the file that it is."""
     journal = watch.record.journal
     assert isinstance(journal, FileJournal)
-    journal.close()
+    return journal
+
+
+def close(watch: Watch) -> None:
+    """End it: its journal is made durable and let go."""
+    journal_of(watch).close()

@@ -1,4 +1,5 @@
-"""Is an incident about what an action touches? Asked by the gate before evidence may count.
+"""Is an incident about what an action touches? Asked by the gate before evidence may count, and
+by the executor before a fence is released.
 
 Without it a planner could carry the evidence against one node over to any other: two good
 witnesses that train-03 is broken say nothing about train-01.
@@ -6,9 +7,13 @@ witnesses that train-03 is broken say nothing about train-01.
 
 from __future__ import annotations
 
-from watchkeeper.core.action import Action, node_of
+from watchkeeper.control.books import Books
+from watchkeeper.control.life import State
+from watchkeeper.core.action import Action, NodeUncordon, kind_of, node_of
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.health.illness import still_ill
 
 
 def concerns(incident: Incident, action: Action, snapshot: Snapshot) -> bool:
@@ -38,3 +43,20 @@ def _job(incident: Incident, name: str, snapshot: Snapshot) -> bool:
     job = snapshot.jobs.get(name)
     on_it = job is not None and bool(incident.node) and incident.node in job.nodes
     return on_it or name in incident.jobs or incident.target == f"job:{name}"
+
+
+def fence_stays(proposal: Proposal, books: Books, snapshot: Snapshot) -> str:
+    """Why an agent may not give a node back; "" when it may. A node whose fault is still seen
+    would take new work and lose it. A person may, and a fence that itself made things worse is
+    taken back in any case."""
+    action = proposal.action
+    if not isinstance(action, NodeUncordon) or proposal.by.startswith("person:"):
+        return ""
+    last = next((f for f in books.past() if node_of(f.action) == action.node), None)
+    if last is not None and last.state is State.WORSE and kind_of(last.action) == "node.cordon":
+        return ""
+    for incident in books.incidents.values():
+        ill = incident.is_open and incident.node == action.node
+        if ill and still_ill(incident, snapshot) is True:
+            return f"{incident.id} is still seen on {action.node}: its fence stays."
+    return ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from watchkeeper.control.books import Effect, File
+from watchkeeper.control.concerns import fence_stays
 from watchkeeper.control.gate import Weighed, domains_of, weigh
 from watchkeeper.control.look import stale
 from watchkeeper.control.record import Record
@@ -141,6 +142,8 @@ class Executor:
         if why := stale(snapshot):
             return why
         if why := unmet(proposal.action, snapshot):
+            return why
+        if why := fence_stays(proposal, self.record.books, snapshot):
             return why
         if proposal.world is not snapshot.world:
             return f"its evidence is from the {proposal.world} world (S29)"
