@@ -5,6 +5,7 @@ what each kind may disturb, how long it may take and what undoes it, and every r
 """
 
 import re
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import msgspec
@@ -101,10 +102,15 @@ class GpuPowerCap(_GpuAction, frozen=True, tag="gpu.power_cap"):
 
 
 class JobRequeue(Word, frozen=True, tag_field="kind", tag="job.requeue"):
-    """Submit a stopped gang again, from its last checkpoint. `attempt_id` is the ended attempt."""
+    """Submit a stopped gang again, from its last checkpoint. `attempt_id` is the ended attempt.
+
+    before: only a checkpoint written before this time may be used, since later ones may hold what
+    a memory error left in them. Asked only of a provider that serves REQUEUE_BEFORE.
+    """
 
     job: str
     attempt_id: str
+    before: datetime | None = None
 
     def __post_init__(self) -> None:
         check_name(self.job, "job")
@@ -243,6 +249,9 @@ TRAITS: dict[str, Traits] = {
 
 KINDS: tuple[str, ...] = tuple(TRAITS)
 
+REQUEUE_BEFORE = "job.requeue+before"
+"""In an actuator's `serves`: it can requeue from a checkpoint older than the newest."""
+
 
 def kind_of(action: Action) -> str:
     """The action's name as policies and the journal write it, such as `node.drain`."""
@@ -306,8 +315,11 @@ def say(action: Action) -> str:
             return f"Quarantine GPU {action.gpu} on {action.node}"
         case GpuPowerCap():
             return f"Cap GPU {action.gpu} on {action.node} at {action.watts:g} W"
-        case JobRequeue():
+        case JobRequeue(before=None):
             return f"Requeue {action.job}"
+        case JobRequeue(before=datetime() as before):
+            when = before.astimezone(UTC)
+            return f"Requeue {action.job} from a checkpoint before {when:%Y-%m-%d %H:%M:%S} UTC"
         case JobPreempt():
             return f"Preempt {action.job}"
         case JobPlace():

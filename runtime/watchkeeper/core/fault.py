@@ -3,7 +3,10 @@
 `Incident.fault` and the policy fact `incident.class` carry these names.
 """
 
-from enum import StrEnum
+from collections.abc import Iterable
+from enum import IntEnum, StrEnum
+
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
 
 
 class Fault(StrEnum):
@@ -20,10 +23,31 @@ class Fault(StrEnum):
     """Documented, and only a person can mend it: cordon and ticket."""
     GPU_UNKNOWN = "gpu_unknown"
     """In no catalogue of ours, or not decodable: a ticket and nothing else."""
+    GPU_RMA = "gpu_rma"
+    """Memory past what remapping can mend: the part is replaced, nothing else helps."""
     GPU_MEMORY_CONTAINED = "gpu_memory_contained"
     """Cost one job at most; the GPU wants a reset at its next drain."""
     GPU_NOTICE = "gpu_notice"
     """Worth a ticket, not an action."""
+    GPU_THERMAL = "gpu_thermal"
+    """Clocks cut because of heat: cooling, which no reboot mends."""
+    GPU_POWER_BRAKE = "gpu_power_brake"
+    """Clocks cut by the power brake: a supply or the rack's feed."""
+    NETWORK_LINK = "network_link"
+    PCIE = "pcie"
+    NODE_FLAPPING = "node_flapping"
+    """Its raylet dies again and again: each restart helps for a while, and mends nothing."""
+    NODE_SUSPECT = "node_suspect"
+    """No code at all: it differs from its peers in a gang that hangs or is slow."""
+    GANG_HANG = "gang_hang"
+    GANG_SLOW = "gang_slow"
+    GANG_NAN = "gang_nan"
+    STORAGE_STALL = "storage_stall"
+    """Many gangs starve at once: storage or the data's way, and no GPU's fault."""
+    DOMAIN_DOWN = "domain_down"
+    """Many nodes of one rack, switch or feed together: one fault of the domain."""
+    SENSOR = "sensor"
+    """A reading that cannot be true, or stands still: a fault of the instrument."""
     APPLICATION = "application"
     JOB_STOPPED = "job_stopped"
     CAPACITY_SHORT = "capacity_short"
@@ -38,6 +62,11 @@ REPAIRED_ON_NODE = frozenset(
         Fault.GPU_HARDWARE,
         Fault.GPU_MEMORY,
         Fault.NVLINK,
+        Fault.GPU_RMA,
+        Fault.NETWORK_LINK,
+        Fault.PCIE,
+        Fault.NODE_FLAPPING,
+        Fault.NODE_SUSPECT,
     }
 )
 """Faults whose ladder may take a node out of service."""
@@ -45,22 +74,38 @@ REPAIRED_ON_NODE = frozenset(
 UNHEALTHY_NODE = REPAIRED_ON_NODE | {Fault.NODE_SILENT, Fault.GPU_HANDS_ON}
 """Faults that count as a node turned unhealthy (S9)."""
 
+GANG_FAULTS = frozenset({Fault.GANG_HANG, Fault.GANG_SLOW, Fault.GANG_NAN})
+"""Faults of a gang that runs on, with no word from an instrument of a node."""
+
 _RANK: tuple[Fault, ...] = (
     Fault.CAPACITY_SHORT,
     Fault.SOURCE_LOST,
     Fault.JOB_STOPPED,
+    Fault.GANG_SLOW,
+    Fault.GANG_NAN,
+    Fault.GANG_HANG,
     Fault.APPLICATION,
+    Fault.SENSOR,
     Fault.GPU_NOTICE,
     Fault.GPU_MEMORY_CONTAINED,
+    Fault.GPU_POWER_BRAKE,
+    Fault.GPU_THERMAL,
     Fault.NODE_SILENT,
     Fault.GPU_UNKNOWN,
+    Fault.NODE_SUSPECT,
     Fault.NODE_LOST,
+    Fault.NODE_FLAPPING,
+    Fault.NETWORK_LINK,
+    Fault.PCIE,
     Fault.NVLINK,
     Fault.GPU_MEMORY,
     Fault.GPU_HARDWARE,
     Fault.GPU_DRIVER,
+    Fault.GPU_RMA,
     Fault.GPU_HANDS_ON,
     Fault.GPU_OFF_BUS,
+    Fault.STORAGE_STALL,
+    Fault.DOMAIN_DOWN,
 )
 
 
@@ -68,3 +113,42 @@ def rank(fault: str) -> int:
     """Which class names an incident that several fit: the highest. A GPU fault outranks a lost
     node, because starting the node anew does not mend the GPU."""
     return _RANK.index(Fault(fault))
+
+
+class Recovery(IntEnum):
+    """What the driver says that a GPU needs (Xid 154), by the driver's own numbers. It outranks
+    what a code's row in the catalogue says."""
+
+    NONE = 0
+    GPU_RESET = 1
+    NODE_REBOOT = 2
+    DRAIN_P2P = 3
+    DRAIN_AND_RESET = 4
+
+
+def recovery_said(signals: Iterable[Signal]) -> Recovery | None:
+    """The driver's last word (Xid 154) on what these signals' GPUs need: the gravest of the GPUs'
+    own last words. None: it did not say, or we could not read it."""
+    last: dict[str, Signal] = {}
+    for signal in signals:
+        if signal.code != "xid.154" or signal.trust in ATTACKER_WRITABLE:
+            continue
+        held = last.get(signal.target)
+        if held is None or held.at <= signal.at:
+            last[signal.target] = signal
+    said = [r for s in last.values() if (r := recovery_of(s.value)) is not None]
+    return max(said, key=_GRAVITY.index, default=None)
+
+
+def recovery_of(value: float | None) -> Recovery | None:
+    """The number of a `xid.154` signal as a word; None where it is none of the five."""
+    return Recovery(int(value)) if value in tuple(Recovery) else None
+
+
+_GRAVITY = (
+    Recovery.NONE,
+    Recovery.DRAIN_P2P,
+    Recovery.DRAIN_AND_RESET,
+    Recovery.GPU_RESET,
+    Recovery.NODE_REBOOT,
+)

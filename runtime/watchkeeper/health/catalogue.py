@@ -32,7 +32,7 @@ _BY_CODE: dict[int, Fault | None] = {
     # Companions and summaries: never a fault by themselves.
     43: None,  # a user's program failed; the GPU is healthy
     45: None,  # a channel torn down by something else
-    154: None,  # a summary of another code, told in text; and text decides nothing here
+    154: None,  # a summary of another code: its decoded value speaks, in `evidence.fault_of`
     # A GPU that answers no more cannot be reset; only the host's reboot brings it back.
     79: Fault.GPU_OFF_BUS,
     # The source names no cure. "Treat as 79: cordon and escalate."
@@ -59,7 +59,7 @@ _BY_ACTION: dict[str, Fault | None] = {
     "RESTART_VM": Fault.GPU_DRIVER,
     "WORKFLOW_XID_48": Fault.GPU_MEMORY,
     "WORKFLOW_NVLINK_ERR": Fault.NVLINK,
-    # Decoded by sub-code and driver branch, which we do not do: so we do not know what it asks.
+    # Decoded by status bits (`decode`); where that fails we do not know what it asks.
     "WORKFLOW_NVLINK5_ERR": Fault.GPU_UNKNOWN,
     "CHECK_UVM": Fault.GPU_NOTICE,
 }
@@ -159,6 +159,25 @@ def meaning(code: str) -> str:
 
 
 _PHRASES = {
+    "node.flap": "its raylet died again and again",
+    "ecc.dbe": "an uncorrectable memory error was counted",
+    "ecc.remap_pending": "a memory row waits to be remapped",
+    "ecc.remap_failure": "memory is past what remapping can mend",
+    "nvlink.errors": "NVLink error counters rise",
+    "ib.link_down": "an InfiniBand port went down",
+    "ib.symbol_errors": "InfiniBand symbol errors",
+    "nic.down": "a network port went down",
+    "pcie.width": "a PCIe link runs below its width or speed",
+    "pcie.aer": "PCIe errors",
+    "gpu.thermal": "clocks cut because of heat",
+    "gpu.power_brake": "clocks cut by the power brake",
+    "gang.hang": "the gang makes no steps",
+    "gang.slow": "the gang is slower than it was",
+    "gang.nan": "the gang reports a loss that is no number",
+    "gang.suspect": "this node differs from its peers in the gang",
+    "storage.stall": "many gangs starve at once",
+    "sensor.frozen": "a sensor stands still",
+    "sensor.implausible": "a reading that cannot be true",
     "node.dead": "Ray declared the node dead",
     "node.process_gone": "the provider sees no raylet process",
     "node.silent": "no telemetry",

@@ -251,7 +251,7 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
         updated_at=snapshot.at,
         signals=signals,
         confidence=confidence(speaking),
-        hypotheses=hypotheses(fault, incident.node, gpu, signals, snapshot),
+        hypotheses=hypotheses(fault, incident.node, gpu, signals, snapshot, target),
     )
 
 

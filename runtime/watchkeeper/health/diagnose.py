@@ -14,7 +14,7 @@ from watchkeeper.core.incident import Incident, Signal, Trust
 from watchkeeper.core.telemetry import FleetFrame, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.correlate import correlate
-from watchkeeper.health.evidence import NON_FATAL
+from watchkeeper.health.decode import value_of
 from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_log
 from watchkeeper.health.sense import level_id
 
@@ -96,15 +96,9 @@ def _signal(event: KernelEvent, number: int) -> Signal:
         source="kernel-log",
         trust=Trust.KERNEL,
         world=World.REAL,
-        value=_fatality(event),
+        value=value_of(event),
         raw=event.line,
     )
-
-
-def _fatality(event: KernelEvent) -> float | None:
-    if isinstance(event, XidEvent) or event.fatal is None:
-        return None
-    return 1.0 if event.fatal else NON_FATAL
 
 
 def _told(at: datetime | None) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Iterable
 
-from watchkeeper.core.fault import Fault
+from watchkeeper.core.fault import Fault, Recovery, recovery_of
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal, Trust
 from watchkeeper.health.catalogue import fault_of_sxid, fault_of_xid
+from watchkeeper.health.counters import fault_of_counter
+from watchkeeper.health.decode import LINK_IGNORE, LINK_RESET, LINK_WAIT, NON_FATAL
 
 WEIGHT: dict[Trust, float] = {
     Trust.BMC: 0.8,
@@ -44,6 +46,16 @@ LEVEL_CODES = frozenset(
         "job.stopped",
         "source.lost",
         "capacity.short",
+        "node.flap",
+        "gang.hang",
+        "gang.slow",
+        "gang.nan",
+        "gang.suspect",
+        "gpu.thermal",
+        "gpu.power_brake",
+        "storage.stall",
+        "sensor.frozen",
+        "sensor.implausible",
     }
 )
 """Facts that are sensed anew each turn; the rest are events, told once."""
@@ -57,10 +69,32 @@ _FAULT: dict[str, Fault] = {
     "job.stopped": Fault.JOB_STOPPED,
     "source.lost": Fault.SOURCE_LOST,
     "capacity.short": Fault.CAPACITY_SHORT,
+    "node.flap": Fault.NODE_FLAPPING,
+    "gang.hang": Fault.GANG_HANG,
+    "gang.slow": Fault.GANG_SLOW,
+    "gang.nan": Fault.GANG_NAN,
+    "gang.suspect": Fault.NODE_SUSPECT,
+    "storage.stall": Fault.STORAGE_STALL,
+    "sensor.frozen": Fault.SENSOR,
+    "sensor.implausible": Fault.SENSOR,
 }
 
-NON_FATAL = 0.0
-"""`Signal.value` of an SXid whose line says that it is not fatal."""
+_RECOVERY_FAULT: dict[Recovery, Fault | None] = {
+    Recovery.NONE: None,
+    Recovery.DRAIN_P2P: Fault.GPU_NOTICE,
+    Recovery.DRAIN_AND_RESET: Fault.GPU_HARDWARE,
+    Recovery.GPU_RESET: Fault.GPU_HARDWARE,
+    Recovery.NODE_REBOOT: Fault.GPU_HARDWARE,
+}
+"""What the driver's own word is where no other code names the fault. Which cure it asks for is
+read again by the ladder."""
+
+_NVLINK5: dict[float, Fault | None] = {
+    LINK_IGNORE: None,
+    LINK_RESET: Fault.NVLINK,
+    LINK_WAIT: None,
+}
+
 COALESCE_S = 5.0
 """The same code on the same target again within this time is the same event."""
 KEPT_PER_CODE = 8
@@ -78,13 +112,22 @@ def fault_of(signal: Signal) -> Fault | None:
         if not number.isdigit():
             return Fault.GPU_UNKNOWN
         if kind == "xid":
-            return fault_of_xid(int(number))
+            return _fault_of_xid(int(number), signal.value)
         fault = fault_of_sxid(int(number))
         # Where the switch's driver itself says non-fatal and the table says otherwise, the two
         # disagree: that is worth a look, and no node is taken out for it.
         mild = signal.value == NON_FATAL and fault is not None
         return Fault.GPU_NOTICE if mild else fault
-    return _FAULT.get(signal.code)
+    return _FAULT.get(signal.code) or fault_of_counter(signal.code, signal.value)
+
+
+def _fault_of_xid(code: int, value: float | None) -> Fault | None:
+    if code == 154:
+        recovery = recovery_of(value)
+        return _RECOVERY_FAULT[recovery] if recovery is not None else None
+    if 144 <= code <= 150 and value in _NVLINK5:
+        return _NVLINK5[value]
+    return fault_of_xid(code)
 
 
 def believed(signal: Signal) -> bool:
@@ -170,4 +213,6 @@ def repeated(signals: Iterable[Signal], fault: Fault) -> bool:
         return False
     times = [s.at for s in seen]
     families = {s.code.partition(".")[0] for s in seen}
+    if "nvlink" in families:
+        return True  # a counter over its threshold is many errors already
     return (max(times) - min(times)).total_seconds() >= COALESCE_S or len(families) > 1

@@ -6,24 +6,30 @@ ladders read the fault class and the snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import numpy as np
-
 from watchkeeper.core.fault import Fault
-from watchkeeper.core.incident import Hypothesis, HypothesisStatus, Signal
+from watchkeeper.core.incident import Hypothesis, Signal
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
-from watchkeeper.health.catalogue import meaning
-from watchkeeper.health.evidence import believed, confidence, fault_of, repeated
+from watchkeeper.health.causes import causes
+from watchkeeper.health.claims import PROPOSED, REFUTED, SUPPORTED, claim, in_words
+from watchkeeper.health.claims import that_speak_for as _for
+from watchkeeper.health.claims import with_code as _with
+from watchkeeper.health.evidence import believed, repeated
 
-PROPOSED, SUPPORTED, REFUTED = HypothesisStatus
+_of, _codes = claim, in_words
 HOT_CELSIUS = 90.0
 """Above this a data-centre GPU is close to its slowdown point (assumption; devices differ)."""
+COLDEST_CELSIUS, HOTTEST_CELSIUS = -20.0, 130.0
+"""A temperature outside is a fault of the sensor, or of its unit."""
 _TEMPERATURE = GPU_FIELDS.index("temperature_celsius")
 
 
 def hypotheses(
-    fault: Fault, node: str, gpu: int | None, signals: tuple[Signal, ...], snapshot: Snapshot
+    fault: Fault,
+    node: str,
+    gpu: int | None,
+    signals: tuple[Signal, ...],
+    snapshot: Snapshot,
+    target: str = "",
 ) -> tuple[Hypothesis, ...]:
     """The causes worth naming for this class of fault, likeliest first."""
     seen = [s for s in signals if believed(s)]
@@ -51,43 +57,23 @@ def hypotheses(
             )
         case Fault.CAPACITY_SHORT:
             return (_of("the pool is too small for what waits", SUPPORTED, seen, _codes(seen)),)
-        case _:
+        case Fault.GPU_MEMORY:
+            return _memory(seen)
+        case _ if fault in _GPU_CLAIM:
             own = _for(seen, fault)
             return (_of(_GPU_CLAIM[fault], SUPPORTED, own, _codes(own)),)
+        case _:
+            return causes(fault, target, seen, snapshot)
 
 
 _GPU_CLAIM: dict[Fault, str] = {
-    Fault.GPU_MEMORY: "GPU memory took an uncorrectable error",
+    Fault.GPU_RMA: "GPU memory is past what remapping can mend",
     Fault.GPU_MEMORY_CONTAINED: "GPU memory took an error that reached one process at most",
     Fault.GPU_DRIVER: "the GPU's firmware or driver no longer answers",
     Fault.GPU_HARDWARE: "a unit of the GPU stopped working",
     Fault.GPU_HANDS_ON: "a fault that only a person can mend",
     Fault.GPU_NOTICE: "the driver reports a condition to look at",
 }
-
-
-def _of(claim: str, status: HypothesisStatus, on: Iterable[Signal], why: str) -> Hypothesis:
-    signals = tuple(on)
-    sure = 0.05 if status is REFUTED else confidence(signals)
-    return Hypothesis(
-        claim=claim,
-        status=status,
-        confidence=min(sure, 0.5) if status is PROPOSED else sure,
-        evidence=tuple(s.id for s in signals),
-        why=why,
-    )
-
-
-def _for(signals: list[Signal], fault: Fault) -> list[Signal]:
-    return [s for s in signals if fault_of(s) is fault]
-
-
-def _codes(signals: list[Signal]) -> str:
-    return "; ".join(sorted({meaning(s.code) for s in signals})[:6])
-
-
-def _with(signals: list[Signal], *codes: str) -> list[Signal]:
-    return [s for s in signals if s.code in codes]
 
 
 def _node_lost(seen: list[Signal]) -> tuple[Hypothesis, ...]:
@@ -142,23 +128,43 @@ def _off_bus(seen: list[Signal], celsius: float | None) -> tuple[Hypothesis, ...
     )
 
 
+def _memory(seen: list[Signal]) -> tuple[Hypothesis, ...]:
+    own = _for(seen, Fault.GPU_MEMORY)
+    loose = _with(own, "xid.95")
+    held = _with(seen, "xid.94")
+    told = _of("GPU memory took an uncorrectable error", SUPPORTED, own, _codes(own))
+    if loose:
+        since = min(s.at for s in loose)
+        why = f"the error was not contained; do not trust what was saved after {since:%H:%M:%S} UTC"
+        return told, _of("checkpoints written since are tainted", SUPPORTED, loose, why)
+    why = _codes(held) if held else "no code says that the error left its process"
+    status = REFUTED if held else PROPOSED
+    return told, _of("checkpoints written since are tainted", status, held or own, why)
+
+
 def _nvlink(seen: list[Signal]) -> tuple[Hypothesis, ...]:
+    """Both ends: the GPU that complained, and what its link leads to."""
     links = _for(seen, Fault.NVLINK)
     switch = [s for s in links if s.code.startswith("sxid.")]
+    gpus = {s.target for s in links if s.target.startswith("gpu:")}
     if not repeated(links, Fault.NVLINK):
         return (
             _of("a link error that passed", PROPOSED, links, "one line only"),
             _of("a failing link or its far end", PROPOSED, links, "one line cannot tell"),
         )
-    return (
-        _of("a failing link on this node", SUPPORTED, links, _codes(links)),
-        _of(
-            "the switch or the far end of the link",
-            SUPPORTED if switch else PROPOSED,
-            switch,
-            _codes(switch) if switch else "the code may blame the innocent end",
-        ),
+    if len(gpus) > 1:
+        blame = f"{len(gpus)} GPUs complain of what they share"
+        own = _of("one GPU's own end of a link", PROPOSED, links, "several GPUs complain at once")
+    else:
+        blame = "the code may blame the innocent end"
+        own = _of("a failing link on this node", SUPPORTED, links, _codes(links))
+    far = _of(
+        "the switch or the far end of the link",
+        SUPPORTED if switch else PROPOSED,
+        switch or (links if len(gpus) > 1 else []),
+        _codes(switch) if switch else blame,
     )
+    return (far, own) if len(gpus) > 1 else (own, far)
 
 
 def _temperature(snapshot: Snapshot, node: str, gpu: int | None) -> float | None:
@@ -166,4 +172,5 @@ def _temperature(snapshot: Snapshot, node: str, gpu: int | None) -> float | None
     if row is None or gpu is None or gpu >= snapshot.frame.gpu.shape[1]:
         return None
     value = float(snapshot.frame.gpu[row, gpu, _TEMPERATURE])
-    return None if np.isnan(value) else value
+    believable = COLDEST_CELSIUS <= value <= HOTTEST_CELSIUS  # NaN is not
+    return value if believable else None

@@ -6,17 +6,22 @@ the node fenced, and call a person.
 
 from __future__ import annotations
 
-from watchkeeper.core.cluster import RayState
-from watchkeeper.core.fault import Fault
-from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
+from watchkeeper.core.cluster import JobState, RayState
+from watchkeeper.core.fault import Fault, Recovery, recovery_said
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, Signal
 from watchkeeper.core.telemetry import GPU_FIELDS
-from watchkeeper.remedy.cures import ONE_TRY, cures_for
-from watchkeeper.remedy.jobs import after_repair
+from watchkeeper.remedy.cures import LAST_RESORT, ONE_TRY, cures_for
+from watchkeeper.remedy.jobs import after_repair, elsewhere
+from watchkeeper.remedy.patience import stake_of, worth_waiting_s
 from watchkeeper.remedy.plan import Done, Escalate, Plan, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, Rung, homecoming, not_confirmed_dead
 
 _PRESENT = GPU_FIELDS.index("present")
 _WHY_RESET = "The error asks for a reset of the GPU, once nothing runs on it."
+_OF_THE_HOST = frozenset({Fault.NETWORK_LINK, Fault.PCIE, Fault.NODE_FLAPPING, Fault.NODE_SUSPECT})
+"""No GPU is named, none is reset or hidden, and the host is what the cure is for."""
+SLOW = frozenset({"node.reboot", "node.replace"})
+"""Cures that take so long that a gang better goes on elsewhere meanwhile."""
 SUSPECT_S = 600.0
 """How long one NVLink error is watched for a second (assumption)."""
 
@@ -36,6 +41,8 @@ def gpu_ladder(patient: Patient) -> Plan:
         return suspicion
     if node.ray_state is RayState.DEAD:
         return not_confirmed_dead(patient) or _cure(patient)
+    if over := _said_over(patient):
+        return over
     if node.incarnation != incident.incarnation:
         lost = _lost_now(patient)
         if lost is None:
@@ -59,10 +66,18 @@ def _cures(patient: Patient) -> tuple[str, ...]:
     """What is left to try: each cure once in an incident."""
     fault = Fault(patient.incident.fault)
     view = patient.view
-    kinds = cures_for(fault, view.snapshot.world, view.serves)
+    kinds = cures_for(
+        fault,
+        view.snapshot.world,
+        view.serves,
+        recovery_said(_of_this_life(patient)),
+        switch=_by_a_switch(patient.incident),
+        again=view.repairs_7d.get(patient.node.name, 0) > 0 and not view.refused("node.replace"),
+    )
+    kinds = tuple(k for k in kinds if not (k in LAST_RESORT and view.refused(k)))
     if fault in ONE_TRY and any(view.tried(k) for k in kinds):
-        return ()
-    if not _sick_gpus(patient.incident):
+        kinds = tuple(k for k in kinds if k in LAST_RESORT)
+    if not _sick_gpus(patient.incident) or fault in _OF_THE_HOST:
         kinds = tuple(k for k in kinds if k != "gpu.reset")
     if "node.restart" not in view.serves:
         # A drained node comes back by a reboot, or by a restart after the reset.
@@ -83,7 +98,27 @@ def _empty(patient: Patient) -> Plan:
     if patient.fence is None and patient.can("node.cordon"):
         cordon = (patient.action("node.cordon"), f"{patient.incident.title}. Keep new work off.")
         return patient.climb(cordon, drain, *ahead)
-    return patient.climb(drain, *ahead)
+    return _until_checkpoint(patient) or patient.climb(drain, *ahead)
+
+
+def _until_checkpoint(patient: Patient) -> Wait | None:
+    """Fenced already, so nothing new lands: is it cheaper to let the gangs save first?"""
+    incident, view = patient.incident, patient.view
+    hangs = any(s.code == "gang.hang" for s in incident.signals)
+    slow = any(s.code == "gang.slow" for s in incident.signals)
+    if patient.fence is None or hangs:
+        return None
+    longest, name = 0.0, ""
+    for job in view.snapshot.jobs_on(patient.node.name):
+        every = view.settings.checkpoint_every_s
+        stake = stake_of(job, incident.fault, view.snapshot.at, every, slow=slow)
+        if job.state is JobState.RUNNING and stake is None:
+            return None  # of one gang nobody knows when it saves
+        wait = worth_waiting_s(stake) if stake is not None else 0.0
+        longest, name = max((longest, name), (wait, job.name))
+    if longest <= 0.0:
+        return None
+    return Wait(why=f"The drain waits for the next checkpoint of {name}: that loses less.")
 
 
 def _cure(patient: Patient) -> Plan:
@@ -99,6 +134,8 @@ def _cure(patient: Patient) -> Plan:
     cures = _cures(patient)
     if not cures:
         return _no_cure(patient)
+    if cures[0] in SLOW and (first := elsewhere(patient.incident, view, node)):
+        return first
     return patient.climb(
         *_cure_rungs(patient, cures[0], node.incarnation), *patient.return_to_service()
     )
@@ -113,6 +150,14 @@ def _cure_rungs(patient: Patient, kind: str, life: str) -> tuple[Rung, ...]:
             return (*resets, _bring_back(patient, life))
         case "node.restart":
             reason = f"A new raylet clears the simulated fault of {name}."
+            return ((patient.action(kind, life), reason),)
+        case "node.replace":
+            reason = (
+                f"What mends {patient.incident.title} without a new node was tried, or none is."
+            )
+            return ((patient.action(kind, life), reason),)
+        case _ if patient.incident.fault in _OF_THE_HOST:
+            reason = "A reboot trains the host's links anew and starts its software clean."
             return ((patient.action(kind, life), reason),)
         case _:
             reason = "A reboot of the host resets the GPU; a GPU off the bus needs no less."
@@ -131,7 +176,7 @@ def _no_cure(patient: Patient) -> Plan:
     sick = _sick_gpus(patient.incident)
     if node.ray_state is not RayState.ALIVE:
         return Escalate(why=f"{title}, and no provider here can mend it. {node.name} is down.")
-    alone = len(sick) == 1 and patient.incident.fault != Fault.NVLINK
+    alone = len(sick) == 1 and patient.incident.fault not in (Fault.NVLINK, *_OF_THE_HOST)
     if alone and patient.can("gpu.quarantine"):
         reason = f"{title}. No provider here can mend it, so the GPU is hidden."
         return patient.climb((patient.action("gpu.quarantine", gpu=sick[0]), reason))
@@ -153,6 +198,8 @@ def _only_suspected(patient: Patient) -> Plan | None:
     """One NVLink line may blame the innocent end: watch for a second, or for the switch's word."""
     seen = [s for s in patient.incident.signals if s.trust not in ATTACKER_WRITABLE]
     times = [s.at for s in seen]
+    if any(s.code == "nvlink.errors" for s in seen):
+        return None  # a counter over its threshold is many errors already
     families = {s.code.partition(".")[0] for s in seen} & {"xid", "sxid"}
     apart = (max(times) - min(times)).total_seconds() if times else 0.0
     if apart >= 5.0 or len(families) > 1:
@@ -161,6 +208,36 @@ def _only_suspected(patient: Patient) -> Plan | None:
     if lasted < SUSPECT_S:
         return Wait(why="One NVLink error proves nothing. We watch for a second.")
     return Done(why="The NVLink error did not come again.")
+
+
+def _said_over(patient: Patient) -> Plan | None:
+    """The driver took its own word back (Xid 154 says None, after every other word): the GPU needs
+    nothing. What stopped is requeued, and the ticket says so."""
+    incident, now = patient.incident, _of_this_life(patient)
+    if incident.fault in _OF_THE_HOST or incident.fault in (Fault.GPU_OFF_BUS, Fault.GPU_RMA):
+        return None
+    if recovery_said(now) is not Recovery.NONE or patient.view.attempts or patient.fence:
+        return None
+    spoke = max(s.at for s in now if s.code == "xid.154")
+    if any(s.at > spoke for s in now if s.code != "xid.154" and s.code.startswith("xid.")):
+        return None
+    plan = after_repair(incident, patient.view)
+    why = f"{incident.title}; the driver says since that the GPU needs no recovery."
+    return plan if isinstance(plan, Steps) else Escalate(why=why)
+
+
+def _of_this_life(patient: Patient) -> list[Signal]:
+    """What the instruments said of the incarnation that fell ill."""
+    life = patient.incident.incarnation
+    return [
+        s
+        for s in patient.incident.signals
+        if s.trust not in ATTACKER_WRITABLE and s.incarnation in ("", life)
+    ]
+
+
+def _by_a_switch(incident: Incident) -> bool:
+    return any(s.code.startswith("sxid.") for s in incident.signals)
 
 
 def _lost_now(patient: Patient) -> bool | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from watchkeeper.core.action import Action, JobRequeue
+from datetime import UTC, datetime
+
+from watchkeeper.core.action import REQUEUE_BEFORE, Action, JobRequeue
 from watchkeeper.core.cluster import Job, JobState, Node
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident
+from watchkeeper.remedy.evict import spare_gpus
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Step, Steps, Wait
+from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
 from watchkeeper.remedy.verify import expected_effect
 
 MAX_REQUEUES = 2
@@ -32,8 +36,8 @@ def after_repair(incident: Incident, view: RemedyView) -> Plan:
     """Requeue each gang of the incident that stands still; done when all of them run."""
     jobs = [view.snapshot.jobs[n] for n in incident.jobs if n in view.snapshot.jobs]
     stopped = [job for job in jobs if job.state is JobState.STOPPED]
-    blocked = [f"{j.name} ({j.requeue_blocked})" for j in stopped if j.requeue_blocked]
-    able = [job for job in stopped if not job.requeue_blocked]
+    blocked = [f"{j.name} ({why})" for j in stopped if (why := _blocked(incident, view, j))]
+    able = [job for job in stopped if not _blocked(incident, view, job)]
     if able and "job.requeue" not in view.serves:
         blocked += [f"{job.name} (no provider submits jobs here)" for job in able]
         able = []
@@ -66,13 +70,71 @@ def later_requeues(
     wanted = [
         job
         for _, job in sorted({**here, **named}.items())
-        if job.state in (JobState.RUNNING, JobState.STOPPED) and not job.requeue_blocked
+        if job.state in (JobState.RUNNING, JobState.STOPPED) and not _blocked(incident, view, job)
     ]
-    return tuple((_requeue(job), f"{job.name} goes on from its checkpoint.") for job in wanted)
+    return tuple(
+        (_requeue(incident, job), f"{job.name} goes on from its checkpoint.") for job in wanted
+    )
 
 
-def _requeue(job: Job) -> JobRequeue:
-    return JobRequeue(job=job.name, attempt_id=job.attempt_id)
+def later_requeues_of(
+    incident: Incident, view: RemedyView, jobs: tuple[Job, ...]
+) -> tuple[Step, ...]:
+    """The same for gangs that we end ourselves."""
+    if "job.requeue" not in view.serves:
+        return ()
+    able = (job for job in jobs if not _blocked(incident, view, job))
+    return tuple(_step(incident, view, job, "") for job in able)
+
+
+def elsewhere(incident: Incident, view: RemedyView, node: Node) -> Steps | Wait | None:
+    """Gangs that this node stopped and that others have room for: they need not wait for a repair
+    that takes long. None when there is no such gang."""
+    if "job.requeue" not in view.serves:
+        return None
+    jobs = [
+        job
+        for name, job in sorted(view.snapshot.jobs.items())
+        if name in incident.jobs or node.name in job.nodes
+    ]
+    gone_s = (view.snapshot.at - node.ray_state_since).total_seconds()
+    if gone_s < view.settings.settle_s and any(
+        j.state is JobState.RUNNING and node.name in j.nodes for j in jobs
+    ):
+        return Wait(why=f"Ray has not told yet which gangs {node.name} stopped.")
+    room = {job.pool: spare_gpus(view.snapshot, job.pool, node.name) for job in jobs}
+    ready: list[Step] = []
+    for job in jobs:
+        if job.state is not JobState.STOPPED or _blocked(incident, view, job):
+            continue
+        if _spent(job, view) or room[job.pool] < job.gpus:
+            continue
+        room[job.pool] -= job.gpus
+        ready.append(_step(incident, view, job, f" Others have room; {node.name} is out."))
+    return Steps(steps=tuple(ready)) if ready else None
+
+
+def _requeue(incident: Incident, job: Job) -> JobRequeue:
+    return JobRequeue(job=job.name, attempt_id=job.attempt_id, before=_not_after(incident, job))
+
+
+def _not_after(incident: Incident, job: Job) -> datetime | None:
+    """The time since which its checkpoints are not trusted; None when the newest will do."""
+    since = tainted_since(incident)
+    return since if newest_is_tainted(job, since) else None
+
+
+def _blocked(incident: Incident, view: RemedyView, job: Job) -> str:
+    """Why we cannot submit it again; "" when we can. A gang whose newest checkpoint is tainted
+    goes back to an older one, or to a person where no provider can do that."""
+    before = _not_after(incident, job)
+    if before is None or job.requeue_blocked or REQUEUE_BEFORE in view.serves:
+        return job.requeue_blocked
+    when = before.astimezone(UTC)
+    return (
+        f"its newest checkpoint may be tainted; start it from one before {when:%H:%M:%S} UTC, "
+        "which no provider here can do"
+    )
 
 
 def _spent(job: Job, view: RemedyView) -> bool:
@@ -84,8 +146,10 @@ def _spent(job: Job, view: RemedyView) -> bool:
 
 
 def _step(incident: Incident, view: RemedyView, job: Job, also: str) -> Step:
-    action = _requeue(job)
+    action = _requeue(incident, job)
     origin = f" from step {job.checkpoint_step}" if job.checkpoint_step is not None else ""
+    if action.before is not None:
+        origin = " from an older checkpoint, since the newest may be tainted"
     return Step(
         action=action,
         reason=f"{job.name} stopped and can go on{origin}.{also}",

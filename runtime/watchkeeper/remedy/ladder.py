@@ -8,11 +8,13 @@ cluster stands. No rung is climbed twice on one incarnation. Proposes; never act
 from __future__ import annotations
 
 from watchkeeper.core.cluster import RayState
-from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
+from watchkeeper.core.fault import GANG_FAULTS, REPAIRED_ON_NODE, Fault
 from watchkeeper.core.incident import Incident
 from watchkeeper.remedy import rungs
-from watchkeeper.remedy.gpu import gpu_ladder
-from watchkeeper.remedy.jobs import after_repair, job_ladder
+from watchkeeper.remedy.domain import domain_ladder, falls_with_others
+from watchkeeper.remedy.gang import gang_ladder
+from watchkeeper.remedy.gpu import SLOW, gpu_ladder
+from watchkeeper.remedy.jobs import after_repair, elsewhere, job_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, homecoming
 
@@ -39,12 +41,18 @@ def _route(incident: Incident, view: RemedyView) -> Plan:
             return _on_node(incident, view, node_silent)
         case Fault.JOB_STOPPED | Fault.APPLICATION | Fault.GPU_MEMORY_CONTAINED:
             return job_ladder(incident, view)
-        case Fault.GPU_HANDS_ON:
+        case Fault.GPU_HANDS_ON | Fault.GPU_THERMAL | Fault.GPU_POWER_BRAKE:
             return _on_node(incident, view, hands_on)
         case Fault.GPU_UNKNOWN:
             return Escalate(why=f"{incident.title}. We know no cure for it, so nothing is tried.")
         case Fault.GPU_NOTICE:
             return Escalate(why=f"{incident.title}. It asks for a look, not for an act.")
+        case Fault.SENSOR:
+            return Escalate(why=f"{incident.title}. Look at the sensor; its GPUs are left alone.")
+        case Fault.DOMAIN_DOWN | Fault.STORAGE_STALL:
+            return domain_ladder(incident, view)
+        case fault if fault in GANG_FAULTS:
+            return gang_ladder(incident, view)
         case Fault.CAPACITY_SHORT:
             return Wait(why="The scheduler looks after capacity.")
         case Fault.SOURCE_LOST:
@@ -99,16 +107,27 @@ def node_lost(patient: Patient) -> Plan:
         return not_yet
     if not view.serves & {"node.restart", "node.reboot"}:
         return Escalate(why=f"{node.name} is lost, and no provider here can restart it.")
+    if company := falls_with_others(patient):
+        return company
     for kind in ("node.restart", "node.reboot"):
         if kind not in view.serves or view.tried(kind, node.incarnation):
             continue
         if len(view.tried(kind)) >= MAX_RESTARTS:
             continue
+        if kind in SLOW and (first := elsewhere(patient.incident, view, node)):
+            return first
         reason = f"{node.name} is dead by Ray's word and by a second source; nothing runs there."
         return patient.climb((patient.action(kind), reason), *patient.return_to_service())
-    return Escalate(
-        why=f"{node.name} died again, or did not come back, after a restart.", page=True
-    )
+    if patient.can("node.replace") and view.repairs_7d.get(node.name, 0) > 0:
+        reason = f"{node.name} was repaired within 7 days, and a restart did not bring it back."
+        first = elsewhere(patient.incident, view, node)
+        replaced = patient.climb((patient.action("node.replace"), reason))
+        return first or (replaced if not view.refused("node.replace") else _died_again(node.name))
+    return _died_again(node.name)
+
+
+def _died_again(name: str) -> Escalate:
+    return Escalate(why=f"{name} died again, or did not come back, after a restart.", page=True)
 
 
 def node_silent(patient: Patient) -> Plan:

@@ -67,26 +67,45 @@ class RemedySettings:
     """drain_deadline_s: how long running work may take to end. dwell_s: how long a silence or an
     unconfirmed death must last (S10). settle_s: how long to watch for what a first word brings
     with it. silent_after_s: telemetry older than this counts as silence. ray_limit_s: a view of
-    Ray's older than this is Unknown."""
+    Ray's older than this is Unknown. checkpoint_every_s: how often gangs save (assumption; it
+    decides only whether a drain waits). company_s: how long a dead node waits for others of its
+    rack, switch or feed, when some fell together."""
 
     drain_deadline_s: float = 60.0
     dwell_s: float = 300.0
     settle_s: float = 30.0
     silent_after_s: float = 60.0
     ray_limit_s: float = 30.0
+    checkpoint_every_s: float = 1800.0
+    company_s: float = 60.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RemedyView:
     """What a plan is made of. serves: kinds of action that a provider serves here. checked: node
     -> incarnation whose check.run last passed. attempts: results so far in this incident, of
-    every thread step, oldest first; rebuilt from the journal after a crash."""
+    every thread step, oldest first; rebuilt from the journal after a crash. repairs_7d: node ->
+    repairs of it for other incidents within 7 days, where the caller knows them."""
 
     snapshot: Snapshot
     serves: frozenset[str]
     checked: Mapping[str, str] = field(default_factory=dict)
     attempts: tuple[StepResult, ...] = ()
     settings: RemedySettings = field(default_factory=RemedySettings)
+    repairs_7d: Mapping[str, int] = field(default_factory=dict)
+
+    def refused(self, kind: str) -> bool:
+        """Policy said no to this kind in this incident: for a last resort that is a person's."""
+        return any(
+            (r.kind, r.value) == ("verdict", "deny") and kind_of(r.action) == kind
+            for r in self.attempts
+        )
+
+    def can_preempt(self, attempt: str) -> bool:
+        """A provider ends gangs, the policy did not refuse it, and it was not tried on this
+        attempt."""
+        kind = "job.preempt"
+        return kind in self.serves and not self.refused(kind) and not self.tried(kind, attempt)
 
     def tried(self, kind: str, incarnation: str | None = None) -> tuple[StepResult, ...]:
         """Effects of this kind that were carried out here, on one incarnation (or attempt of a

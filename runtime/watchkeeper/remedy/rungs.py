@@ -14,6 +14,7 @@ from watchkeeper.core.action import (
     NodeCordon,
     NodeDrain,
     NodeReboot,
+    NodeReplace,
     NodeRestart,
     NodeUncordon,
     kind_of,
@@ -32,9 +33,10 @@ _PLAIN: dict[str, Callable[..., Action]] = {
     "node.uncordon": NodeUncordon,
     "node.restart": NodeRestart,
     "node.reboot": NodeReboot,
+    "node.replace": NodeReplace,
     "check.run": CheckRun,
 }
-_TOUCHES_ANEW = ("node.restart", "node.reboot", "gpu.reset")
+_TOUCHES_ANEW = ("node.restart", "node.reboot", "node.replace", "gpu.reset")
 LATER = ""
 """Incarnation of a raylet that does not exist yet."""
 

@@ -11,6 +11,7 @@ from watchkeeper.core.action import (
     Action,
     CheckRun,
     GpuQuarantine,
+    JobPreempt,
     JobRequeue,
     NodeDrain,
     PoolScale,
@@ -36,6 +37,7 @@ _PREDICATE = {
     "check.run": "check.passed",
     "job.requeue": "job.running",
     "job.place": "job.running",
+    "job.preempt": "job.ended",
     "pool.scale": "pool.grown",
 }
 GRACE_S = 30.0
@@ -55,7 +57,8 @@ def expected_effect(action: Action, view: RemedyView) -> Effect:
             within = max(within, action.deadline_s + 2 * GRACE_S)
         case JobRequeue():
             job = view.snapshot.jobs.get(action.job)
-            step = job.checkpoint_step if job else None
+            # From an older checkpoint it begins earlier: at which step, we do not know.
+            step = job.checkpoint_step if job and action.before is None else None
             detail = f"step>={step}" if step is not None else ""
         case PoolScale():
             detail = f"nodes>={_serving(view.snapshot, action.pool) + action.add}"
@@ -100,6 +103,8 @@ def _holds(
     source = snapshot.sources.get("ray")
     if source is not None and source.error:
         return None, "Ray does not answer, so nothing can be seen."
+    if isinstance(action, JobPreempt):
+        return _job_ended(action, snapshot)
     if isinstance(action, JobRequeue):
         return _job_running(effect, action, snapshot)
     if isinstance(action, PoolScale):
@@ -176,6 +181,15 @@ def _check(node: Node, action: Action, snapshot: Snapshot) -> tuple[bool | None,
     if result.passed:
         return True, f"The check of {node.name} passed."
     return False, f"The check of {node.name} failed: {result.detail or 'no reason given'}."
+
+
+def _job_ended(action: JobPreempt, snapshot: Snapshot) -> tuple[bool | None, str]:
+    job = snapshot.jobs.get(action.job)
+    if job is None:
+        return None, f"Ray does not list {action.job}."
+    if job.attempt_id == action.attempt_id and job.state is JobState.RUNNING:
+        return None, f"{job.name} still runs."
+    return True, f"{job.name} is {job.state.value}."
 
 
 def _job_running(effect: Effect, action: JobRequeue, snapshot: Snapshot) -> tuple[bool | None, str]:

@@ -1,0 +1,65 @@
+"""The ladder for a gang that hangs, crawls or computes nonsense, with no node to blame.
+
+Where one node differs from its peers the incident is that node's (`node_suspect`), and the node's
+ladder treats it. Here only the gang itself is touched: ended, and requeued. The second time the
+question goes to a person, with the nodes named.
+"""
+
+from __future__ import annotations
+
+from watchkeeper.core.action import JobPreempt
+from watchkeeper.core.cluster import Job, JobState
+from watchkeeper.core.fault import Fault
+from watchkeeper.core.incident import Incident
+from watchkeeper.remedy.evict import group_of
+from watchkeeper.remedy.jobs import after_repair, later_requeues_of
+from watchkeeper.remedy.plan import Escalate, Plan, RemedyView, Step, Steps, Wait
+from watchkeeper.remedy.verify import expected_effect
+
+WATCHDOG_S = 2100.0
+"""How long a gang that nobody may end gets to end itself: a collective's watchdog is 10 to 30
+minutes by default (PyTorch), and we give it five more."""
+_SAYS = {
+    Fault.GANG_HANG: "makes no steps, and holds its GPUs",
+    Fault.GANG_NAN: "computes nothing of worth since its loss is no number",
+}
+
+
+def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
+    """End what hangs, requeue it once; a slow gang is only reported."""
+    jobs = [view.snapshot.jobs[n] for n in incident.jobs if n in view.snapshot.jobs]
+    if not jobs:
+        return Wait(why=f"Ray does not list {', '.join(incident.jobs) or incident.target}.")
+    ill = [job for job in jobs if job.state is JobState.RUNNING and _speaks_of(incident, job)]
+    if not ill:
+        return after_repair(incident, view)
+    job = ill[0]
+    lasted = (view.snapshot.at - incident.opened_at).total_seconds()
+    if lasted < view.settings.settle_s:
+        return Wait(why=f"{incident.title}. A driver's word on why may follow.")
+    if incident.fault == Fault.GANG_SLOW:
+        return Escalate(why=f"{incident.title}, and none of its nodes differs from its peers.")
+    if view.tried("job.requeue"):
+        again = group_of(job.nodes, view.snapshot)
+        return Escalate(why=f"{incident.title} again after a requeue. {again}", page=True)
+    if not view.can_preempt(job.attempt_id):
+        if lasted < WATCHDOG_S:
+            return Wait(why=f"{incident.title}. Its own watchdog may end it; we may not.")
+        return Escalate(why=f"{incident.title}, and nobody here may end it.", page=True)
+    return Steps(steps=(_preempt(incident, view, job), *later_requeues_of(incident, view, (job,))))
+
+
+def _speaks_of(incident: Incident, job: Job) -> bool:
+    """Whether the incident's newest word is of this attempt: a new attempt is a new patient."""
+    told = [s for s in incident.signals if s.target == f"job:{job.name}"]
+    return bool(told) and max(told, key=lambda s: (s.at, s.id)).incarnation == job.attempt_id
+
+
+def _preempt(incident: Incident, view: RemedyView, job: Job) -> Step:
+    action = JobPreempt(job=job.name, attempt_id=job.attempt_id)
+    return Step(
+        action=action,
+        reason=f"{job.name} {_SAYS[Fault(incident.fault)]}. It is ended, to go on elsewhere.",
+        effect=expected_effect(action, view),
+        rung=f"{incident.fault}: job.preempt",
+    )

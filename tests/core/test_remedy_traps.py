@@ -1,0 +1,239 @@
+"""The traps that made others do harm: which cure is wrong for which code, and what is tainted."""
+
+import pytest
+from tests.core import sick_cluster as c
+
+from watchkeeper.core.action import REQUEUE_BEFORE, JobRequeue, kind_of, say
+from watchkeeper.core.cluster import JobState, World
+from watchkeeper.core.crew import StepResult
+from watchkeeper.core.fault import Fault, Recovery
+from watchkeeper.core.incident import HypothesisStatus
+from watchkeeper.health.correlate import correlate
+from watchkeeper.health.sense import LAB, sense
+from watchkeeper.remedy.cures import CURES, cures_for
+from watchkeeper.remedy.ladder import next_steps
+from watchkeeper.remedy.plan import Escalate, RemedySettings, RemedyView, Steps, Wait
+from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
+
+ALL = frozenset(
+    {
+        *("node.cordon", "node.uncordon", "node.drain", "node.restart", "node.reboot"),
+        *("node.replace", "gpu.reset", "check.run", "job.requeue", "job.preempt"),
+    }
+)
+
+
+def turn(snapshot, *news, before=()):
+    signals = (*news, *sense(snapshot, LAB))
+    return correlate(tuple(before), signals, snapshot, c.Counter(), LAB)
+
+
+def view(snapshot, serves=ALL, attempts=(), **fields):
+    settings = RemedySettings(settle_s=0.0, silent_after_s=15)
+    return RemedyView(
+        snapshot=snapshot, serves=serves, attempts=attempts, settings=settings, **fields
+    )
+
+
+def kinds(plan) -> list[str]:
+    assert isinstance(plan, Steps), plan
+    return [kind_of(s.action) for s in plan.steps]
+
+
+def done(action, value="recovered") -> StepResult:
+    return StepResult(
+        thread="INC-1", proposal=f"P-{kind_of(action)}", action=action, kind="outcome", value=value
+    )
+
+
+def real(*changed, **fields):
+    return c.snapshot(*changed, world=World.REAL, **fields)
+
+
+def in_real(*signals):
+    return tuple(c.renamed(s, world=World.REAL) for s in signals)
+
+
+SAID = {
+    "48 wants a reset": (Fault.GPU_MEMORY, None, "gpu.reset"),
+    "48, and the driver says reboot": (Fault.GPU_MEMORY, Recovery.NODE_REBOOT, "node.reboot"),
+    "119 wants a reboot": (Fault.GPU_DRIVER, None, "node.reboot"),
+    "119, and the driver says reset": (Fault.GPU_DRIVER, Recovery.GPU_RESET, "gpu.reset"),
+    "79 stays a reboot whatever is said": (Fault.GPU_OFF_BUS, Recovery.GPU_RESET, "node.reboot"),
+    "worn memory stays a replacement": (Fault.GPU_RMA, Recovery.GPU_RESET, "node.replace"),
+    "drain and reset": (Fault.GPU_HARDWARE, Recovery.DRAIN_AND_RESET, "gpu.reset"),
+}
+
+
+@pytest.mark.parametrize(("fault", "said", "first"), SAID.values(), ids=SAID)
+def test_the_drivers_own_word_overrides_the_table(fault, said, first):
+    assert cures_for(fault, World.REAL, ALL, said)[0] == first
+
+
+def test_a_gpu_off_the_bus_is_never_reset_whatever_is_said():
+    for said in (None, *Recovery):
+        assert "gpu.reset" not in cures_for(Fault.GPU_OFF_BUS, World.REAL, ALL, said)
+
+
+def test_where_the_switch_speaks_too_one_gpu_is_not_reset_alone():
+    assert cures_for(Fault.NVLINK, World.REAL, ALL)[0] == "gpu.reset"
+    assert cures_for(Fault.NVLINK, World.REAL, ALL, switch=True)[0] == "node.reboot"
+
+
+def test_a_node_rebooted_within_seven_days_is_replaced_where_one_can():
+    assert cures_for(Fault.PCIE, World.REAL, ALL, again=True) == ("node.replace",)
+    without = ALL - {"node.replace"}
+    assert cures_for(Fault.PCIE, World.REAL, without, again=True) == ("node.reboot",)
+
+
+def test_every_class_that_is_repaired_ends_in_a_replacement_at_last():
+    assert all(kinds[-1] == "node.replace" for kinds in CURES.values())
+
+
+def test_a_driver_that_takes_its_word_back_gets_no_reset():
+    news = in_real(
+        c.xid(109, "w1/3", seconds_ago=40),
+        c.xid(154, "w1/3", seconds_ago=20, value=0.0),
+    )
+    snapshot = real()
+    (incident,) = turn(snapshot, *news)
+    plan = next_steps(incident, view(snapshot))
+    assert isinstance(plan, Escalate)
+    assert "needs no recovery" in plan.why
+
+
+def test_a_word_after_the_none_counts_again():
+    news = in_real(
+        c.xid(154, "w1/3", seconds_ago=40, value=0.0),
+        c.xid(109, "w1/3", seconds_ago=20),
+    )
+    snapshot = real()
+    (incident,) = turn(snapshot, *news)
+    assert kinds(next_steps(incident, view(snapshot)))[0] == "node.cordon"
+
+
+def test_154_alone_that_asks_for_a_reboot_leads_to_one_and_to_no_reset():
+    snapshot = real()
+    (incident,) = turn(snapshot, *in_real(c.xid(154, "w1/3", value=2.0)))
+    steps = kinds(next_steps(incident, view(snapshot)))
+    assert steps[:3] == ["node.cordon", "node.drain", "node.reboot"]
+    assert "gpu.reset" not in steps
+
+
+def test_a_last_resort_that_the_policy_refuses_is_a_persons_and_not_asked_for_again():
+    snapshot = real()
+    sick = c.xid(1, "w1/3", value=1.0)
+    (incident,) = turn(snapshot, *in_real(c.renamed(sick, code="ecc.remap_failure")))
+    assert incident.fault == Fault.GPU_RMA
+    first = next_steps(incident, view(snapshot))
+    assert kinds(first)[:3] == ["node.cordon", "node.drain", "node.replace"]
+    no = c.renamed(done(first.steps[2].action), kind="verdict", value="deny")
+    assert "node.replace" not in str(next_steps(incident, view(snapshot, attempts=(no,))))
+
+
+# Taint.
+
+
+def stopped(**fields):
+    return c.job("g", state=JobState.STOPPED, state_since=c.ago(20), **fields)
+
+
+def test_95_taints_what_was_saved_since_and_94_taints_nothing():
+    (loose,) = turn(c.snapshot(), c.xid(95))
+    (held,) = turn(c.snapshot(), c.xid(94))
+    assert tainted_since(loose) is not None
+    assert tainted_since(held) is None
+
+
+TAINT = {
+    "saved long before": ({"checkpoint_at": c.ago(120)}, False),
+    "saved since": ({"checkpoint_at": c.ago(10)}, True),
+    "saved within the companions' time before": ({"checkpoint_at": c.ago(62)}, True),
+    "saved nobody knows when": ({"checkpoint_at": None}, True),
+    "never saved": ({"checkpoint_at": None, "checkpoint_step": None}, False),
+}
+
+
+@pytest.mark.parametrize(("fields", "tainted"), TAINT.values(), ids=TAINT)
+def test_whether_the_newest_checkpoint_may_be_used(fields, tainted):
+    (incident,) = turn(c.snapshot(), c.xid(95, seconds_ago=60))
+    since = tainted_since(incident)
+    assert newest_is_tainted(c.job("g", **fields), since) is tainted
+
+
+def at_home(checkpoint_s: float):
+    """The node is back from its repair and open; its gang still stands."""
+    hurt = turn(c.snapshot(jobs=[c.job("g")]), c.xid(95, seconds_ago=60))
+    snapshot = c.snapshot(c.reborn("w1"), jobs=[stopped(checkpoint_at=c.ago(checkpoint_s))])
+    return c.renamed(hurt[0], jobs=("g",)), snapshot
+
+
+def test_a_gang_with_a_good_checkpoint_is_requeued_from_it():
+    incident, snapshot = at_home(300)
+    (step,) = next_steps(incident, view(snapshot)).steps
+    assert step.action == JobRequeue(job="g", attempt_id="g-a1")
+
+
+def test_a_gang_whose_newest_checkpoint_is_tainted_goes_back_to_one_before():
+    incident, snapshot = at_home(30)
+    (step,) = next_steps(incident, view(snapshot, ALL | {REQUEUE_BEFORE})).steps
+    assert step.action.before == tainted_since(incident)
+    assert "before" in say(step.action)
+    assert step.effect.detail == "", "at which step an older one begins is not known"
+
+
+def test_where_no_provider_can_go_back_a_person_is_told_from_when():
+    incident, snapshot = at_home(30)
+    plan = next_steps(incident, view(snapshot))
+    assert isinstance(plan, Escalate)
+    assert "tainted" in plan.why
+    assert "02:58:55" in plan.why
+
+
+def test_hypotheses_say_which_checkpoints_are_tainted():
+    (loose,) = turn(c.snapshot(), c.xid(95))
+    (held,) = turn(c.snapshot(), c.xid(48), c.xid(94))
+    said = {h.claim: h.status for i in (loose, held) for h in i.hypotheses[1:]}
+    by = [h for h in loose.hypotheses if "tainted" in h.claim]
+    assert by[0].status is HypothesisStatus.SUPPORTED
+    assert said["checkpoints written since are tainted"] is HypothesisStatus.REFUTED
+
+
+# A gang need not wait for a slow repair.
+
+
+def drained(**fields):
+    snapshot = real(c.dead("w1", since_s=90), jobs=[stopped()], **fields)
+    (incident,) = turn(real(), *in_real(c.xid(79, "w1/3", seconds_ago=120)))
+    return c.renamed(incident, jobs=("g",)), snapshot
+
+
+def test_a_gang_goes_on_elsewhere_before_a_slow_repair_where_there_is_room():
+    incident, snapshot = drained()
+    assert kinds(next_steps(incident, view(snapshot)))[0] == "job.requeue"
+
+
+def test_without_room_the_repair_comes_first():
+    full = [c.node(f"w{n}", gpus_free=0.0) for n in (2, 3, 4)]
+    incident, _ = drained()
+    snapshot = real(c.dead("w1", since_s=90), *full, jobs=[stopped()])
+    assert kinds(next_steps(incident, view(snapshot)))[0] == "node.reboot"
+
+
+# Nodes that fall together.
+
+
+def test_nodes_of_one_rack_that_die_together_are_not_started_one_by_one():
+    three = [c.dead(f"w{n}", since_s=20) for n in (1, 2, 3)]
+    snapshot = real(*three)
+    incident = turn(snapshot)[0]
+    plan = next_steps(incident, view(snapshot))
+    assert isinstance(plan, Wait)
+    assert "rack r1" in plan.why
+
+
+def test_two_are_a_coincidence_and_three_get_a_minute():
+    two = real(c.dead("w1", since_s=20), c.dead("w2", since_s=20))
+    assert kinds(next_steps(turn(two)[0], view(two)))[0] == "node.restart"
+    later = real(*[c.dead(f"w{n}", since_s=61) for n in (1, 2, 3)])
+    assert kinds(next_steps(turn(later)[0], view(later)))[0] == "node.restart"
