@@ -109,6 +109,57 @@ def test_all_of_them_hold_together_with_the_starting_orders() -> None:
     assert results.coverage.percent == 100.0
 
 
+TOGETHER = """
+apiVersion: watchkeeper/v1
+kind: PolicyTest
+metadata: {name: together}
+at: 2026-12-24T02:30 Europe/Berlin
+tests:
+  - name: in the freeze a dead node still comes back by itself
+    given: {proposal: {action: node.restart}, node: {ray_state: dead, process_gone: true}}
+    expect: {verdict: allow, rules: bring-back-a-dead-node}
+  - name: and its gang goes on
+    given: {proposal: {action: job.requeue}}
+    expect: {verdict: allow, rules: requeue-a-stopped-gang}
+  - name: a repair on thin evidence is held, and break-glass could lift that
+    given: {proposal: {action: node.drain}, incident: {confidence: 0.8}}
+    expect: {verdict: deny, rules: freeze-holds-repairs, liftable: freeze-holds-repairs}
+  - name: lifted, the question of the night remains
+    given:
+      proposal: {action: node.drain}
+      incident: {confidence: 0.8}
+      ledger: {lifted: freeze-holds-repairs}
+    expect: {verdict: ask, rules: ask-when-unsure, excepted: freeze-holds-repairs}
+  - name: a replacement nobody can lift, whatever is gone
+    given:
+      proposal: {action: node.replace}
+      node: {ray_state: dead, process_gone: true, labels: {lifecycle: spot}}
+      impact: {money: 5}
+      ledger: {lifted: freeze-replaces-nothing}
+    expect: {verdict: deny, rules: freeze-replaces-nothing, liftable: none, excepted: none}
+  - name: an emergency that stops the bank's important gang adds up to the strictest question
+    given:
+      proposal: {action: node.drain}
+      incident: {confidence: 0.97}
+      evidence: {independent_sources: 2}
+      job: {tenant: bank, priority: 100, checkpoint_age: 1h}
+    expect:
+      verdict: ask
+      rules:
+        - ask-before-a-kept-tenant-stops
+        - freeze-asks-two-in-an-emergency
+        - gang-is-important
+        - gang-saved-too-long-ago
+      obligations: {quorum: 2, groups: [oncall], expires: 15m}
+"""
+
+
+def test_the_library_and_the_starting_orders_say_together_what_an_owner_expects() -> None:
+    policy, _ = beside(*NAMES)
+    results = run(policy, {"together_test.yaml": TOGETHER})
+    assert not failed(results)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_says_that_it_only_narrows_lets_nothing_happen_without_a_person(name: str) -> None:
     policy = load(read_policy_dir(LIBRARY / name), BEFORE)
