@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,63 +152,12 @@ def _thinker(nodes: int) -> Callable[[], object]:
 
 
 def verdict() -> Figures:
-    """The judge over 500 rules: load, and one verdict on a node.drain."""
-    from watchkeeper.policy.load import load
+    """The judge over 500 rules, as `watchkeeper eval policy` measures it."""
+    from watchkeeper_evals.policy_eval import policy_eval
 
-    files = {"bench.yaml": _rules(500)}
-    at = datetime(2026, 11, 18, 12, tzinfo=UTC)
-    load_s = _timed(lambda: load(files, at), 3, warm=0)
-    judge_once = _judged(load(files, at))
-    return {
-        "load_ms": round(min(load_s) * 1e3, 1),
-        "verdict_us": _percentiles(_timed(judge_once, 2_000, warm=100), 1e6),
-    }
-
-
-def _rules(count: int) -> str:
-    kinds = ("node.cordon", "node.drain", "node.restart", "node.uncordon", "gpu.quarantine")
-    head = (
-        "apiVersion: watchkeeper/v1\nkind: Policy\nmetadata: {name: bench, owner: bench}\nrules:\n"
-    )
-    rule = (
-        "  - {{id: r{i}, effect: deny, actions: [{kind}], "
-        "when: 'node.gpus > {i} && incident.confidence > 0.5 && impact.jobs < 9'}}\n"
-    )
-    return head + "".join(rule.format(i=i, kind=kinds[i % len(kinds)]) for i in range(count))
-
-
-def _judged(policy: Any) -> Callable[[], object]:
-    from watchkeeper.control.look import Looker
-    from watchkeeper.core.action import NodeDrain
-    from watchkeeper.core.facts import facts_for
-    from watchkeeper.core.impact import simulate
-    from watchkeeper.core.ledger import LedgerView
-    from watchkeeper.core.proposal import Effect, Proposal
-    from watchkeeper.core.verdict import Autonomy, Orders
-    from watchkeeper.policy.judge import judge
-    from watchkeeper.twin.memory import ManualClock, MemoryCluster
-
-    clock = ManualClock()
-    cluster = MemoryCluster.of(clock, {"train": 100})
-    snapshot = Looker(cluster, cluster.telemetry(), clock).look()
-    assert snapshot is not None
-    node = snapshot.nodes["train-01"]
-    proposal = Proposal(
-        id="P-1",
-        action=NodeDrain(node=node.name, incarnation=node.incarnation),
-        by="agent:remediation",
-        reason="bench",
-        at=clock.now(),
-        world=World.TWIN,
-        effect=Effect(predicate="node.gone", within_s=60.0),
-        generation="",
-        confidence=0.9,
-    )
-    impact = simulate(snapshot, proposal.action)
-    ledger = LedgerView(size={"pool:train": 100})
-    facts = facts_for(proposal, impact, snapshot, ledger, incident=None, approved=False)
-    orders = Orders(autonomy=Autonomy.AUTO)
-    return lambda: judge(proposal, impact, facts, policy, ledger, orders, clock.now())
+    found = policy_eval(500)
+    wanted = ("load_ms", "verdict_us", "candidates", "at_most_32", "us_per_further_candidate")
+    return {name: found[name] for name in wanted}
 
 
 def checkpoint() -> Figures:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from watchkeeper.control.look import Looker
 from watchkeeper.core.action import (
@@ -62,7 +62,7 @@ class Cases:
     """Draws cases by a seed. Not for threads: it draws from one stream."""
 
     def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
+        self._rng = random.Random(seed)  # noqa: S311  (a draw, no secret)
         clock = ManualClock()
         cluster = MemoryCluster.of(clock, POOLS, world=World.TWIN)
         names = [name for name, node in cluster.nodes.items() if not node.control_path]
@@ -104,9 +104,9 @@ class Cases:
         return Case(proposal, impact, facts, ledger)
 
     def _action(self, kind: str, node: str, incarnation: str) -> Action:
-        on = {"node": node, "incarnation": incarnation}
+        on: dict[str, Any] = {"node": node, "incarnation": incarnation}
         gpu, job = self._rng.randrange(8), f"gang-{self._rng.randrange(12)}"
-        of = {"job": job, "attempt_id": f"{job}-a1"}
+        of: dict[str, Any] = {"job": job, "attempt_id": f"{job}-a1"}
         make: dict[str, Callable[[], Action]] = {
             "node.cordon": lambda: NodeCordon(**on),
             "node.uncordon": lambda: NodeUncordon(**on),

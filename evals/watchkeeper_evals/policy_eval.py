@@ -47,7 +47,7 @@ def policy_eval(
     rules: int = 500,
     seed: int = 1,
     verdicts: int = 600,
-    progress: Callable[[str], None] = lambda said: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Figures:
     """Every figure of one run. verdicts: in each of the rounds. Times in µs or ms, as named."""
     load_1m = os.getloadavg()[0]
@@ -130,13 +130,14 @@ def _per_further(whole: Figures, few: Figures) -> float | None:
     more = whole["candidates"]["max"] - few["candidates"]["max"]
     if more <= 0:
         return None
-    return round((whole["cold_us"]["p50"] - few["cold_us"]["p50"]) / more, 3)
+    return round(float(whole["cold_us"]["p50"] - few["cold_us"]["p50"]) / more, 3)
 
 
 def _load_times(text: str) -> tuple[float, float]:
     """A load with nothing remembered, and a reload of the same text; ms, the CEL library loaded."""
     load({"eval.yaml": rules_of(10, seed=0)}, NOON)
-    fresh, again = [], []
+    fresh: list[float] = []
+    again: list[float] = []
     for _ in range(ROUNDS):
         forget()
         for times in (fresh, again):

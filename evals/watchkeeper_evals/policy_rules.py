@@ -91,7 +91,7 @@ def rules_of(count: int, seed: int, open_by_day: int | None = None) -> str:
     open_by_day: for each kind of action, at most so many of its rules are open by day; the rest
     wait for the night. None: no rule has a window.
     """
-    drawer = _Drawer(random.Random(seed))
+    drawer = _Drawer(random.Random(seed))  # noqa: S311  (a draw, no secret)
     for_all = count // ONE_FOR_ALL
     most = candidates_of(count)
     share = 1.0 if open_by_day is None else min(1.0, open_by_day / most)
