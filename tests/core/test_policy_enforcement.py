@@ -229,6 +229,11 @@ def test_s13_what_an_invariant_refuses_no_break_glass_lifts(given: Given, refuse
     ("level", "rules", "liftable"),
     [
         (Autonomy.OBSERVE, rule("q", "ask", "enforcement: soft"), ()),
+        (
+            Autonomy.OBSERVE,
+            ALLOW + rule("no", "deny", "enforcement: soft, when: node.gpus > 1"),
+            (),
+        ),
         (Autonomy.ASK, rule("q", "ask", "enforcement: soft"), ()),
         (Autonomy.ASK, ALLOW, ()),
         (
@@ -238,6 +243,7 @@ def test_s13_what_an_invariant_refuses_no_break_glass_lifts(given: Given, refuse
         ),
     ],
     ids=[
+        "at observe nothing is done, whoever answers",
         "at observe nothing is done, whoever lifts",
         "at ask a question stays a question",
         "at ask what is allowed is asked",

@@ -130,9 +130,11 @@ def _settle(
 
 def _liftable(votes: _Votes, settled: _Settled, facts: Facts, orders: Orders) -> tuple[str, ...]:
     """What break-glass may lift; nothing where the dial, too, stands in the way of the act."""
+    at_best, _, _ = _under_the_dial(_ALLOW, "", facts, orders)
+    if at_best.strictness >= settled.decision.strictness:
+        return ()
     if settled.decision is _ASK:
-        dial, _, _ = _under_the_dial(_ALLOW, "", facts, orders)
-        return votes.liftable_asks if dial is _ALLOW else ()
+        return votes.liftable_asks
     return votes.liftable_denies if settled.refused_by in ("policy", "limit", "budget") else ()
 
 
@@ -356,7 +358,7 @@ def _alert(refused: tuple[tuple[Invariant, Reason], ...], votes: _Votes) -> str:
             f"{rule.id} at {rule.where}."
         )
     if not refused and not votes.denies and not votes.unmet_asks and votes.may_grant:
-        said.extend(
+        said += sorted(
             f"The {b.reason.kind} {b.order.id} ({b.order.where}) is reached: "
             f"{b.reason.text.rstrip('.')}."
             for b in votes.broken
