@@ -32,8 +32,10 @@ class Problem:
     suggestion: str = ""
 
     def __str__(self) -> str:
-        hint = f" Did you mean {self.suggestion!r}?" if self.suggestion else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
+        place = f"{self.file}:{self.line}:{self.column}: "
+        if not self.suggestion:
+            return place + self.message
+        return f"{place}{self.message.removesuffix('.')}. Did you mean {self.suggestion!r}?"
 
 
 class PolicyError(WatchkeeperError):

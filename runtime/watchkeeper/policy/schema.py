@@ -119,7 +119,7 @@ _LIMIT = Record(
             "how many such actions may start within a time",
             {
                 "count": Leaf("actions", kind="whole", least=0, most=100_000),
-                "per": Leaf("the time, such as 1h; at most 7d", kind="duration"),
+                "per": Leaf("the time, such as 1h; at most 31d", kind="duration"),
             },
             required=("count", "per"),
         ),
