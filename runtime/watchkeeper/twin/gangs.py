@@ -7,7 +7,7 @@ so `useful + lost == allocated` at any time. Knows no nodes' health and no world
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from watchkeeper.core.cluster import JobState
@@ -65,7 +65,8 @@ class Gang:
 
     width: nodes it needs. done and kept: seconds of work behind its newest step and its last
     checkpoint. unsaved: those of `useful` that a stop would lose. clean and clean_s: the last
-    checkpoint before its state became corrupt, while `tainted`. known: somebody has noticed that.
+    checkpoint before its state became corrupt at corrupt_s, while `tainted`. known: somebody has
+    noticed that.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Gang:
     known: bool = False
     clean: float = 0.0
     clean_s: float = 0.0
+    corrupt_s: float = 0.0
     useful: float = 0.0
     unsaved: float = 0.0
     lost: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0.0))
@@ -160,6 +162,10 @@ class Gang:
             return float("inf")
         return max(self.mark_s, self.ready_s) + self.every_s + self.cost_s - self.phase_s
 
+    def copy(self) -> Gang:
+        """The same gang, to be carried forward without moving this one."""
+        return replace(self, lost=dict(self.lost))
+
     # What happens to it.
 
     def set_pace(self, pace: Pace, at_s: float) -> None:
@@ -180,7 +186,7 @@ class Gang:
         self.settle(at_s)
         if not self.tainted:
             self.tainted, self.known = True, False
-            self.clean, self.clean_s = self.kept, self.kept_s
+            self.clean, self.clean_s, self.corrupt_s = self.kept, self.kept_s, at_s
 
     def stop(self, at_s: float, state: JobState, cause: str = "redo") -> None:
         """It ends here. cause: what the steps since its checkpoint are lost to."""
@@ -204,6 +210,22 @@ class Gang:
         self.attempt += 1
         self.done, self.progressed_s, self.phase_s = self.kept, at_s, 0.0
         self.ready_s, self.pace = at_s + self.restart_s, FULL
+
+    def go_back(self, before_s: float) -> None:
+        """While it stands still: from a checkpoint written before this time, and from none later.
+
+        Checkpoints older than the newest lie a cycle apart; what they lack is done again.
+        """
+        if self.tainted and before_s <= self.corrupt_s:
+            self.known = True
+        newest = (self.clean, self.clean_s) if self.known and self.tainted else None
+        kept, kept_s = newest or (self.kept, self.kept_s)
+        if kept_s >= before_s and not self.tainted:
+            back = int((kept_s - before_s) // (self.every_s + self.cost_s)) + 1
+            less = min(kept, back * self.every_s)
+            self.useful -= less
+            self.lost["redo"] += less
+            self.kept, self.kept_s = kept - less, kept_s - back * (self.every_s + self.cost_s)
 
     def _lose(self, cause: str) -> None:
         self.useful -= self.unsaved

@@ -76,6 +76,10 @@ class Machines:
     def word(self, i: int) -> Node:
         return self._words[self.names[i]]
 
+    def gpus_of(self, pool: str) -> int:
+        """GPUs that Ray lists in a pool."""
+        return sum(word.gpus for word in self._words.values() if word.pool == pool)
+
     def _set(self, i: int, **changes: object) -> None:
         if self._handed:
             self._words, self._handed = dict(self._words), False
@@ -186,9 +190,7 @@ class Machines:
             self.fences[word.name] = msgspec.structs.replace(
                 fence, wanted=left, held=min(fence.held, left)
             )
-        self._set(
-            i, hidden_gpus=hidden, gpus=word.gpus - 1, gpus_free=max(0.0, word.gpus_free - 1)
-        )
+        self._set(i, hidden_gpus=hidden, gpus=word.gpus - 1, gpus_free=max(0.0, word.gpus_free - 1))
 
     def occupy(self, i: int) -> None:
         """A gang takes all its GPUs."""

@@ -1,0 +1,384 @@
+"""The gangs of the twin: who runs where, who stands still, who waits, and how Ray shows it.
+
+A gang is placed on what Ray can see (alive, whole, unfenced nodes); whether it then thrives is
+decided by what truly ails those nodes. Never repairs anything; nobody but its owner, hours later,
+and whoever is asked submits a stopped gang again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
+
+import numpy as np
+
+from watchkeeper.core.cluster import Job, JobState, PoolDemand
+from watchkeeper.core.errors import UsageError
+from watchkeeper.twin.agenda import Agenda, Entry
+from watchkeeper.twin.ailment import Ailment, Ailments
+from watchkeeper.twin.clock import TwinClock
+from watchkeeper.twin.gangs import FULL, Gang, Pace
+from watchkeeper.twin.machines import Machines
+from watchkeeper.twin.topology import Fleet
+from watchkeeper.twin.words import HOUR_S, Hurt, TwinSpec
+
+REPORT_S = 60.0
+"""A gang reports its step on whole minutes, so that what is seen is a function of the time."""
+FAILS_AFTER_S = 60.0
+"""A gang that is started on a node with a fault that stops it ends this soon. Assumed."""
+OWNER_LOOKS_S = 4 * HOUR_S
+"""An owner submits a stopped gang again after this time, unasked. Assumed."""
+FULL_WATTS = 700.0
+"""Power limit of one GPU, uncapped (H100 SXM)."""
+SURELY_S = 1e-3
+"""After a checkpoint is whole, whatever floating point says."""
+TENANTS = ("atlas", "borealis", "cygnus", "delta", "eridani", "fornax")
+LARGE_PRIORITY, SMALL_PRIORITY = 100, 10
+
+IDLE, WORKING, STARTING, HUNG, SLOW, STARVED = range(6)
+"""What the GPUs of a node are seen to do."""
+
+
+def draw_up(spec: TwinSpec, fleet: Fleet) -> list[Gang]:
+    """The gangs of a spec: the large ones first, from the first node of the first pool on; then
+    one small gang for each node left over. Spares stay free. Raises UsageError if they do not fit.
+    """
+    gangs: list[Gang] = []
+    for p, pool in enumerate(fleet.pools):
+        free = [int(i) for i in fleet.in_pool(pool) if not fleet.spare[i]]
+        wide = sorted(spec.gang_nodes, reverse=True) if p == 0 else []
+        if sum(wide) > len(free):
+            raise UsageError(
+                f"Gangs of {sum(wide)} nodes do not fit: {pool} has {len(free)} nodes that are no"
+                " spares."
+            )
+        for n, width in enumerate([*wide, *[1] * (len(free) - sum(wide))]):
+            large = n < len(wide)
+            name = f"{pool}-gang-{n + 1:02d}" if large else f"{pool}-job-{n + 1 - len(wide):04d}"
+            gangs.append(
+                Gang(
+                    name=name,
+                    pool=pool,
+                    width=width,
+                    gpus=float(width * spec.gpus_per_node),
+                    every_s=spec.checkpoint_every_s,
+                    cost_s=spec.checkpoint_cost_s,
+                    restart_s=spec.restart_s,
+                    step_s=spec.step_s,
+                    tenant=TENANTS[len(gangs) % len(TENANTS)],
+                    priority=LARGE_PRIORITY if large else SMALL_PRIORITY,
+                    nodes=[free.pop(0) for _ in range(width)],
+                    phase_s=(len(gangs) * 0.6180339887 % 1.0) * spec.checkpoint_every_s,
+                )
+            )
+    return gangs
+
+
+class Work:
+    """Every gang by name, and the node each holds.
+
+    failed, left and submitted are told what happens here: a gang ended because of an ailment that
+    it was started upon; a node's gang is gone; a gang's processes are about to start anew.
+    """
+
+    def __init__(
+        self,
+        spec: TwinSpec,
+        fleet: Fleet,
+        machines: Machines,
+        ailments: Ailments,
+        agenda: Agenda,
+        clock: TwinClock,
+    ) -> None:
+        self.machines, self.ailments = machines, ailments
+        self.agenda, self.clock = agenda, clock
+        self.gangs = {gang.name: gang for gang in draw_up(spec, fleet)}
+        self.holder: list[Gang | None] = [None] * len(machines)
+        self.activity = np.zeros(len(machines), np.int8)
+        self.caps: dict[tuple[int, int], float] = {}
+        self.stamp = 0
+        self.failed: Callable[[Gang, Ailment], None] = lambda _gang, _ailment: None
+        self.left: Callable[[int], None] = lambda _node: None
+        self.submitted: Callable[[Gang], object] = lambda _gang: None
+        self._watchdogs: dict[str, Entry] = {}
+        self._dirty: set[str] = set()
+        self._jobs: dict[str, Job] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._demand: tuple[tuple[int, int], tuple[PoolDemand, ...]] = ((-1, -1), ())
+        self._handed = False
+        self._minute = -1.0
+        for gang in self.gangs.values():
+            self._hold(gang, gang.nodes)
+            self._changed(gang)
+
+    # What happens to gangs.
+
+    def on(self, node: int) -> Gang | None:
+        """The gang that runs on this node."""
+        gang = self.holder[node]
+        return gang if gang is not None and gang.running else None
+
+    def running_on(self, nodes: Sequence[int]) -> list[Gang]:
+        """The gangs that run on any of these nodes, each once."""
+        found = {g.name: g for i in nodes if (g := self.on(i)) is not None}
+        return [found[name] for name in sorted(found)]
+
+    def stop(self, gang: Gang, cause: str = "redo") -> None:
+        """The gang ends; it keeps its claim on its nodes."""
+        if not gang.running:
+            return
+        gang.stop(self.clock.s, JobState.STOPPED, cause)
+        self._vacate(gang)
+        attempt = gang.attempt
+        self.agenda.enter(self.clock.s + OWNER_LOOKS_S, lambda: self._owner(gang, attempt))
+
+    def preempt(self, gang: Gang) -> None:
+        """Write a checkpoint, end, give the nodes up and wait for room."""
+        attempt = gang.attempt
+        whole_s = gang.begin_checkpoint(self.clock.s)
+
+        def end() -> None:
+            if gang.running and gang.attempt == attempt:
+                gang.stop(self.clock.s, JobState.WAITING)
+                self._vacate(gang)
+                for i in gang.nodes:
+                    self.holder[i] = None
+                self.fill()
+
+        self.agenda.enter(min(whole_s, self.clock.s + gang.cost_s) + SURELY_S, end)
+        self._changed(gang)
+
+    def stop_at_checkpoint(self, gang: Gang, by_s: float) -> None:
+        """End it right after its next checkpoint, if that is whole in time."""
+        at_s, attempt = gang.next_checkpoint_s(), gang.attempt
+        if at_s > by_s:
+            return
+
+        def end() -> None:
+            if gang.running and gang.attempt == attempt:
+                self.stop(gang, "drain")
+
+        self.agenda.enter(at_s + SURELY_S, end)
+
+    def requeue(self, gang: Gang) -> None:
+        """Submit a stopped gang again: it starts, or waits for nodes."""
+        if gang.state is not JobState.STOPPED:
+            return
+        if not self._start(gang):
+            gang.wait(self.clock.s)
+            self._changed(gang)
+
+    def fill(self) -> None:
+        """Nodes are free that were not: start what waits, the most urgent and oldest first."""
+        waiting = [g for g in self.gangs.values() if g.state is JobState.WAITING]
+        for gang in sorted(waiting, key=lambda g: (-g.priority, g.since_s, g.name)):
+            if not self._start(gang):
+                self._changed(gang)  # what it lacks may be less now
+
+    def feel(self, gang: Gang) -> None:
+        """Take in what ails its nodes now: pace, hang, corruption."""
+        if not gang.running:
+            return
+        ailing = self.ailments.among(gang.nodes)
+        pace = min((a.pace for a in ailing), default=FULL)
+        pace = min(pace, self._capped(gang))
+        if pace != gang.pace:
+            gang.set_pace(pace, self.clock.s)
+        corrupting = [a for a in ailing if a.law.hurts is Hurt.TAINTS]
+        if corrupting:
+            gang.taint(self.clock.s)
+            gang.known |= any(a.told for a in corrupting)
+        self._wind_watchdog(gang, ailing)
+        self._changed(gang)
+
+    def cap(self, node: int, gpu: int, watts: float, limit: float) -> None:
+        """Cap one GPU's power; clocks fall with the cube root of it (assumed)."""
+        self.caps[node, gpu] = watts
+        if watts >= limit:
+            del self.caps[node, gpu]
+        if (gang := self.on(node)) is not None:
+            self.feel(gang)
+
+    def grew(self) -> None:
+        """One node more."""
+        self.holder.append(None)
+        self.activity = np.append(self.activity, np.int8(IDLE))
+        self.fill()
+
+    # The steps of it.
+
+    def _capped(self, gang: Gang) -> Pace:
+        if not self.caps:
+            return FULL
+        mine = set(gang.nodes)
+        lowest = min((w for (i, _), w in self.caps.items() if i in mine), default=inf)
+        return FULL if lowest == inf else Pace(min(1.0, (lowest / FULL_WATTS) ** (1 / 3)), "slow")
+
+    def _wind_watchdog(self, gang: Gang, ailing: list[Ailment]) -> None:
+        hanging = [a for a in ailing if a.pace.share <= 0.0]
+        if not hanging:
+            if (entry := self._watchdogs.pop(gang.name, None)) is not None:
+                entry.cancel()
+            return
+        if gang.name in self._watchdogs:
+            return
+        after_s = min(a.law.watchdog_s for a in hanging)
+        first = hanging[0]
+
+        def bark() -> None:
+            self._watchdogs.pop(gang.name, None)
+            first.stopped.append((gang, gang.attempt))
+            self.stop(gang)
+
+        begin = max(self.clock.s, gang.ready_s)
+        self._watchdogs[gang.name] = self.agenda.enter(begin + after_s, bark)
+
+    def _vacate(self, gang: Gang) -> None:
+        if (entry := self._watchdogs.pop(gang.name, None)) is not None:
+            entry.cancel()
+        for i in gang.nodes:
+            self.machines.vacate(i)
+        self._changed(gang)
+        for i in gang.nodes:
+            self.left(i)
+
+    def _owner(self, gang: Gang, attempt: int) -> None:
+        if gang.state is JobState.STOPPED and gang.attempt == attempt:
+            self.requeue(gang)
+
+    def _start(self, gang: Gang) -> bool:
+        """Gather its nodes (its own where they still take work) and start it there."""
+        self.submitted(gang)
+        takes, holder = self.machines.takes_work, self.holder
+        keep = [i for i in gang.nodes if takes(i) and holder[i] in (gang, None)]
+        missing = gang.width - len(keep)
+        if missing:
+            mine = set(keep)
+            more = [
+                i
+                for i in range(len(self.machines))
+                if holder[i] is None
+                and i not in mine
+                and takes(i)
+                and self.machines.word(i).pool == gang.pool
+            ][:missing]
+            if len(more) < missing:
+                return False
+            keep = sorted([*keep, *more])
+        for i in gang.nodes:
+            if holder[i] is gang:
+                holder[i] = None
+        gang.nodes = keep
+        gang.start(self.clock.s)
+        self._hold(gang, keep)
+        self.feel(gang)
+        self._meet_what_stops(gang)
+        self.agenda.enter(gang.ready_s, lambda: self._changed(gang))
+        return True
+
+    def _hold(self, gang: Gang, nodes: list[int]) -> None:
+        self._names[gang.name] = tuple([self.machines.names[i] for i in nodes])
+        for i in nodes:
+            self.holder[i] = gang
+            self.machines.occupy(i)
+
+    def _meet_what_stops(self, gang: Gang) -> None:
+        stops = [a for a in self.ailments.among(gang.nodes) if a.law.hurts is Hurt.STOPS]
+        if not stops:
+            return
+        first, attempt = stops[0], gang.attempt
+
+        def fail() -> None:
+            still = first.left & set(gang.nodes)
+            if still and gang.running and gang.attempt == attempt:
+                first.stopped.append((gang, gang.attempt))
+                self.stop(gang)
+                self.failed(gang, first)
+
+        self.agenda.enter(self.clock.s + FAILS_AFTER_S, fail)
+
+    # What is seen of it.
+
+    def _changed(self, gang: Gang) -> None:
+        self.stamp += 1
+        self._dirty.add(gang.name)
+        self.activity[gang.nodes] = self._doing(gang)
+
+    def _doing(self, gang: Gang) -> int:
+        if not gang.running:
+            return IDLE
+        share, cause = gang.pace
+        if cause == "starved" and share < 1.0:
+            return STARVED
+        if self.clock.s < gang.ready_s:
+            return STARTING
+        if share <= 0.0:
+            return HUNG
+        return SLOW if share < 1.0 else WORKING
+
+    def jobs(self) -> dict[str, Job]:
+        """Every gang as Ray tells of it. The caller keeps it; later changes go to a copy."""
+        minute = self.clock.s // REPORT_S
+        stale: Iterator[Gang] | list[Gang]
+        if minute != self._minute:
+            stale = [g for g in self.gangs.values() if g.works or g.name in self._dirty]
+            self._minute = minute
+        else:
+            stale = [self.gangs[name] for name in sorted(self._dirty)]
+        self._dirty.clear()
+        if stale and self._handed:
+            self._jobs, self._handed = dict(self._jobs), False
+        for gang in stale:
+            self._jobs[gang.name] = self._word(gang)
+        self._handed = True
+        return self._jobs
+
+    def _word(self, gang: Gang) -> Job:
+        at = self.clock.at
+        seen = gang.seen(max(gang.mark_s, self.clock.s // REPORT_S * REPORT_S))
+        waits = gang.state is JobState.WAITING
+        return Job(
+            name=gang.name,
+            attempt_id=f"{gang.name}-a{gang.attempt}",
+            state=gang.state,
+            state_since=at(gang.since_s),
+            attempt=gang.attempt,
+            tenant=gang.tenant,
+            priority=gang.priority,
+            pool=gang.pool,
+            gpus=gang.gpus,
+            pending_gpus=self._lacks(gang) if waits else 0.0,
+            pending_bundle_gpus=gang.gpus / gang.width if waits else 0.0,
+            nodes=self._names[gang.name],
+            step=int(seen.done / gang.step_s + 1e-6),
+            step_at=at(seen.progressed_s),
+            checkpoint_step=int(seen.kept / gang.step_s + 1e-6),
+            checkpoint_at=at(seen.kept_s),
+        )
+
+    def _lacks(self, gang: Gang) -> float:
+        """GPUs that a waiting gang has no claim on."""
+        takes, holder = self.machines.takes_work, self.holder
+        have = sum(holder[i] is gang and takes(i) for i in gang.nodes)
+        return (gang.width - have) * gang.gpus / gang.width
+
+    def demand(self, pools: Sequence[str]) -> tuple[PoolDemand, ...]:
+        """Queue and use by pool, in GPUs."""
+        key = (self.stamp, self.machines.stamp)
+        if self._demand[0] != key:
+            self._demand = (key, tuple(self._pool_demand(pool) for pool in pools))
+        return self._demand[1]
+
+    def _pool_demand(self, pool: str) -> PoolDemand:
+        gangs = [g for g in self.gangs.values() if g.pool == pool]
+        waiting = [g for g in gangs if g.state is JobState.WAITING]
+        waiting.sort(key=lambda g: (-g.priority, g.since_s, g.name))
+        return PoolDemand(
+            pool=pool,
+            total_gpus=float(self.machines.gpus_of(pool)),
+            running_gpus=sum(g.gpus for g in gangs if g.running),
+            pending_gpus=sum(self._lacks(g) for g in waiting),
+            waiting_jobs=len(waiting),
+            fits_nowhere=bool(waiting),
+            blocked_job=waiting[0].name if waiting else "",
+        )
