@@ -3,6 +3,7 @@ placed where the author wrote it."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 from watchkeeper.core.action import TRAITS
@@ -20,6 +21,8 @@ from watchkeeper.policy.reader import At, Reader
 from watchkeeper.policy.reuse import Expanded, Use, expand, uses_in, written_out
 from watchkeeper.policy.sections import Documents
 from watchkeeper.policy.yaml_text import Mark, Scalar
+
+_declared = functools.cache(declared_for)  # a few sets of scopes, asked for by each rule
 
 
 class Conditions:
@@ -60,8 +63,7 @@ class Conditions:
         if expanded is None:
             return None
         compiled = compile_condition(expanded.text, MAX_EXPANDED)
-        scopes = tuple(sorted({TRAITS[kind].scope for kind in actions}))
-        declared = declared_for(scopes)
+        declared = _declared(tuple(sorted({TRAITS[kind].scope for kind in actions})))
         place = _Place(reader, at.scalar, expanded)
         if not isinstance(compiled, Condition):
             for fault in compiled:

@@ -86,9 +86,11 @@ def tree_of(serialized: bytes) -> Tree:
 
 def walk(tree: Tree) -> Iterator[Tree]:
     """The tree and everything in it, outermost first."""
-    yield tree
-    for part in parts_of(tree):
-        yield from walk(part)
+    left = [tree]
+    while left:
+        part = left.pop()
+        yield part
+        left.extend(reversed(parts_of(part)))
 
 
 def parts_of(tree: Tree) -> tuple[Tree, ...]:
@@ -144,8 +146,9 @@ def _label(tree: Tree) -> tuple[object, ...]:
 
 def names_in(tree: Tree) -> frozenset[str]:
     """Every declared name that the condition reads; the variables of macros are left out."""
-    own = {x for t in walk(tree) if isinstance(t, Loop) for x in (t.variable, t.accumulator)}
-    return frozenset(t.name for t in walk(tree) if isinstance(t, Name)) - own
+    every = tuple(walk(tree))
+    own = {x for t in every if isinstance(t, Loop) for x in (t.variable, t.accumulator)}
+    return frozenset(t.name for t in every if isinstance(t, Name)) - own
 
 
 _BOOL, _INT, _DOUBLE, _STRING = 2, 3, 5, 6
