@@ -207,6 +207,14 @@ def test_money_adds_up_and_a_price_that_is_not_known_is_refused(
     assert spending(Impact(money=money), "money: 100 USD, every: 1d", *effects) is over
 
 
+def test_a_budget_may_be_used_up_to_its_last_cent() -> None:
+    checked = policy(ALLOW, rest=f"{PRICES}budgets: [{{id: pot, money: 0.30 USD, every: 1d}}]\n")
+    proposal, effects = Given().inputs()[0], (drained(2, money=0.1),)
+    for money, over in ((0.2, False), (0.21, True)):
+        touched = Touched(proposal, Impact(money=money), effects)
+        assert bool(list(overspent(checked.budgets, touched))) is over
+
+
 def test_a_pool_without_a_price_is_refused_in_words() -> None:
     verdict = judged(Given(), "money: 100 USD, every: 1d", rest="prices: {other: 2 USD}\n")
     assert "what this costs is not known: its pool has no price" in verdict.because

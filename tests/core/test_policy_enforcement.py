@@ -202,6 +202,14 @@ def test_a_lifted_question_still_says_how_soon_to_verify() -> None:
     assert judged(asks, lifted=("q",)).verify_within_s == 180.0
 
 
+@BOUNDS
+def test_what_stands_behind_a_lifted_question_may_be_lifted_as_well(what: str) -> None:
+    asks = rule("q", "ask", "enforcement: soft")
+    verdict = judged(asks, rest=bound(what, "cap", "enforcement: soft"), lifted=("q",))
+    assert (verdict.refused_by, verdict.liftable) == (what, ("cap",))
+    assert f"The {what} cap" in verdict.alert
+
+
 def test_lifting_one_of_two_leaves_the_other() -> None:
     rules = ALLOW + "".join(
         rule(name, "deny", f"enforcement: soft, when: node.gpus > {i}")
@@ -359,6 +367,13 @@ def test_a_shadow_bound_counts_what_real_effects_used() -> None:
 
 
 # The words of an alert.
+
+
+def test_an_alert_says_the_same_whatever_the_order_of_the_limits() -> None:
+    one, two = (bound("limit", name).removeprefix("limits:\n") for name in ("a", "b"))
+    alerts = [judged(ALLOW, rest=f"limits:\n{x}{y}").alert for x, y in ((one, two), (two, one))]
+    told = [[alert.index(f"The limit {name}") for name in ("a", "b")] for alert in alerts]
+    assert all(a < b for a, b in told)
 
 
 def test_an_alert_names_the_same_rule_whatever_the_order_of_the_files() -> None:

@@ -75,6 +75,16 @@ CALLS_LEADS = "from: [oncall], escalate: {after: 5m, to: [leads]}"
             300.0,
             ("leads",),
         ),
+        (
+            (
+                "from: [oncall], escalate: {after: 9m, to: [leads, chiefs]}",
+                "from: [oncall, leads, chiefs], escalate: {after: 1m, to: [platform]}",
+                "from: [oncall, chiefs], escalate: {after: 5m, to: [leads]}",
+            ),
+            ("oncall",),
+            540.0,
+            ("chiefs", "leads"),
+        ),
     ],
     ids=[
         "the same call twice",
@@ -84,6 +94,7 @@ CALLS_LEADS = "from: [oncall], escalate: {after: 5m, to: [leads]}"
         "the other asks everybody",
         "two calls of different groups",
         "the call that comes first and adds somebody",
+        "in any order",
     ],
 )
 def test_together_others_may_answer_only_once_every_question_lets_them(

@@ -10,6 +10,7 @@ import pytest
 from world import ALICE, BEN, DAY, NIGHT, Answer, Kind, Story
 
 from watchkeeper.control.books import Books
+from watchkeeper.control.gate import lifted_for
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.verdict import Autonomy
@@ -174,12 +175,13 @@ def test_an_old_refusal_is_history(tell: Tell) -> None:
         story.desk.break_glass(ident, CHIEF, "now")
 
 
-def test_s5_a_lift_is_void_when_the_world_moved_meanwhile(tell: Tell) -> None:
-    story = tell(policies=orders(FREEZE))
+@CREWS
+def test_s5_a_lift_is_void_when_the_world_moved_meanwhile(tell: Tell, crew: object) -> None:
+    story = tell(policies=orders(FREEZE), crew=crew)
     ident = refused(story)
     story.desk.break_glass(ident, CHIEF, "now")
     story.cluster.run("newcomer", ("train-02",))
-    story.turns(3)
+    story.turns(30)
     assert story.record.books.files[ident].state.value == "void"
     assert story.done() == []
 
@@ -251,17 +253,28 @@ def test_a_second_lift_of_the_same_proposal_adds_to_the_first_and_owes_its_own_r
     assert story.desk.board().reviews == ()
 
 
-def test_a_lift_lasts_an_hour_and_a_restart_does_not_lengthen_it(tell: Tell) -> None:
+@pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
+def test_s28_a_lift_lasts_an_hour_of_the_steady_clock(tell: Tell, restart: bool) -> None:
     story = tell(policies=orders(FREEZE))
     ident = refused(story)
     story.desk.break_glass(ident, CHIEF, "now")
-    story.cluster.delay_s["node.cordon"] = 1e9
-    story.until(lambda: story.record.books.in_hand())
-    story.clock.pass_s(3601.0)
-    story.crash_and_start()
-    story.cluster.delay_s.clear()
-    story.turns(40)
-    assert "node.drain" not in story.done()
+    story.until(lambda: story.done() == ["node.cordon"])
+    if restart:
+        story.crash_and_start()
+    books = story.record.books
+    file, lift = books.files[ident], books.lifts[ident]
+    for waited_s, rules in ((3600.0, ("year-end-freeze",)), (3600.1, ())):
+        assert lifted_for(books, file.proposal, file.impact, lift.steady + waited_s) == rules
+
+
+def test_only_the_newest_proposal_of_a_repair_may_be_lifted(tell: Tell) -> None:
+    story = tell(policies=orders(FREEZE))
+    ident = refused(story)
+    (made,) = story.events(Kind.PROPOSED)
+    again = {**made.data["proposal"], "id": "P-77"}
+    story.record.write(Kind.PROPOSED, ("P-77",), **{**made.data, "proposal": again})
+    with pytest.raises(Refused, match="the newest proposal is P-77"):
+        story.desk.break_glass(ident, CHIEF, "now")
 
 
 # The review.
@@ -306,6 +319,15 @@ def test_s28_an_overdue_review_pages_once_through_restarts(tell: Tell, step_s: f
     pages = [p for p in story.notifier.pages if "was not reviewed" in p[1]]
     assert len(pages) == 1
     assert "cara lifted year-end-freeze: the gang" in pages[0][2]
+
+
+def test_a_wall_clock_that_says_so_calls_for_the_review_too(tell: Tell) -> None:
+    """A host that was off for a day has a steady clock that did not count it."""
+    story = tell(policies=orders(FREEZE))
+    broken(story)
+    story.clock.step_wall(86400.0)
+    story.turns(2)
+    assert story.paged("was not reviewed")
 
 
 def test_lifts_and_reviews_survive_a_restart(tell: Tell) -> None:
