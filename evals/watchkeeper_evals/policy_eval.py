@@ -53,8 +53,12 @@ def policy_eval(
     load_1m = os.getloadavg()[0]
     progress(f"loading {rules} rules ...")
     load_ms, reload_ms = _load_times(rules_of(rules, seed))
-    whole = _measured(rules_of(rules, seed), seed, verdicts, progress)
-    few = _measured(rules_of(rules, seed, open_by_day=FEW), seed, verdicts, progress)
+    runs = [_Run(rules_of(rules, seed), seed), _Run(rules_of(rules, seed, open_by_day=FEW), seed)]
+    for nth in range(ROUNDS):  # in turn, so that both meet the machine in the same state
+        for run in runs:
+            progress(f"round {nth + 1} of {ROUNDS}: judging with {run.candidates[-1]} candidates")
+            run.judge_many(verdicts)
+    whole, few = (run.figures() for run in runs)
     found = {
         "load_ms": load_ms,
         "verdict_us": whole["cold_us"],
@@ -70,6 +74,7 @@ def policy_eval(
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             "load_1m": round(load_1m, 2),
+            "loop_ns": _loop_ns(),
         },
     }
     return {**found, "budgets": [budget._asdict() for budget in budgets_of(found)]}
@@ -120,17 +125,29 @@ def table(found: Figures) -> str:
         f"Cold figures: inputs never judged before, nothing remembered. Warm, over all candidates: "
         f"p50 {warm['p50']:g} µs, p99 {warm['p99']:g} µs.",
         f"{found['verdicts']} verdicts over {found['rules']} rules, seed {found['seed']}; "
-        f"{machine['cores']} cores, load {machine['load_1m']:g}, Python {machine['python']}. "
-        "A busy machine is slower: look at the load.",
+        f"{machine['cores']} cores, load {machine['load_1m']:g}, Python {machine['python']}, "
+        f"{machine['loop_ns']:g} ns a pass of an empty loop. A busy machine is slower.",
     ]
     return "\n".join(lines)
+
+
+def _loop_ns() -> float:
+    """One pass of an empty Python loop, best of 5: tells a slow or busy machine from slow code."""
+    passes, taken = 100_000, []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(passes):
+            pass
+        taken.append((time.perf_counter() - began) / passes * 1e9)
+    return round(min(taken), 1)
 
 
 def _per_further(whole: Figures, few: Figures) -> float | None:
     more = whole["candidates"]["max"] - few["candidates"]["max"]
     if more <= 0:
         return None
-    return round(float(whole["cold_us"]["p50"] - few["cold_us"]["p50"]) / more, 3)
+    further: float = (whole["cold_us"]["p50"] - few["cold_us"]["p50"]) / more
+    return round(further, 3)
 
 
 def _load_times(text: str) -> tuple[float, float]:
@@ -153,27 +170,35 @@ def forget() -> None:
         remembered.cache_clear()
 
 
-def _measured(text: str, seed: int, verdicts: int, progress: Callable[[str], None]) -> Figures:
-    """Cold and warm verdicts over one folder."""
-    policy, cases = load({"eval.yaml": text}, NOON), Cases(seed)
-    candidates = [_candidates(policy, kind, NOON) for kind in KINDS]
-    progress(f"judging with {max(candidates)} candidates ...")
-    spoke: list[int] = []
-    decisions: Counter[str] = Counter()
+class _Run:
+    """Cold and warm verdicts over one folder, by rounds. candidates: of each kind, in order."""
 
-    def seen(verdict: Verdict) -> None:
-        spoke.append(sum(1 for r in verdict.reasons if r.where))
-        decisions[verdict.decision.value] += 1
+    def __init__(self, text: str, seed: int) -> None:
+        self._policy, self._cases = load({"eval.yaml": text}, NOON), Cases(seed)
+        self.candidates = sorted(_candidates(self._policy, kind, NOON) for kind in KINDS)
+        self._cold: list[list[float]] = []
+        self._warm: list[list[float]] = []
+        self._spoke: list[int] = []
+        self._decisions: Counter[str] = Counter()
 
-    cold = [list(_cold(policy, cases, verdicts, seen)) for _ in range(ROUNDS)]
-    warm = [list(_warm(policy, cases, verdicts)) for _ in range(ROUNDS)]
-    return {
-        "candidates": {"p50": statistics.median(candidates), "max": max(candidates)},
-        "cold_us": _percentiles(cold),
-        "warm_us": _percentiles(warm),
-        "spoke": {"p50": statistics.median(spoke), "max": max(spoke)},
-        "decisions": dict(sorted(decisions.items())),
-    }
+    def judge_many(self, count: int) -> None:
+        """One round."""
+        self._cold.append(list(_cold(self._policy, self._cases, count, self._seen)))
+        self._warm.append(list(_warm(self._policy, self._cases, count)))
+
+    def figures(self) -> Figures:
+        """Over the rounds so far."""
+        return {
+            "candidates": {"p50": statistics.median(self.candidates), "max": self.candidates[-1]},
+            "cold_us": _percentiles(self._cold),
+            "warm_us": _percentiles(self._warm),
+            "spoke": {"p50": statistics.median(self._spoke), "max": max(self._spoke)},
+            "decisions": dict(sorted(self._decisions.items())),
+        }
+
+    def _seen(self, verdict: Verdict) -> None:
+        self._spoke.append(sum(1 for reason in verdict.reasons if reason.where))
+        self._decisions[verdict.decision.value] += 1
 
 
 def _candidates(policy: CheckedPolicy, kind: str, at: datetime) -> int:
