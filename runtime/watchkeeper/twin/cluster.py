@@ -23,7 +23,9 @@ from watchkeeper.twin.harm import Harm
 from watchkeeper.twin.laws import laws as every_law
 from watchkeeper.twin.machines import Machines
 from watchkeeper.twin.noise import draw_noise
-from watchkeeper.twin.score import FalseActions, tally
+from watchkeeper.twin.referee import FalseActions
+from watchkeeper.twin.roster import Roster
+from watchkeeper.twin.score import tally
 from watchkeeper.twin.topology import Fleet, build
 from watchkeeper.twin.wire import Wire
 from watchkeeper.twin.words import FaultLaw, Noise, Tally, TrueFault, TwinSpec
@@ -54,6 +56,7 @@ class TwinCluster:
         self.paid = Paid(len(fleet))
         self.machines = Machines(fleet, self.clock)
         self.work = Work(spec, fleet, self.machines, self.ailments, self.agenda, self.clock)
+        self.roster = Roster(self.work, self.machines, self.clock)
         self.harm = Harm(
             spec,
             laws,
@@ -120,10 +123,10 @@ class TwinCluster:
             world=World.TWIN,
             read_at=self.clock.now(),
             nodes=self.machines.words(),
-            jobs=self.work.jobs(),
+            jobs=self.roster.jobs(),
             fences=dict(self.machines.fences),
             checks=self.effects.checks,
-            demand=self.work.demand(self.fleet.pools),
+            demand=self.roster.demand(self.fleet.pools),
         )
 
     def telemetry(self) -> TwinTelemetry:
@@ -153,7 +156,7 @@ class TwinCluster:
 
     @property
     def false_actions(self) -> FalseActions:
-        return self.effects.judged
+        return self.effects.referee.actions
 
     def active_faults(self, node: str = "") -> tuple[TrueFault, ...]:
         """What is truly wrong now on a node, or anywhere; the oldest first."""

@@ -35,7 +35,7 @@ from watchkeeper.twin.energy import Paid
 from watchkeeper.twin.gangs import Gang
 from watchkeeper.twin.harm import Harm
 from watchkeeper.twin.machines import Machines
-from watchkeeper.twin.score import Deed, FalseActions, deserves, disruptive, lapsed
+from watchkeeper.twin.referee import Referee
 from watchkeeper.twin.words import FaultLaw, Hurt, Scope
 from watchkeeper.twin.work import FULL_WATTS, Work
 
@@ -89,12 +89,11 @@ class Effects:
         self.work: Work = harm.work
         self.checks: dict[str, CheckResult] = {}
         self.done: list[EffectOrder] = []
-        self.judged = FalseActions()
+        self.referee = Referee(harm)
         self.stamp = 0
         self._keys: set[str] = set()
         self._tokens: dict[str, int] = {}
         self._busy: dict[int, float] = {}
-        self._out_for: dict[int, str] = {}
         self._ordered = 0
         self._most = max(1, round(len(self.machines) * GROWS_BY))
         harm.busy = self.holds
@@ -113,13 +112,12 @@ class Effects:
         if order.key in self._keys:
             return Receipt(provider=self.name, text="done before")
         self._check(order)
-        deed = self._judge(order)
+        deed = self.referee.judge(order)
         self._act(order)
         self._keys.add(order.key)
         self.done.append(order)
         self.stamp += 1
-        if deed is not None:
-            self.judged.deeds.append(deed)
+        self.referee.note(deed)
         return Receipt(provider=self.name, text="simulated")
 
     def enforce(self, order: EffectOrder) -> Receipt:
@@ -151,53 +149,6 @@ class Effects:
             word = self.machines.word(self.machines.index[name])
             if word.incarnation != str(getattr(order.action, "incarnation", "")):
                 raise EffectFailed(f"{name} is another incarnation now")
-
-    def _judge(self, order: EffectOrder) -> Deed | None:
-        """Was it deserved? Held against what is truly wrong at this moment."""
-        kind = kind_of(order.action)
-        if not disruptive(kind):
-            return None
-        nodes, gpu = self._touched(order), int(getattr(order.action, "gpu", -1))
-        law = deserves(self.harm.ailments, kind, nodes, gpu)
-        if not law and kind == "node.restart":
-            law = self._why_down(nodes[0])
-        if not law and kind == "job.preempt" and self._makes_room(order):
-            law = "room"
-        if law and kind in ("node.cordon", "node.drain"):
-            self._out_for[nodes[0]] = law
-        at_s = self.harm.clock.s
-        return Deed(
-            at_s=at_s,
-            kind=kind,
-            target=targets_of(order.action)[0],
-            law=law,
-            lapsed="" if law else lapsed(self.harm.over, nodes, at_s),
-            note=order.note,
-        )
-
-    def _touched(self, order: EffectOrder) -> list[int]:
-        name = node_of(order.action)
-        if name:
-            return [self.machines.index[name]]
-        gang = self.work.gangs.get(str(getattr(order.action, "job", "")))
-        return list(gang.nodes) if gang else []
-
-    def _why_down(self, i: int) -> str:
-        """A dead node harms nobody by its restart: what took it down answers for it, a fault or a
-        drain of ours that was deserved."""
-        if self.machines.alive(i):
-            return ""
-        if i in self._out_for:
-            return self._out_for[i]
-        known = [*self.harm.ailments.now.values(), *self.harm.over]
-        return next((a.law.name for a in reversed(known) if i in a.downed), "")
-
-    def _makes_room(self, order: EffectOrder) -> bool:
-        gang = self._gang(str(getattr(order.action, "job", "")))
-        return any(
-            g.state is JobState.WAITING and g.pool == gang.pool and g.priority > gang.priority
-            for g in self.work.gangs.values()
-        )
 
     # What it does.
 
@@ -246,7 +197,7 @@ class Effects:
         if not self.machines.fenced(i):
             raise EffectFailed(f"{self.machines.names[i]} has no fence")
         self.machines.open(i)
-        self._out_for.pop(i, None)
+        self.referee.back_in_service(i)
         self.work.fill()
 
     def _drain(self, i: int, deadline_s: float) -> None:

@@ -39,15 +39,6 @@ class Pace(NamedTuple):
 FULL = Pace()
 
 
-class Seen(NamedTuple):
-    """What the gang itself would report at one moment: work and times in seconds."""
-
-    done: float
-    progressed_s: float
-    kept: float
-    kept_s: float
-
-
 def cycle(phase_s: float, dt: float, every_s: float, cost_s: float) -> tuple[float, int, float]:
     """dt seconds further in the rhythm of work and checkpoint: (seconds worked, checkpoints
     finished, new phase). A cycle is every_s of work and then cost_s of writing."""
@@ -130,7 +121,8 @@ class Gang:
         if share <= 0.0:
             self.lost[cause] += dt
             return
-        worked, count, self.phase_s = cycle(self.phase_s, dt, self.every_s, self.cost_s)
+        before = self.phase_s
+        worked, count, self.phase_s = cycle(before, dt, self.every_s, self.cost_s)
         gained = worked * share
         since = min(self.phase_s, self.every_s) * share
         self.lost["checkpoint"] += dt - worked
@@ -138,23 +130,32 @@ class Gang:
         self.done += gained
         self.progressed_s = to_s
         if count:
-            self.kept, self.kept_s = self.done - since, to_s - self.phase_s
+            self.kept = self.done - since
+            self.kept_s = to_s - dt - before + count * (self.every_s + self.cost_s)
         if self.tainted:
             self.lost["taint"] += gained
         else:
             self.useful += gained
             self.unsaved = since if count else self.unsaved + gained
 
-    def seen(self, at_s: float) -> Seen:
-        """What it would report at a time from `mark_s` on. Changes nothing."""
-        begin = max(self.mark_s, self.ready_s)
-        if not self.works or at_s <= begin:
-            return Seen(self.done, self.progressed_s, self.kept, self.kept_s)
-        worked, count, rest = cycle(self.phase_s, at_s - begin, self.every_s, self.cost_s)
-        done = self.done + worked * self.pace.share
+    def seen(self, at_s: float) -> tuple[float, float, float, float]:
+        """What it would report at a time from `mark_s` on: done, when it last progressed, kept,
+        and when that was whole. Changes nothing. Asked of every gang; hence written out."""
+        begin = self.mark_s if self.mark_s > self.ready_s else self.ready_s
+        share = self.pace[0]
+        if at_s <= begin or share <= 0.0 or self.state is not JobState.RUNNING:
+            return self.done, self.progressed_s, self.kept, self.kept_s
+        every, phase = self.every_s, self.phase_s
+        whole = every + self.cost_s
+        x = phase + at_s - begin
+        count = x // whole
+        rest = x - count * whole
+        into = rest if rest < every else every
+        worked = count * every + into - (phase if phase < every else every)
+        done = self.done + worked * share
         if not count:
-            return Seen(done, at_s, self.kept, self.kept_s)
-        return Seen(done, at_s, done - min(rest, self.every_s) * self.pace.share, at_s - rest)
+            return done, at_s, self.kept, self.kept_s
+        return done, at_s, done - into * share, begin - phase + count * whole
 
     def next_checkpoint_s(self) -> float:
         """When the checkpoint that comes next will be whole; inf when it makes no steps."""

@@ -1,4 +1,4 @@
-"""The gangs of the twin: who runs where, who stands still, who waits, and how Ray shows it.
+"""The gangs of the twin: who runs where, who stands still, who waits.
 
 A gang is placed on what Ray can see (alive, whole, unfenced nodes); whether it then thrives is
 decided by what truly ails those nodes. Never repairs anything; nobody but its owner, hours later,
@@ -7,23 +7,21 @@ and whoever is asked submits a stopped gang again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 import numpy as np
 
-from watchkeeper.core.cluster import Job, JobState, PoolDemand
-from watchkeeper.core.errors import UsageError
+from watchkeeper.core.cluster import JobState
 from watchkeeper.twin.agenda import Agenda, Entry
 from watchkeeper.twin.ailment import Ailment, Ailments
 from watchkeeper.twin.clock import TwinClock
 from watchkeeper.twin.gangs import FULL, Gang, Pace
+from watchkeeper.twin.lineup import draw_up
 from watchkeeper.twin.machines import Machines
 from watchkeeper.twin.topology import Fleet
 from watchkeeper.twin.words import HOUR_S, Hurt, TwinSpec
 
-REPORT_S = 60.0
-"""A gang reports its step on whole minutes, so that what is seen is a function of the time."""
 FAILS_AFTER_S = 60.0
 """A gang that is started on a node with a fault that stops it ends this soon. Assumed."""
 OWNER_LOOKS_S = 4 * HOUR_S
@@ -32,51 +30,14 @@ FULL_WATTS = 700.0
 """Power limit of one GPU, uncapped (H100 SXM)."""
 SURELY_S = 1e-3
 """After a checkpoint is whole, whatever floating point says."""
-TENANTS = ("atlas", "borealis", "cygnus", "delta", "eridani", "fornax")
-LARGE_PRIORITY, SMALL_PRIORITY = 100, 10
-
 IDLE, WORKING, STARTING, HUNG, SLOW, STARVED = range(6)
 """What the GPUs of a node are seen to do."""
-
-
-def draw_up(spec: TwinSpec, fleet: Fleet) -> list[Gang]:
-    """The gangs of a spec: the large ones first, from the first node of the first pool on; then
-    one small gang for each node left over. Spares stay free. Raises UsageError if they do not fit.
-    """
-    gangs: list[Gang] = []
-    for p, pool in enumerate(fleet.pools):
-        free = [int(i) for i in fleet.in_pool(pool) if not fleet.spare[i]]
-        wide = sorted(spec.gang_nodes, reverse=True) if p == 0 else []
-        if sum(wide) > len(free):
-            raise UsageError(
-                f"Gangs of {sum(wide)} nodes do not fit: {pool} has {len(free)} nodes that are no"
-                " spares."
-            )
-        for n, width in enumerate([*wide, *[1] * (len(free) - sum(wide))]):
-            large = n < len(wide)
-            name = f"{pool}-gang-{n + 1:02d}" if large else f"{pool}-job-{n + 1 - len(wide):04d}"
-            gangs.append(
-                Gang(
-                    name=name,
-                    pool=pool,
-                    width=width,
-                    gpus=float(width * spec.gpus_per_node),
-                    every_s=spec.checkpoint_every_s,
-                    cost_s=spec.checkpoint_cost_s,
-                    restart_s=spec.restart_s,
-                    step_s=spec.step_s,
-                    tenant=TENANTS[len(gangs) % len(TENANTS)],
-                    priority=LARGE_PRIORITY if large else SMALL_PRIORITY,
-                    nodes=[free.pop(0) for _ in range(width)],
-                    phase_s=(len(gangs) * 0.6180339887 % 1.0) * spec.checkpoint_every_s,
-                )
-            )
-    return gangs
 
 
 class Work:
     """Every gang by name, and the node each holds.
 
+    dirty: names of gangs that changed since `roster` last looked; stamp counts the changes.
     failed, left and submitted are told what happens here: a gang ended because of an ailment that
     it was started upon; a node's gang is gone; a gang's processes are about to start anew.
     """
@@ -101,12 +62,7 @@ class Work:
         self.left: Callable[[int], None] = lambda _node: None
         self.submitted: Callable[[Gang], object] = lambda _gang: None
         self._watchdogs: dict[str, Entry] = {}
-        self._dirty: set[str] = set()
-        self._jobs: dict[str, Job] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
-        self._demand: tuple[tuple[int, int], tuple[PoolDemand, ...]] = ((-1, -1), ())
-        self._handed = False
-        self._minute = -1.0
+        self.dirty: set[str] = set()
         for gang in self.gangs.values():
             self._hold(gang, gang.nodes)
             self._changed(gang)
@@ -277,7 +233,6 @@ class Work:
         return True
 
     def _hold(self, gang: Gang, nodes: list[int]) -> None:
-        self._names[gang.name] = tuple([self.machines.names[i] for i in nodes])
         for i in nodes:
             self.holder[i] = gang
             self.machines.occupy(i)
@@ -301,7 +256,7 @@ class Work:
 
     def _changed(self, gang: Gang) -> None:
         self.stamp += 1
-        self._dirty.add(gang.name)
+        self.dirty.add(gang.name)
         self.activity[gang.nodes] = self._doing(gang)
 
     def _doing(self, gang: Gang) -> int:
@@ -315,70 +270,3 @@ class Work:
         if share <= 0.0:
             return HUNG
         return SLOW if share < 1.0 else WORKING
-
-    def jobs(self) -> dict[str, Job]:
-        """Every gang as Ray tells of it. The caller keeps it; later changes go to a copy."""
-        minute = self.clock.s // REPORT_S
-        stale: Iterator[Gang] | list[Gang]
-        if minute != self._minute:
-            stale = [g for g in self.gangs.values() if g.works or g.name in self._dirty]
-            self._minute = minute
-        else:
-            stale = [self.gangs[name] for name in sorted(self._dirty)]
-        self._dirty.clear()
-        if stale and self._handed:
-            self._jobs, self._handed = dict(self._jobs), False
-        for gang in stale:
-            self._jobs[gang.name] = self._word(gang)
-        self._handed = True
-        return self._jobs
-
-    def _word(self, gang: Gang) -> Job:
-        at = self.clock.at
-        seen = gang.seen(max(gang.mark_s, self.clock.s // REPORT_S * REPORT_S))
-        waits = gang.state is JobState.WAITING
-        return Job(
-            name=gang.name,
-            attempt_id=f"{gang.name}-a{gang.attempt}",
-            state=gang.state,
-            state_since=at(gang.since_s),
-            attempt=gang.attempt,
-            tenant=gang.tenant,
-            priority=gang.priority,
-            pool=gang.pool,
-            gpus=gang.gpus,
-            pending_gpus=self._lacks(gang) if waits else 0.0,
-            pending_bundle_gpus=gang.gpus / gang.width if waits else 0.0,
-            nodes=self._names[gang.name],
-            step=int(seen.done / gang.step_s + 1e-6),
-            step_at=at(seen.progressed_s),
-            checkpoint_step=int(seen.kept / gang.step_s + 1e-6),
-            checkpoint_at=at(seen.kept_s),
-        )
-
-    def _lacks(self, gang: Gang) -> float:
-        """GPUs that a waiting gang has no claim on."""
-        takes, holder = self.machines.takes_work, self.holder
-        have = sum(holder[i] is gang and takes(i) for i in gang.nodes)
-        return (gang.width - have) * gang.gpus / gang.width
-
-    def demand(self, pools: Sequence[str]) -> tuple[PoolDemand, ...]:
-        """Queue and use by pool, in GPUs."""
-        key = (self.stamp, self.machines.stamp)
-        if self._demand[0] != key:
-            self._demand = (key, tuple(self._pool_demand(pool) for pool in pools))
-        return self._demand[1]
-
-    def _pool_demand(self, pool: str) -> PoolDemand:
-        gangs = [g for g in self.gangs.values() if g.pool == pool]
-        waiting = [g for g in gangs if g.state is JobState.WAITING]
-        waiting.sort(key=lambda g: (-g.priority, g.since_s, g.name))
-        return PoolDemand(
-            pool=pool,
-            total_gpus=float(self.machines.gpus_of(pool)),
-            running_gpus=sum(g.gpus for g in gangs if g.running),
-            pending_gpus=sum(self._lacks(g) for g in waiting),
-            waiting_jobs=len(waiting),
-            fits_nowhere=bool(waiting),
-            blocked_job=waiting[0].name if waiting else "",
-        )

@@ -1,0 +1,147 @@
+"""The gangs as Ray tells of them: Job words and the pools' demand.
+
+A gang reports its step at set times, the small ones in turn, so that what is seen is a function of
+the time, and a quiet tick has little to write. A reading that was handed out never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from watchkeeper.core.cluster import Job, JobState, PoolDemand
+from watchkeeper.twin.clock import TwinClock
+from watchkeeper.twin.gangs import Gang
+from watchkeeper.twin.machines import Machines
+from watchkeeper.twin.work import Work
+
+REPORT_S = 60.0
+"""Gangs of several nodes report on whole minutes."""
+SMALL_REPORT_S = 300.0
+"""Jobs of one node report every five minutes, in turn."""
+TURN_S = 10.0
+
+
+class _Turn:
+    """Gangs that report at the same times: every period_s, from offset_s on."""
+
+    __slots__ = ("gangs", "last_s", "offset_s", "period_s")
+
+    def __init__(self, period_s: float, offset_s: float) -> None:
+        self.period_s, self.offset_s = period_s, offset_s
+        self.gangs: list[Gang] = []
+        self.last_s = -1.0
+
+    def report_s(self, at_s: float) -> float:
+        """The last time of reporting up to now; 0 before the first."""
+        since = at_s - self.offset_s
+        return max(0.0, since - since % self.period_s + self.offset_s)
+
+
+class Roster:
+    """Words of every gang, rewritten when it changed or its turn to report has come."""
+
+    def __init__(self, work: Work, machines: Machines, clock: TwinClock) -> None:
+        self.work, self.machines, self.clock = work, machines, clock
+        self._jobs: dict[str, Job] = {}
+        self._handed = False
+        self._kept: dict[str, tuple[float, datetime]] = {}
+        self._turns = _take_turns(work.gangs.values())
+        self._turn_of = {g.name: turn for turn in self._turns for g in turn.gangs}
+        self._demand: tuple[tuple[int, int], tuple[PoolDemand, ...]] = ((-1, -1), ())
+
+    def jobs(self) -> dict[str, Job]:
+        """Every gang by name. The caller keeps it; later changes go to a copy."""
+        now_s, dirty = self.clock.s, self.work.dirty
+        due = [t for t in self._turns if t.last_s != t.report_s(now_s)]
+        if not due and not dirty:
+            return self._jobs
+        if self._handed:
+            self._jobs = dict(self._jobs)
+        self._handed = True
+        for name in sorted(dirty):
+            gang, turn = self.work.gangs[name], self._turn_of[name]
+            self._jobs[name] = self._anew(gang)
+            self._report(gang, max(gang.mark_s, turn.report_s(now_s)), None)
+        for turn in due:
+            turn.last_s = turn.report_s(now_s)
+            at = self.clock.at(turn.last_s)
+            for gang in turn.gangs:
+                if gang.works and gang.name not in dirty:
+                    self._report(gang, turn.last_s, at)
+        dirty.clear()
+        return self._jobs
+
+    def _report(self, gang: Gang, report_s: float, at: datetime | None) -> None:
+        """Write the gang's own numbers of a time into its word. at: that time, if it is at hand."""
+        if report_s < gang.mark_s:
+            return  # it changed since then, and that was written
+        done, progressed_s, kept, kept_s = gang.seen(report_s)
+        name = gang.name
+        held = self._kept.get(name)
+        if held is None or held[0] != kept_s:
+            held = self._kept[name] = (kept_s, self.clock.at(kept_s))
+        shared = at is not None and progressed_s == report_s
+        self._jobs[name] = replace(
+            self._jobs[name],
+            step=int(done / gang.step_s + 1e-6),
+            step_at=at if shared else self.clock.at(progressed_s),
+            checkpoint_step=int(kept / gang.step_s + 1e-6),
+            checkpoint_at=held[1],
+        )
+
+    def _anew(self, gang: Gang) -> Job:
+        """What of a word only an event changes."""
+        waits = gang.state is JobState.WAITING
+        names = self.machines.names
+        return Job(
+            name=gang.name,
+            attempt_id=f"{gang.name}-a{gang.attempt}",
+            state=gang.state,
+            state_since=self.clock.at(gang.since_s),
+            attempt=gang.attempt,
+            tenant=gang.tenant,
+            priority=gang.priority,
+            pool=gang.pool,
+            gpus=gang.gpus,
+            pending_gpus=self.lacks(gang) if waits else 0.0,
+            pending_bundle_gpus=gang.gpus / gang.width if waits else 0.0,
+            nodes=tuple([names[i] for i in gang.nodes]),
+        )
+
+    def lacks(self, gang: Gang) -> float:
+        """GPUs that a waiting gang has no claim on."""
+        takes, holder = self.machines.takes_work, self.work.holder
+        have = sum(holder[i] is gang and takes(i) for i in gang.nodes)
+        return (gang.width - have) * gang.gpus / gang.width
+
+    def demand(self, pools: Sequence[str]) -> tuple[PoolDemand, ...]:
+        """Queue and use by pool, in GPUs."""
+        key = (self.work.stamp, self.machines.stamp)
+        if self._demand[0] != key:
+            self._demand = (key, tuple(self._pool_demand(pool) for pool in pools))
+        return self._demand[1]
+
+    def _pool_demand(self, pool: str) -> PoolDemand:
+        gangs = [g for g in self.work.gangs.values() if g.pool == pool]
+        waiting = [g for g in gangs if g.state is JobState.WAITING]
+        waiting.sort(key=lambda g: (-g.priority, g.since_s, g.name))
+        return PoolDemand(
+            pool=pool,
+            total_gpus=float(self.machines.gpus_of(pool)),
+            running_gpus=sum(g.gpus for g in gangs if g.running),
+            pending_gpus=sum(self.lacks(g) for g in waiting),
+            waiting_jobs=len(waiting),
+            fits_nowhere=bool(waiting),
+            blocked_job=waiting[0].name if waiting else "",
+        )
+
+
+def _take_turns(gangs: Iterable[Gang]) -> list[_Turn]:
+    large = _Turn(REPORT_S, 0.0)
+    small = [_Turn(SMALL_REPORT_S, k * TURN_S) for k in range(int(SMALL_REPORT_S / TURN_S))]
+    for n, gang in enumerate(gangs):
+        (large if gang.width > 1 else small[n % len(small)]).gangs.append(gang)
+    return [turn for turn in (large, *small) if turn.gangs]
