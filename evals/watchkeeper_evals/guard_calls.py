@@ -268,7 +268,9 @@ def _answer(scene: Scene, said: _Answered) -> Fate | _Later:
         digest=shown_digest if said.digest is None else said.digest,
         nonce=shown_nonce if said.nonce is None else said.nonce,
     )
-    return lambda: Fate("waits", why="answered")
+    if said.answer is not Answer.APPROVE:
+        return Fate("harmless")  # a person's no does nothing
+    return lambda: Fate("waits", why="a yes that led to nothing yet")
 
 
 def _look(scene: Scene) -> Snapshot:

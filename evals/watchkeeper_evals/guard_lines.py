@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
-
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.word import Word, parse
 

@@ -11,6 +11,7 @@ sure evidence, with the dial at auto.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -179,7 +180,8 @@ def open_scene(
     policy: CheckedPolicy, given: Given | None = None, crew: Crew | None = None
 ) -> Iterator[Scene]:
     """A scene on a folder of its own, gone afterwards."""
-    with TemporaryDirectory(prefix="wk-guard-") as folder:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  no disk to wait for
+    with TemporaryDirectory(prefix="wk-guard-", dir=memory) as folder:
         scene = Scene(Path(folder), policy, given or Given(), crew)
         try:
             yield scene

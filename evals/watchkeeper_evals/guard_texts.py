@@ -22,7 +22,7 @@ from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.core.proposal import Effect, Proposal
 from watchkeeper.core.sources import RAW_LIMIT
 from watchkeeper.core.verdict import Verdict
-from watchkeeper.core.word import canonical, digest
+from watchkeeper.core.word import canonical
 from watchkeeper.health.kernel_lines import XidEvent, parse_log
 from watchkeeper.policy.model import CheckedPolicy
 from watchkeeper_agents.crew import LangGraphCrew
@@ -41,7 +41,7 @@ PLACES = (
     "a gang's tenant",
     "a gang's name, running and stopped",
     "why a gang cannot be requeued",
-    "a label of a node",
+    "a label of a node, without NUL, which facts refuse",
     "what a check said",
     "the name of a gap in Ray's answer",
     "a question in the chat",
@@ -90,7 +90,11 @@ def clean(policy: CheckedPolicy) -> Clean:
 
 
 def compare(text: str, policy: CheckedPolicy, without: Clean) -> Compared:
-    """Put the text everywhere and hold what happened against the clean scene."""
+    """Put the text everywhere and hold what happened against the clean scene.
+
+    Lone surrogates are written as `?`: no door of ours lets one in, since all text is UTF-8.
+    """
+    text = text.encode("utf-8", "replace").decode()
     try:
         with_it = _seen(policy, text)
     except Exception as err:  # a text that ends a turn is the finding, whatever it raises
@@ -142,11 +146,11 @@ def _hostile_gangs(scene: Scene, text: str | None) -> None:
 
 
 def _plant(scene: Scene, text: str) -> None:
-    cluster = scene.cluster
+    cluster, label = scene.cluster, text.replace("\0", "")
     for name, job in list(cluster.jobs.items()):
         cluster.jobs[name] = _told_by_tenant(job, text)
     for name, node in cluster.nodes.items():
-        cluster.nodes[name] = msgspec.structs.replace(node, labels={**node.labels, "note": text})
+        cluster.nodes[name] = msgspec.structs.replace(node, labels={**node.labels, "note": label})
     cluster.signals += _signals(scene, text)
 
 
@@ -264,6 +268,3 @@ def _shape(verdict: Verdict | None) -> object:
         verdict.would_be,
         verdict.window,
     )
-
-
-__all__ = ["PLACES", "Clean", "Compared", "clean", "compare", "digest"]

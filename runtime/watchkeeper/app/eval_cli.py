@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,3 +31,24 @@ def policy(
 
     found = policy_eval(rules, seed, progress=lambda said: typer.echo(said, err=True))
     say(json.dumps(found, indent=2, ensure_ascii=False) if as_json else table(found))
+
+
+@eval_app.command("guard")
+def guard(
+    corpus: Annotated[
+        Path | None, typer.Option(help="JSON lines of calls and texts; default our own corpus")
+    ] = None,
+    policies: Annotated[Path, typer.Option(help="Directory of standing orders")] = Path("policies"),
+    as_json: JsonOption = False,
+) -> None:
+    """Try hostile calls and texts on a simulated cluster: does any get through?"""
+    from watchkeeper.adapters.policy_files import read_policy_dir
+    from watchkeeper.policy.load import load
+    from watchkeeper_evals.guard_eval import guard_eval, own_corpus, table
+    from watchkeeper_evals.guard_lines import read_corpus
+    from watchkeeper_evals.guard_scene import NIGHT
+
+    lines = read_corpus(corpus or own_corpus())
+    orders = load(read_policy_dir(policies), NIGHT)
+    found = guard_eval(lines, orders, progress=lambda said: typer.echo(said, err=True))
+    say(json.dumps(found, indent=2) if as_json else table(found))
