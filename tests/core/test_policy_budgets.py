@@ -169,6 +169,8 @@ def test_what_costs_nothing_passes_an_empty_budget() -> None:
     jobs = {"g": gang("g", state=JobState.STOPPED)}
     requeue = Given(action=JobRequeue(job="g", attempt_id="a"), jobs=jobs)
     assert not refused(requeue, "gpu_hours: 0, every: 1d")
+    spent = requeue.but(effects=(drained(2, gpu_hours=5.0),))
+    assert not refused(spent, "gpu_hours: 1, every: 1d"), "nor one that is overdrawn"
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

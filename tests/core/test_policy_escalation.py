@@ -76,6 +76,12 @@ CALLS_LEADS = "from: [oncall], escalate: {after: 5m, to: [leads]}"
             ("leads",),
         ),
         (
+            ("from: [oncall, leads], escalate: {after: 9m, to: [chiefs]}", CALLS_LEADS),
+            ("oncall",),
+            300.0,
+            ("leads",),
+        ),
+        (
             (
                 "from: [oncall], escalate: {after: 9m, to: [leads, chiefs]}",
                 "from: [oncall, leads, chiefs], escalate: {after: 1m, to: [platform]}",
@@ -94,7 +100,8 @@ CALLS_LEADS = "from: [oncall], escalate: {after: 5m, to: [leads]}"
         "the other asks everybody",
         "two calls of different groups",
         "the call that comes first and adds somebody",
-        "in any order",
+        "wherever it stands",
+        "the first time that all three let them",
     ],
 )
 def test_together_others_may_answer_only_once_every_question_lets_them(

@@ -182,8 +182,12 @@ def test_s5_a_lift_is_void_when_the_world_moved_meanwhile(tell: Tell, crew: obje
     story.desk.break_glass(ident, CHIEF, "now")
     story.cluster.run("newcomer", ("train-02",))
     story.turns(30)
-    assert story.record.books.files[ident].state.value == "void"
+    books = story.record.books
+    file, lift = books.files[ident], books.lifts[ident]
+    assert file.state.value == "void"
     assert story.done() == []
+    again = msgspec.structs.replace(file.proposal, id="P-77")
+    assert lifted_for(books, again, file.impact, lift.steady) == ()
 
 
 def test_s5_a_lift_carries_no_step_that_would_touch_more_than_was_seen(tell: Tell) -> None:
