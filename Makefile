@@ -64,6 +64,18 @@ bench: install-dev  ## the budgets, as ratios in one run
 lock:  ## pin every dependency with its hashes (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-dev.txt
 	uv pip compile pyproject.toml -c requirements-dev.txt --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements.txt
+	uv pip compile pyproject.toml -c requirements-dev.txt --extra dev --extra nightly --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-nightly.txt
+
+$(VENV)/.installed-nightly: $(VENV)/.installed-dev requirements-nightly.txt
+ifneq ($(UV),)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-nightly.txt
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-nightly.txt
+endif
+	@touch $@
+
+nightly: $(VENV)/.installed-nightly  ## the long proofs; their figures go to docs/evidence.md
+	$(BIN)/python -m watchkeeper_evals.mutants
 
 schema: install-dev  ## write the policy schemas and the tables of the policy reference anew
 	$(BIN)/python -m watchkeeper.policy.schema > policies/policy.schema.json
