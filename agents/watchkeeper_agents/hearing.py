@@ -77,7 +77,7 @@ def _refused(
 ) -> tuple[Memory, Move | None]:
     why = f"{asked} was refused: {result.says or result.refused_by}".rstrip(".") + "."
     stuck = NEEDS_A_PERSON & set(result.reason_ids) if result.refused_by == "invariant" else set()
-    if result.refused_by in ("limit", "error") or stuck:
+    if result.refused_by in ("limit", "budget", "error") or stuck:
         return memory, Move(end="escalated", why=why)
     return _quiet(memory, now + settings.denied_s, why, looks), None
 
