@@ -106,6 +106,7 @@ class Work:
 
     def stop_at_checkpoint(self, gang: Gang, by_s: float) -> None:
         """End it right after its next checkpoint, if that is whole in time."""
+        gang.settle(self.clock.s)
         at_s, attempt = gang.next_checkpoint_s(), gang.attempt
         if at_s > by_s:
             return
