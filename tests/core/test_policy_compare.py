@@ -17,12 +17,12 @@ from watchkeeper.app.policy_diff import FailOn, fails
 from watchkeeper.core.action import CheckRun, NodeRestart
 from watchkeeper.core.event import Event
 from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Reason, Verdict
-from watchkeeper.policy.compare import compare
-from watchkeeper.policy.compare_text import WIDTH, as_text
-from watchkeeper.policy.comparison import Comparison
+from watchkeeper.policy.history.compare import compare
+from watchkeeper.policy.history.compare_text import WIDTH, as_text
+from watchkeeper.policy.history.comparison import Comparison
+from watchkeeper.policy.history.terms import difference
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
-from watchkeeper.policy.terms import difference
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "policy_diff"
 UNTIL = NIGHT + timedelta(days=1)

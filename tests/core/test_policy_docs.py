@@ -22,11 +22,11 @@ from watchkeeper.core.action import NodeRestart
 from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.event import Kind
 from watchkeeper.core.word import digest, plain
-from watchkeeper.policy.cases import run
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.load import load
 from watchkeeper.policy.reference import TABLES, filled
 from watchkeeper.policy.schema import POLICY, Many, Record
+from watchkeeper.policy.trial.cases import run
 from watchkeeper.twin.memory import ManualClock
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from watchkeeper.adapters.policy_files import read_policy_dir, read_test_dir
-from watchkeeper.policy.cases import Results, run
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
-from watchkeeper.policy.prove import Outcome, prove
-from watchkeeper.policy.question import parse
+from watchkeeper.policy.proof.prove import Outcome, prove
+from watchkeeper.policy.proof.question import parse
+from watchkeeper.policy.trial.cases import Results, run
 
 POLICIES = Path(__file__).parents[2] / "policies"
 LIBRARY = POLICIES / "library"

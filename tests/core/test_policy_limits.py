@@ -11,8 +11,8 @@ from watchkeeper.core.action import JobRequeue, NodeDrain, NodeRestart, PoolScal
 from watchkeeper.core.cluster import JobState
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.policy.limits import allowed_out
-from watchkeeper.policy.usage import usage
 from watchkeeper.policy.model import Limit
+from watchkeeper.policy.usage import usage
 
 ALLOW = '  - {id: anything, effect: allow, actions: ["*"]}\n'
 NO_DRAINS = "limits:\n  - {id: cap, actions: [node.drain], per: fleet, rate: {count: 0, per: 1h}}\n"

@@ -17,8 +17,8 @@ from watchkeeper.app.policy_cli import policy_app
 from watchkeeper.core.errors import UsageError
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import Budget, CheckedPolicy, Exemption, Limit, Rule, Window
-from watchkeeper.policy.prove import Outcome, Proof, prove
-from watchkeeper.policy.question import (
+from watchkeeper.policy.proof.prove import Outcome, Proof, prove
+from watchkeeper.policy.proof.question import (
     IsDenied,
     IsEquivalent,
     IsNarrower,

@@ -12,7 +12,7 @@ from tests.core.replay_case import changed, verdict_event, without_fact
 from watchkeeper.core.action import JobRequeue
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.verdict import Decision
-from watchkeeper.policy.replay import inputs_of, is_of, reads, recorded
+from watchkeeper.policy.history.replay import inputs_of, is_of, reads, recorded
 
 GIVEN = Given(action=DRAIN)
 

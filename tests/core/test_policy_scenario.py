@@ -33,8 +33,8 @@ from watchkeeper.policy.invariants import refusals
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.load import CHANGING
 from watchkeeper.policy.model import Prices
-from watchkeeper.policy.scenario import QUIET, Scenario, build
-from watchkeeper.policy.scenario_past import INCIDENT, Flaw
+from watchkeeper.policy.trial.scenario import QUIET, Scenario, build
+from watchkeeper.policy.trial.scenario_past import INCIDENT, Flaw
 
 AT = datetime(2026, 3, 18, 1, 30, tzinfo=UTC)
 FREE = Prices()

@@ -18,11 +18,11 @@ from tests.core.policy_case import HEAD, NIGHT, PEOPLE, policy
 from watchkeeper.adapters.policy_files import read_test_dir
 from watchkeeper.core.errors import Problem, UsageError
 from watchkeeper.core.facts import FACTS
-from watchkeeper.policy import case_schema, case_text
-from watchkeeper.policy.cases import Results, run
-from watchkeeper.policy.junit import junit
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
+from watchkeeper.policy.trial import case_schema, case_text
+from watchkeeper.policy.trial.cases import Results, run
+from watchkeeper.policy.trial.junit import junit
 
 SCHEMA = Path(__file__).parents[2] / "policies" / "policy-test.schema.json"
 TOP = (
@@ -369,7 +369,7 @@ def test_the_plain_form_is_json() -> None:
 
 def test_the_committed_json_schema_is_the_one_the_runner_reads_by() -> None:
     assert json.loads(SCHEMA.read_text()) == case_schema.test_schema(), (
-        "run: python -m watchkeeper.policy.case_schema > policies/policy-test.schema.json"
+        "run: python -m watchkeeper.policy.trial.case_schema > policies/policy-test.schema.json"
     )
 
 

@@ -20,8 +20,8 @@ from watchkeeper.core.verdict import Decision, Obligations, Verdict
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
-from watchkeeper.policy.prove import Outcome, Proof, prove
-from watchkeeper.policy.question import IsDenied, IsNarrower, NeedsAPerson
+from watchkeeper.policy.proof.prove import Outcome, Proof, prove
+from watchkeeper.policy.proof.question import IsDenied, IsNarrower, NeedsAPerson
 
 N = {"node": "train-01", "incarnation": "inc-1"}
 ACTIONS = {"node.drain": NodeDrain(**N), "node.cordon": NodeCordon(**N)}

@@ -46,9 +46,9 @@ def check(
     from watchkeeper.adapters.policy_files import read_policy_dir
     from watchkeeper.policy.check import report
     from watchkeeper.policy.load import load
-    from watchkeeper.policy.prove import Outcome
-    from watchkeeper.policy.prove import prove as answer
-    from watchkeeper.policy.question import folder_of, parse
+    from watchkeeper.policy.proof.prove import Outcome
+    from watchkeeper.policy.proof.prove import prove as answer
+    from watchkeeper.policy.proof.question import folder_of, parse
 
     asked, when = [(text, parse(text)) for text in prove or ()], moment(at)
     files = read_policy_dir(policies)

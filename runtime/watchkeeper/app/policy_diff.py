@@ -1,4 +1,4 @@
-"""`policy diff`: reads two folders and a journal, asks `policy.compare`, and says how to end."""
+"""`policy diff`: reads two folders and a journal, asks `policy.history`, and says how to end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from watchkeeper.app.settings import Home
 from watchkeeper.core.errors import PolicyError, UsageError
 from watchkeeper.core.word import plain
-from watchkeeper.policy.comparison import Comparison
+from watchkeeper.policy.history.comparison import Comparison
 from watchkeeper.policy.model import CheckedPolicy
 
 
@@ -48,8 +48,8 @@ def diff(
     UsageError for what is not there.
     """
     from watchkeeper.adapters.journal_reading import checked
-    from watchkeeper.policy.compare import compare
-    from watchkeeper.policy.compare_text import as_text
+    from watchkeeper.policy.history.compare import compare
+    from watchkeeper.policy.history.compare_text import as_text
 
     back, period = span(since)
     before, after = _loaded("OLD", old, at), _loaded("NEW", new, at)

@@ -14,12 +14,12 @@ from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper.core.errors import Malformed, PolicyError, UsageError
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.verdict import Verdict
-from watchkeeper.policy.case_file import Case
-from watchkeeper.policy.cases import prepared
 from watchkeeper.policy.explain import Explained, as_value, explain, told
+from watchkeeper.policy.history.replay import Inputs, inputs_of, recorded
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
-from watchkeeper.policy.replay import Inputs, inputs_of, recorded
+from watchkeeper.policy.trial.case_file import Case
+from watchkeeper.policy.trial.cases import prepared
 
 
 class Told(NamedTuple):

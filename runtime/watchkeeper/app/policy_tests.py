@@ -1,4 +1,4 @@
-"""`policy test`: reads a folder's orders and tests, asks `policy.cases`, and says how to end."""
+"""`policy test`: reads a folder's orders and tests, asks `policy.trial`, and says how to end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from watchkeeper.adapters.policy_files import read_policy_dir, read_test_dir
 from watchkeeper.core.errors import PolicyError, UsageError
-from watchkeeper.policy import case_text
-from watchkeeper.policy.cases import Results, run
-from watchkeeper.policy.junit import junit
 from watchkeeper.policy.load import load
+from watchkeeper.policy.trial import case_text
+from watchkeeper.policy.trial.cases import Results, run
+from watchkeeper.policy.trial.junit import junit
 
 
 class Told(NamedTuple):

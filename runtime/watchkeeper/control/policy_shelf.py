@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from watchkeeper.core.errors import PolicyError, Problem, UsageError
-from watchkeeper.policy.cases import failed, run
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
+from watchkeeper.policy.trial.cases import failed, run
 
 Files = Mapping[str, str]
 """File name to text."""

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 from watchkeeper.core.action import KINDS, TRAITS, Traits
 from watchkeeper.core.facts import FACTS, NEVER_S, Fact
-from watchkeeper.policy import abstract, cost, expr, invariants, yaml_text
-from watchkeeper.policy.case_schema import TEST_FILE
+from watchkeeper.policy import cost, expr, invariants, yaml_text
 from watchkeeper.policy.limits import span
+from watchkeeper.policy.proof import abstract
 from watchkeeper.policy.read_bounds import LOOKS_BACK_S
 from watchkeeper.policy.read_rules import LONGEST_EXCEPTION_S
 from watchkeeper.policy.schema import PEOPLE, POLICY, Leaf, Many, Named, Record, Spec
+from watchkeeper.policy.trial.case_schema import TEST_FILE
 
 _TABLE = re.compile(
     r"(?P<head><!-- table: (?P<name>[\w.]+) -->\n).*?(?P<tail><!-- /table -->)", re.S

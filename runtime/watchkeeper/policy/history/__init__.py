@@ -1,0 +1,1 @@
+"""Yesterday's decisions under other orders: honest replay, and what would have changed."""
