@@ -23,6 +23,10 @@ class RayState(StrEnum):
     UNKNOWN = "unknown"
 
 
+DOMAIN_KINDS = ("pool", "rack", "leaf", "power_feed", "nvlink_domain", "zone")
+"""Where nodes fail or talk together: fields of a Node, and the first half of a domain key."""
+
+
 class Node(Word, frozen=True):
     """One raylet under its stable name. Never a host: two nodes may share one.
 
@@ -52,15 +56,8 @@ class Node(Word, frozen=True):
 
     def domains(self) -> dict[str, str]:
         """The named domains this node is part of, by kind; kinds without a name are left out."""
-        named = {
-            "pool": self.pool,
-            "rack": self.rack,
-            "leaf": self.leaf,
-            "power_feed": self.power_feed,
-            "nvlink_domain": self.nvlink_domain,
-            "zone": self.zone,
-        }
-        return {kind: name for kind, name in named.items() if name}
+        named = ((kind, getattr(self, kind)) for kind in DOMAIN_KINDS)
+        return {kind: name for kind, name in named if name}
 
 
 class JobState(StrEnum):

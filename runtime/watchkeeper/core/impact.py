@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 
 from watchkeeper.core.action import (
     Action,
@@ -19,7 +21,7 @@ from watchkeeper.core.action import (
     kind_of,
     node_of,
 )
-from watchkeeper.core.cluster import Job, JobState, Node, RayState
+from watchkeeper.core.cluster import DOMAIN_KINDS, Job, JobState, Node, RayState
 from watchkeeper.core.proposal import Impact
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import canonical
@@ -46,16 +48,21 @@ def out_by_domain(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     The control path (the head node) is not a worker and counts in neither. Kept for the snapshot
     of this turn (and the one right before an effect), since each verdict asks again.
     """
-    out: Counter[str] = Counter()
-    size: Counter[str] = Counter()
-    for node in snapshot.nodes.values():
-        if node.control_path:
-            continue
-        keys = ["fleet", *(f"{kind}:{name}" for kind, name in node.domains().items())]
-        size.update(keys)
-        if is_out(snapshot, node):
-            out.update(keys)
-    return dict(out), dict(size)
+    workers = [node for node in snapshot.nodes.values() if not node.control_path]
+    return _by_domain([n for n in workers if is_out(snapshot, n)]), _by_domain(workers)
+
+
+_DOMAINS = tuple((kind, attrgetter(kind)) for kind in DOMAIN_KINDS)
+
+
+def _by_domain(nodes: Sequence[Node]) -> dict[str, int]:
+    """How many of these nodes each domain key has. Counted by kind, since a fleet is large."""
+    found = {"fleet": len(nodes)} if nodes else {}
+    for kind, name_of in _DOMAINS:
+        counts = Counter(map(name_of, nodes))
+        counts.pop("", None)
+        found.update({f"{kind}:{name}": count for name, count in counts.items()})
+    return found
 
 
 def simulate(snapshot: Snapshot, action: Action) -> Impact:
