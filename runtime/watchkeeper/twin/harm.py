@@ -158,7 +158,9 @@ class Harm:
         fault = ailment.fault
         if node not in ailment.left and telling.after_s > ROLL_S:
             return
-        gpu = fault.blames if telling.innocent else max(fault.gpu, 0)
+        gpu = fault.blames if telling.innocent else fault.gpu
+        if gpu < 0 and telling.code.startswith("xid."):
+            gpu = fault.id % self.machines.gpus  # a driver's line names one GPU
         gang = self.work.holder[node]
         if gang is None and telling.code.startswith("gang."):
             return
@@ -226,23 +228,34 @@ class Harm:
         return any(a.law.kills_raylet for a in self.ailments.on(i))
 
     def mend(self, ailment: Ailment) -> None:
-        """People mend it by hand: node back in service, gangs that it ended submitted again."""
-        touched = set(ailment.left) | ailment.downed
-        taken_out = set(ailment.left)
-        if ailment.left:
-            self._leave(ailment, set(ailment.left), comes_back=False)
-        for i in sorted(touched):
-            if self.busy(i):
-                continue
+        """People mend it by hand: the node starts anew and serves, gangs that it ended run again.
+
+        Hands on a host need it empty, so what still runs there is ended and submitted again too.
+        """
+        held, law = set(ailment.left), ailment.law
+        if held:
+            self._leave(ailment, held, comes_back=False)
+        if law.scope in (Scope.GPU, Scope.NODE) and ailment.hurts:
+            for i in sorted(held):
+                self._start_anew_by_hand(ailment, i)
+        for i in sorted(ailment.downed):
             self.raise_alone(i)
-            if i in taken_out:
-                self.machines.open(i)
+        if law.hurts is Hurt.TAINTS:
+            self._roll_back(held)
         for gang, attempt in ailment.stopped:
             if gang.attempt == attempt:
                 self.work.requeue(gang)
-        if ailment.law.hurts is Hurt.TAINTS:
-            self._roll_back(taken_out)
         self.work.fill()
+
+    def _start_anew_by_hand(self, ailment: Ailment, i: int) -> None:
+        if self.busy(i) or self.kept_down(i):
+            return
+        gang = self.work.on(i)
+        if gang is not None:
+            ailment.stopped.append((gang, gang.attempt))
+            self.work.stop(gang)
+        self.machines.open(i)
+        self.machines.rise(i, token=None)
 
     def _roll_back(self, nodes: set[int]) -> None:
         """People have found that its steps are worthless: it starts from before."""

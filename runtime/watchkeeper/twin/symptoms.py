@@ -13,7 +13,7 @@ from watchkeeper.core.cluster import World
 from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.twin.clock import TwinClock
 from watchkeeper.twin.laws import instrument
-from watchkeeper.twin.words import FaultLaw, TrueFault
+from watchkeeper.twin.words import FaultLaw, Hurt, TrueFault
 
 MISLED_S = 45.0
 """When a first symptom misleads, the true one follows after this. Assumed."""
@@ -22,7 +22,7 @@ COMPANION_S = 2.0
 STEP_S = 6.0
 """Further codes of one fault come this far apart: not one event. Assumed."""
 AGAIN_S = (60.0, 300.0)
-"""A line repeats while its fault lasts. Assumed."""
+"""A line repeats while its fault hurts. Assumed."""
 ROLL_S = 10.0
 """One fault of a whole domain is told by its nodes within this time. Assumed."""
 
@@ -41,7 +41,7 @@ VALUE: dict[str, float] = {
 }
 """Readings past their thresholds, in the units that the counters have."""
 
-_OF_A_GPU = ("xid", "gpu", "nvlink", "ecc")
+_OF_A_GPU = ("xid", "gpu", "nvlink", "ecc", "pcie")
 
 
 class Telling(NamedTuple):
@@ -66,7 +66,8 @@ def tellings(fault: TrueFault, law: FaultLaw) -> tuple[Telling, ...]:
     begin = MISLED_S if misled else STEP_S
     lines += [Telling(begin + STEP_S * k, code) for k, code in enumerate(after)]
     main = law.shows[0]
-    lines += [Telling(begin + again, main) for again in AGAIN_S]
+    if law.hurts is not Hurt.NOTHING:
+        lines += [Telling(begin + again, main) for again in AGAIN_S]
     return tuple(sorted(line for line in lines if told(line.code)))
 
 
