@@ -315,10 +315,10 @@ def say(action: Action) -> str:
             return f"Quarantine GPU {action.gpu} on {action.node}"
         case GpuPowerCap():
             return f"Cap GPU {action.gpu} on {action.node} at {action.watts:g} W"
-        case JobRequeue(before=None):
-            return f"Requeue {action.job}"
-        case JobRequeue(before=datetime() as before):
-            when = before.astimezone(UTC)
+        case JobRequeue():
+            if action.before is None:
+                return f"Requeue {action.job}"
+            when = action.before.astimezone(UTC)
             return f"Requeue {action.job} from a checkpoint before {when:%Y-%m-%d %H:%M:%S} UTC"
         case JobPreempt():
             return f"Preempt {action.job}"

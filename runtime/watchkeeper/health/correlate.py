@@ -14,10 +14,12 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from watchkeeper.core.clock import Ids
-from watchkeeper.core.cluster import RayState
-from watchkeeper.core.fault import UNHEALTHY_NODE, Fault, rank
+from watchkeeper.core.cluster import Node, RayState
+from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.health.book import PART_OF, Book, closed
+from watchkeeper.health.domains import SHARED, gather
 from watchkeeper.health.evidence import (
     LEVEL_CODES,
     believed,
@@ -35,6 +37,7 @@ _TAKES_JOBS = (UNHEALTHY_NODE - {Fault.NODE_SILENT}) | {
     Fault.APPLICATION,
     Fault.GPU_MEMORY_CONTAINED,
 }
+_SLOWS_JOBS = _TAKES_JOBS | {Fault.GPU_THERMAL, Fault.GPU_POWER_BRAKE}
 """A gang that stopped on such a node stopped because of it. Silence explains nothing."""
 
 
@@ -49,8 +52,9 @@ def correlate(
 
     Closes what healed without us (`closed_because` says how); never closes what is in hand.
     """
-    book = _Book(_closed_if_healed(i, snapshot, settings) for i in incidents)
-    news = [s for s in signals if s.world is snapshot.world and believed(s)]
+    book = Book(_closed_if_healed(i, snapshot, settings) for i in incidents)
+    news = [_not_from_the_future(s, snapshot) for s in signals if s.world is snapshot.world]
+    news = [s for s in news if believed(s)]
     by_node: dict[str, list[Signal]] = {}
     for signal in news:
         if node := target_node(signal.target):
@@ -65,44 +69,24 @@ def correlate(
         else:
             _join_target(book, signal, snapshot, ids)
     _absorb_jobs(book, snapshot)
+    gather(book, snapshot, ids, settings)
     return tuple(book.values())
 
 
-class _Book(dict[str, Incident]):
-    """Incidents by id, in order, with an index by node: a whole pool may fall ill at once."""
-
-    def __init__(self, incidents: Iterable[Incident]) -> None:
-        super().__init__()
-        self._on: dict[str, list[str]] = {}
-        for incident in incidents:
-            self.write(incident)
-
-    def write(self, incident: Incident) -> None:
-        """Add an incident, or put its new self in its place."""
-        if incident.node and incident.id not in self:
-            self._on.setdefault(incident.node, []).append(incident.id)
-        self[incident.id] = incident
-
-    def on(self, node: str) -> list[Incident]:
-        """Those of one node, oldest first."""
-        return [self[name] for name in self._on.get(node, ())]
+def _not_from_the_future(signal: Signal, snapshot: Snapshot) -> Signal:
+    """A host whose clock runs ahead tells of what is to come: it happened now, at the latest."""
+    return replace(signal, at=snapshot.at) if signal.at > snapshot.at else signal
 
 
 def _closed_if_healed(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> Incident:
     if incident.state is IncidentState.RESOLVED or incident.state in _IN_HAND:
         return incident
     why = healed(incident, snapshot, settings)
-    return _closed(incident, snapshot, why) if why else incident
-
-
-def _closed(incident: Incident, snapshot: Snapshot, why: str) -> Incident:
-    return replace(
-        incident, state=IncidentState.RESOLVED, updated_at=snapshot.at, closed_because=why
-    )
+    return closed(incident, snapshot, why) if why else incident
 
 
 def _join_node(
-    book: _Book,
+    book: Book,
     name: str,
     signals: list[Signal],
     snapshot: Snapshot,
@@ -111,13 +95,18 @@ def _join_node(
 ) -> None:
     node = snapshot.nodes.get(name)
     now = node.incarnation if node else ""
+    if book.domain_of(name) is not None:
+        # What the domain explains is not told again node by node.
+        signals = [s for s in signals if fault_of(s) not in SHARED]
     own = book.on(name)
     home = next((i for i in own if i.is_open), None)
     fresh: list[Signal] = []
     for signal in signals:
-        if _known(own, signal) or _at_boot(signal, snapshot, settings):
+        if _known(book, own, signal) or _at_boot(signal, snapshot, settings):
             continue
         of_old = bool(signal.incarnation and now and signal.incarnation != now)
+        if home is None and _before_this_life(signal, node, settings):
+            continue  # an old line, told late or told again
         if of_old and (home is None or home.incarnation != signal.incarnation):
             continue  # the patient it speaks of is gone
         fresh.append(_of_a_life(signal, home, snapshot))
@@ -146,10 +135,20 @@ def _of_a_life(signal: Signal, home: Incident | None, snapshot: Snapshot) -> Sig
     return replace(signal, incarnation=node.incarnation)
 
 
-def _known(own: list[Incident], signal: Signal) -> bool:
+def _before_this_life(signal: Signal, node: Node | None, settings: SenseSettings) -> bool:
+    """An event of the kernel from well before this raylet began, while nothing is treated here.
+    What is still true of it is told again by the driver, or by the next error."""
+    if node is None or node.ray_state is not RayState.ALIVE or signal.code in LEVEL_CODES:
+        return False
+    if signal.incarnation:
+        return False  # told by its own incarnation: judged by that
+    return signal.at < node.ray_state_since - timedelta(seconds=settings.boot_grace_s)
+
+
+def _known(book: Book, own: list[Incident], signal: Signal) -> bool:
     """Old news: an incident that is closed, or with a person, holds it already."""
     for incident in own:
-        if incident.is_open:
+        if incident.is_open or book.set_free(incident):
             continue
         has_it = any(s.id == signal.id for s in incident.signals)
         if incident.state is IncidentState.ESCALATED and has_it:
@@ -171,10 +170,10 @@ def _at_boot(signal: Signal, snapshot: Snapshot, settings: SenseSettings) -> boo
     node = snapshot.nodes.get(target_node(signal.target))
     if node is None or node.ray_state is not RayState.ALIVE:
         return False
-    if fault_of(signal) is not Fault.NVLINK:
+    if fault_of(signal) not in _AT_BOOT:
         return False
-    young_until = node.ray_state_since + timedelta(seconds=settings.boot_grace_s)
-    return node.ray_state_since <= signal.at < young_until
+    grace = timedelta(seconds=settings.link_grace_s)
+    return node.ray_state_since - grace <= signal.at < node.ray_state_since + grace
 
 
 def _with_a_person(
@@ -255,18 +254,29 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
     )
 
 
+_AT_BOOT = frozenset({Fault.NVLINK, Fault.NETWORK_LINK, Fault.PCIE})
+_WORDS_FOR: dict[Fault, frozenset[Fault]] = {
+    Fault.NODE_LOST: frozenset({Fault.NODE_SILENT}),
+    Fault.NODE_FLAPPING: frozenset({Fault.NODE_LOST, Fault.NODE_SILENT}),
+    Fault.NODE_SUSPECT: GANG_FAULTS,
+}
+"""What else supports a class: silence a lost node, a suffering gang the node that stands out."""
+
+
 def _supports(signal_fault: Fault, fault: Fault) -> bool:
-    """Silence supports a lost node; otherwise only a word for the same class counts."""
-    return signal_fault is fault or (fault is Fault.NODE_LOST and signal_fault is Fault.NODE_SILENT)
+    return signal_fault is fault or signal_fault in _WORDS_FOR.get(fault, ())
 
 
-def _join_job(book: _Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
+def _join_job(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
     name = signal.target.partition(":")[2]
     mine = [i for i in book.values() if name in i.jobs]
     if any(s.id == signal.id for i in mine for s in i.signals):
         return
     job = snapshot.jobs.get(name)
-    host = _host(book, job.nodes if job else ()) or next((i for i in mine if i.is_open), None)
+    takes = _SLOWS_JOBS if signal.code == "gang.slow" else _TAKES_JOBS
+    host = _host(book, job.nodes if job else (), takes) or next(
+        (i for i in mine if i.is_open), None
+    )
     if host is not None:
         joined = _joined(host, (signal,), snapshot)
         book.write(replace(joined, jobs=_also(host.jobs, (name,))))
@@ -275,11 +285,11 @@ def _join_job(book: _Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None
         book.write(replace(opened, jobs=(name,)))
 
 
-def _join_target(book: _Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
+def _join_target(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
     fault = fault_of(signal)
     same = [i for i in book.values() if i.target == signal.target]
     home = next((i for i in same if i.is_open), None)
-    if fault is None or (home is None and _known(same, signal)):
+    if fault is None or (home is None and _known(book, same, signal)):
         return
     if home is None:
         home = _opened_on(ids, signal, fault, snapshot)
@@ -301,21 +311,24 @@ def _opened_on(ids: Ids, signal: Signal, fault: Fault, snapshot: Snapshot) -> In
     return _rebuilt(blank, (signal,), snapshot)
 
 
-def _host(book: _Book, nodes: Iterable[str]) -> Incident | None:
+def _host(
+    book: Book, nodes: Iterable[str], takes: frozenset[Fault] | set[Fault] = _TAKES_JOBS
+) -> Incident | None:
     """The gravest open incident that explains why a gang on these nodes stopped."""
     hosts = [
         incident
         for node in sorted(set(nodes))
         for incident in book.on(node)
-        if incident.is_open and incident.fault in _TAKES_JOBS
+        if incident.is_open and incident.fault in takes
     ]
     return max(hosts, key=lambda i: (rank(i.fault), i.id), default=None)
 
 
-def _absorb_jobs(book: _Book, snapshot: Snapshot) -> None:
+def _absorb_jobs(book: Book, snapshot: Snapshot) -> None:
     """A gang often stops before Ray declares its node dead: then its incident was no own one."""
     for incident in list(book.values()):
-        if incident.fault != Fault.JOB_STOPPED or incident.state is not IncidentState.OPEN:
+        ours = incident.fault == Fault.JOB_STOPPED or incident.fault in GANG_FAULTS
+        if not ours or incident.node or incident.state is not IncidentState.OPEN:
             continue
         jobs = [snapshot.jobs[name] for name in incident.jobs if name in snapshot.jobs]
         host = _host(book, (node for job in jobs for node in job.nodes))
@@ -323,7 +336,7 @@ def _absorb_jobs(book: _Book, snapshot: Snapshot) -> None:
             continue
         joined = _joined(host, incident.signals, snapshot)
         book.write(replace(joined, jobs=_also(host.jobs, incident.jobs)))
-        book.write(_closed(incident, snapshot, f"It is part of {host.id}."))
+        book.write(closed(incident, snapshot, f"{PART_OF}{host.id}."))
 
 
 def _also(names: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:

@@ -10,12 +10,18 @@ from datetime import timedelta
 import numpy as np
 
 from watchkeeper.core.cluster import JobState, RayState
-from watchkeeper.core.fault import UNHEALTHY_NODE, Fault
-from watchkeeper.core.incident import Incident
+from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault
+from watchkeeper.core.incident import Incident, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
+from watchkeeper.health.domains import domain_ill, members
 from watchkeeper.health.evidence import fault_of, repeated
 from watchkeeper.health.sense import REAL, SenseSettings, lost_sources
+from watchkeeper.health.sensors import clocks_cut, impossible
+from watchkeeper.health.storage import IDLE_PERCENT
 
+FLAP_CALM_S = 3600.0
+"""A node that kept dying is well after so long a life (ours)."""
+_LOAD = GPU_FIELDS.index("utilization_percent")
 _PRESENT = GPU_FIELDS.index("present")
 
 
@@ -39,6 +45,18 @@ def still_ill(
             return _jobs_ill(incident, snapshot)
         case Fault.GPU_NOTICE:
             return False
+        case fault if fault in GANG_FAULTS:
+            return _gang_ill(incident, snapshot)
+        case Fault.DOMAIN_DOWN:
+            return domain_ill(incident, snapshot, settings, blind)
+        case Fault.STORAGE_STALL:
+            return _starves(incident, snapshot)
+        case Fault.SENSOR:
+            return _misreads(incident, snapshot)
+        case Fault.GPU_THERMAL | Fault.GPU_POWER_BRAKE:
+            return _clocks_ill(incident, snapshot, settings)
+        case Fault.NODE_FLAPPING:
+            return _flaps(incident, snapshot)
         case Fault.CAPACITY_SHORT:
             pool = _name(incident)
             return any(d.pool == pool and d.pending_gpus > 0 for d in snapshot.state.demand)
@@ -88,6 +106,11 @@ def newly_unhealthy(
             continue  # one line is a suspicion
         node = snapshot.nodes.get(incident.node)
         pools.setdefault(node.pool if node else "", set()).add(incident.node)
+    for incident in incidents:
+        if incident.fault == Fault.DOMAIN_DOWN and incident.opened_at >= since:
+            for name in members(incident):
+                node = snapshot.nodes.get(name)
+                pools.setdefault(node.pool if node else "", set()).add(name)
     return {pool: len(names) for pool, names in sorted(pools.items())}
 
 
@@ -126,6 +149,75 @@ def _node_ill(
                 return None
             silence = snapshot.silence_s(node.name)
             return silence is None or silence > settings.silent_after_s
+
+
+def _gang_ill(incident: Incident, snapshot: Snapshot) -> bool | None:
+    """A gang hangs no more once it made a step, or another attempt of it did; whether it is as
+    fast as it was, one snapshot cannot tell."""
+    if _stopped(incident, snapshot):
+        return True
+    told = [s for s in incident.signals if s.code.startswith("gang.") and not target_node(s.target)]
+    newest = max(told, key=lambda s: (s.at, s.id), default=None)
+    jobs = [snapshot.jobs.get(name) for name in incident.jobs]
+    well: list[bool | None] = []
+    for job in jobs:
+        if job is None or job.state is JobState.WAITING or newest is None:
+            well.append(None)
+        elif job.state is not JobState.RUNNING:
+            well.append(True)
+        elif job.step is None or job.step_at is None:
+            well.append(None)
+        elif job.attempt_id != newest.incarnation:
+            well.append(True)
+        else:
+            went_on = job.step_at > newest.at and incident.fault == Fault.GANG_HANG
+            well.append(True if went_on else None)
+    if not well or None in well:
+        return None
+    return not all(well)
+
+
+def _starves(incident: Incident, snapshot: Snapshot) -> bool | None:
+    zone, frame = _name(incident) if incident.target.startswith("zone:") else "", snapshot.frame
+    rows = [
+        frame.row[name]
+        for job in snapshot.jobs.values()
+        if job.state is JobState.RUNNING
+        for name in job.nodes
+        if name in frame.row and name in snapshot.nodes
+        if not zone or snapshot.nodes[name].zone == zone
+    ]
+    load = frame.gpu[rows, :, _LOAD] if rows else np.empty(0, np.float32)
+    known = load[~np.isnan(load)]
+    return None if not known.size else bool(np.median(known) < IDLE_PERCENT)
+
+
+def _misreads(incident: Incident, snapshot: Snapshot) -> bool | None:
+    if any(s.code != "sensor.implausible" for s in incident.signals):
+        return None  # whether a sensor moves again takes more than one look
+    wrong = impossible(snapshot.frame.gpu)
+    if not incident.node:
+        return bool(wrong.any())
+    row = snapshot.frame.row.get(incident.node)
+    return None if row is None else bool(wrong[row].any())
+
+
+def _clocks_ill(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> bool | None:
+    row, silence = snapshot.frame.row.get(incident.node), snapshot.silence_s(incident.node)
+    if row is None or silence is None or silence > settings.silent_after_s:
+        return None
+    code = "gpu.thermal" if incident.fault == Fault.GPU_THERMAL else "gpu.power_brake"
+    return bool(clocks_cut(snapshot.frame.gpu[row], code).any())
+
+
+def _flaps(incident: Incident, snapshot: Snapshot) -> bool | None:
+    node = snapshot.nodes.get(incident.node)
+    if node is None or node.ray_state in (RayState.UNKNOWN, RayState.DRAINING):
+        return None
+    if node.ray_state is RayState.DEAD:
+        return True
+    lived = (snapshot.at - node.ray_state_since).total_seconds()
+    return False if lived >= FLAP_CALM_S else None
 
 
 def _gpu_ill(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> bool | None:

@@ -8,9 +8,18 @@ def title(fault: Fault, node: str, target: str) -> str:
     kind, _, name = target.partition(":")
     gpu = name.rpartition("/")[2]
     where = f"GPU {gpu} of {node}" if kind == "gpu" else name or target
+    if fault is Fault.DOMAIN_DOWN and kind in _DOMAIN:
+        where = f"{_DOMAIN[kind]} {name}"
     return f"{where}: {_SAYS[fault]}"
 
 
+_DOMAIN = {
+    "rack": "Rack",
+    "leaf": "Leaf",
+    "power_feed": "Power feed",
+    "nvlink_domain": "NVLink domain",
+    "zone": "Zone",
+}
 _SAYS: dict[Fault, str] = {
     Fault.NODE_LOST: "node lost",
     Fault.NODE_SILENT: "silent, its state is unknown",

@@ -67,7 +67,7 @@ def cures_for(
         wanted = tuple(k for k in wanted if k != "gpu.reset")
     if again and "node.replace" in serves:
         wanted = tuple(k for k in wanted if k != "node.reboot")
-    if world is World.LAB and wanted:
+    if world is World.LAB and wanted and fault is not Fault.NODE_FLAPPING:
         soft = tuple(k for k in wanted if k == "gpu.reset" and fault is not Fault.GPU_DRIVER)
         wanted = (*soft, "node.restart", *(k for k in wanted if k not in soft))
     return tuple(k for k in wanted if k in serves)

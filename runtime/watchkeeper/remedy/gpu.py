@@ -43,7 +43,9 @@ def gpu_ladder(patient: Patient) -> Plan:
         return not_confirmed_dead(patient) or _cure(patient)
     if over := _said_over(patient):
         return over
-    if node.incarnation != incident.incarnation:
+    # A node that keeps dying is not well because it lives again.
+    well_when_back = incident.fault != Fault.NODE_FLAPPING or patient.repaired_by_us
+    if node.incarnation != incident.incarnation and well_when_back:
         lost = _lost_now(patient)
         if lost is None:
             return Wait(why=f"{node.name} is back; its GPUs have not reported yet.")
@@ -99,6 +101,22 @@ def _empty(patient: Patient) -> Plan:
         cordon = (patient.action("node.cordon"), f"{patient.incident.title}. Keep new work off.")
         return patient.climb(cordon, drain, *ahead)
     return _until_checkpoint(patient) or patient.climb(drain, *ahead)
+
+
+def move_work(patient: Patient) -> Plan:
+    """Clocks are cut, which no action here mends: keep new work off, move a gang that suffers of
+    it once it has saved, and leave the rest to a person."""
+    incident, node = patient.incident, patient.node
+    why = f"{incident.title}. No action of ours mends it."
+    suffers = any(s.code == "gang.slow" for s in incident.signals)
+    if node.ray_state is RayState.ALIVE:
+        if patient.fence is None and patient.can("node.cordon"):
+            return patient.climb((patient.action("node.cordon"), f"{why} Keep new work off."))
+        if suffers and patient.fence is not None and patient.can("node.drain"):
+            reason = f"{why} Its gang goes on elsewhere."
+            drain = patient.climb((patient.action("node.drain"), reason))
+            return _until_checkpoint(patient) or drain
+    return elsewhere(incident, patient.view, node) or Escalate(why=why)
 
 
 def _until_checkpoint(patient: Patient) -> Wait | None:

@@ -13,7 +13,7 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.remedy import rungs
 from watchkeeper.remedy.domain import domain_ladder, falls_with_others
 from watchkeeper.remedy.gang import gang_ladder
-from watchkeeper.remedy.gpu import SLOW, gpu_ladder
+from watchkeeper.remedy.gpu import SLOW, gpu_ladder, move_work
 from watchkeeper.remedy.jobs import after_repair, elsewhere, job_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, homecoming
@@ -41,7 +41,9 @@ def _route(incident: Incident, view: RemedyView) -> Plan:
             return _on_node(incident, view, node_silent)
         case Fault.JOB_STOPPED | Fault.APPLICATION | Fault.GPU_MEMORY_CONTAINED:
             return job_ladder(incident, view)
-        case Fault.GPU_HANDS_ON | Fault.GPU_THERMAL | Fault.GPU_POWER_BRAKE:
+        case Fault.GPU_THERMAL | Fault.GPU_POWER_BRAKE:
+            return _on_node(incident, view, move_work)
+        case Fault.GPU_HANDS_ON:
             return _on_node(incident, view, hands_on)
         case Fault.GPU_UNKNOWN:
             return Escalate(why=f"{incident.title}. We know no cure for it, so nothing is tried.")

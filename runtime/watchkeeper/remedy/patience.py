@@ -16,6 +16,8 @@ from watchkeeper.core.fault import Fault
 
 HAZARD_PER_H: dict[str, float] = {
     Fault.NODE_SUSPECT: 1 / 24,
+    Fault.GPU_THERMAL: 1 / 24,
+    Fault.GPU_POWER_BRAKE: 1 / 6,
     Fault.GPU_RMA: 1 / 6,
     Fault.PCIE: 1 / 6,
     Fault.NETWORK_LINK: 1.0,

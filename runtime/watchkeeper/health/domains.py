@@ -1,0 +1,227 @@
+"""Did they fall ill together because of what they share? Asked by the correlator, last.
+
+Five hosts of one rack within minutes are one fault of the rack: one incident on it, with what
+speaks for and against each thing that they share, and no repair node by node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from watchkeeper.core.clock import Ids
+from watchkeeper.core.cluster import RayState
+from watchkeeper.core.fault import Fault
+from watchkeeper.core.incident import Incident, IncidentState, Signal
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.health.book import PART_OF, Book, closed, members
+from watchkeeper.health.evidence import confidence, fault_of
+from watchkeeper.health.hypotheses import hypotheses
+from watchkeeper.health.sense import SenseSettings
+from watchkeeper.health.sensors import clocks_cut
+from watchkeeper.health.titles import title
+
+_FAMILY: dict[str, str] = {
+    Fault.NODE_LOST: "gone",
+    Fault.NODE_SILENT: "gone",
+    Fault.NODE_FLAPPING: "gone",
+    Fault.NETWORK_LINK: "gone",
+    Fault.GPU_THERMAL: "heat",
+    Fault.GPU_POWER_BRAKE: "power",
+    Fault.NVLINK: "fabric",
+}
+"""What can be of one cause. An Xid of the GPU itself is not: five bad GPUs are five faults."""
+SHARED = frozenset(_FAMILY) | {None}
+"""Faults that a domain explains while it is down; companions, which speak for none, with them."""
+_KINDS = {
+    "gone": ("rack", "leaf", "power_feed", "zone"),
+    "heat": ("rack", "power_feed", "zone"),
+    "power": ("rack", "power_feed", "zone"),
+    "fabric": ("nvlink_domain",),
+}
+LEAST_SHARE = 0.25
+"""Of the domain's nodes, so many must be ill: five of a zone of a thousand are not the zone."""
+FEW = 3
+"""With fewer ill than this the domain is well again; what is left are single nodes."""
+_PER_NODE = 2
+"""Signals kept of one node: a feed's incident stays small."""
+
+
+def gather(book: Book, snapshot: Snapshot, ids: Ids, settings: SenseSettings) -> None:
+    """Write one incident for each domain that fell ill, and close those that it explains."""
+    since = snapshot.at - timedelta(seconds=settings.domain_window_s)
+    fresh = [
+        i
+        for i in book.values()
+        if i.opened_at >= since and i.fault in _FAMILY and i.state is IncidentState.OPEN and i.node
+    ]
+    for family in dict.fromkeys(_FAMILY[i.fault] for i in fresh):
+        own = [i for i in fresh if _FAMILY[i.fault] == family]
+        _join_known(book, own, snapshot)
+        own = [i for i in own if book[i.id].is_open]
+        wider = [i for i in book.values() if _is_wider(i, since, family)]
+        while own and (found := _domain(own, wider, snapshot, family, settings)) is not None:
+            kind, name, taken, parts = found
+            _write(book, f"{kind}:{name}", taken, parts, snapshot, ids)
+            gone = {i.id for i in taken}
+            own = [i for i in own if i.id not in gone]
+            wider = [i for i in wider if i.id not in {p.id for p in parts}]
+
+
+def _is_wider(incident: Incident, since: datetime, family: str) -> bool:
+    """A domain's own incident, young enough to have been the first part of something larger."""
+    return (
+        incident.fault == Fault.DOMAIN_DOWN
+        and incident.state is IncidentState.OPEN
+        and incident.opened_at >= since
+        and _family_of(incident) == family
+    )
+
+
+def _family_of(incident: Incident) -> str:
+    faults = (fault_of(s) for s in incident.signals)
+    return next((_FAMILY[f] for f in faults if f in _FAMILY), "")
+
+
+def _join_known(book: Book, fresh: list[Incident], snapshot: Snapshot) -> None:
+    """A node that follows into a domain that is down already."""
+    homes = [
+        i.id
+        for i in book.values()
+        if i.fault == Fault.DOMAIN_DOWN and i.state is not IncidentState.RESOLVED
+    ]
+    for incident in fresh if homes else ():
+        node = snapshot.nodes.get(incident.node)
+        if node is None:
+            continue
+        for home in (book[ident] for ident in homes):
+            kind, _, name = home.target.partition(":")
+            same = node.domains().get(kind) == name
+            if same and _family_of(home) == _FAMILY[incident.fault]:
+                _write_into(book, home, (incident,), snapshot)
+                break
+
+
+def _domain(
+    fresh: list[Incident],
+    wider: list[Incident],
+    snapshot: Snapshot,
+    family: str,
+    settings: SenseSettings,
+) -> tuple[str, str, list[Incident], list[Incident]] | None:
+    """The domain of which most is ill, and of equals the largest: (kind, name, incidents, and
+    the smaller domains' incidents that it explains). None where no domain has enough."""
+    ill: dict[tuple[str, str], set[str]] = {}
+    names = {i.node for i in fresh} | {n for w in wider for n in members(w)}
+    if len(names) < settings.domain_nodes:
+        return None
+    for name in names:
+        node = snapshot.nodes.get(name)
+        for kind, domain in node.domains().items() if node is not None else ():
+            if kind in _KINDS[family]:
+                ill.setdefault((kind, domain), set()).add(name)
+    enough = {d: m for d, m in ill.items() if len(m) >= settings.domain_nodes}
+    enough = {d: m for d, m in enough.items() if any(i.node in m for i in fresh)}
+    if not enough:
+        return None
+    size = _sizes(snapshot, enough)
+    share = {d: len(m) / max(1, size[d]) for d, m in enough.items()}
+    best = max(share.values())
+    if best < LEAST_SHARE:
+        return None
+    kind, domain = max(
+        (d for d in enough if share[d] >= best - 0.1), key=lambda d: (len(enough[d]), d)
+    )
+    inside = enough[kind, domain]
+    taken = [i for i in fresh if i.node in inside]
+    return kind, domain, taken, [w for w in wider if members(w) <= inside]
+
+
+def _sizes(snapshot: Snapshot, domains: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    wanted = dict.fromkeys(domains, 0)
+    for node in snapshot.nodes.values():
+        for key in node.domains().items():
+            if key in wanted:
+                wanted[key] += 1
+    return wanted
+
+
+def _write(
+    book: Book,
+    target: str,
+    taken: list[Incident],
+    parts: list[Incident],
+    snapshot: Snapshot,
+    ids: Ids,
+) -> None:
+    blank = Incident(
+        id=ids.new("INC"),
+        target=target,
+        fault=Fault.DOMAIN_DOWN,
+        title=title(Fault.DOMAIN_DOWN, "", target),
+        state=IncidentState.OPEN,
+        opened_at=snapshot.at,
+        updated_at=snapshot.at,
+        world=snapshot.world,
+        confidence=0.0,
+    )
+    book.write(blank)
+    _write_into(book, blank, (*taken, *parts), snapshot)
+
+
+def _write_into(book: Book, home: Incident, taken: Iterable[Incident], snapshot: Snapshot) -> None:
+    taken = tuple(taken)
+    signals = (*home.signals, *(s for i in taken for s in _few(i.signals)))
+    jobs = tuple(dict.fromkeys((*home.jobs, *(name for i in taken for name in i.jobs))))
+    fault, target = Fault.DOMAIN_DOWN, home.target
+    book.write(
+        replace(
+            home,
+            signals=signals,
+            jobs=jobs,
+            updated_at=snapshot.at,
+            confidence=confidence(signals),
+            hypotheses=hypotheses(fault, "", None, signals, snapshot, target),
+        )
+    )
+    for incident in taken:
+        book.write(closed(incident, snapshot, f"{PART_OF}{home.id}."))
+
+
+def _few(signals: tuple[Signal, ...]) -> list[Signal]:
+    kept: dict[str, list[Signal]] = {}
+    for signal in signals:
+        if fault_of(signal) in _FAMILY:
+            kept.setdefault(signal.target.partition("/")[0], []).append(signal)
+    return [s for group in kept.values() for s in group[:_PER_NODE]]
+
+
+def domain_ill(
+    incident: Incident, snapshot: Snapshot, settings: SenseSettings, blind: frozenset[str]
+) -> bool | None:
+    """True while enough of its nodes are ill; False when few or none are. Links that failed say
+    nothing when they hold again: that is Unknown, until the raylets' own state tells."""
+    family = _family_of(incident)
+    if family == "fabric" or (blind & {"telemetry", "redis"} and family != "gone"):
+        return None
+    ill = sum(_node_is_ill(name, snapshot, settings, family) for name in members(incident))
+    return ill >= FEW
+
+
+def _node_is_ill(name: str, snapshot: Snapshot, settings: SenseSettings, family: str) -> bool:
+    node, row = snapshot.nodes.get(name), snapshot.frame.row.get(name)
+    if node is None:
+        return True
+    if family == "gone":
+        silence = snapshot.silence_s(name)
+        silent = silence is None or silence > settings.silent_after_s
+        return node.ray_state is not RayState.ALIVE or silent
+    if row is None:
+        return True
+    code = "gpu.thermal" if family == "heat" else "gpu.power_brake"
+    return bool(clocks_cut(snapshot.frame.gpu[row], code).any())
+
+
+__all__ = ["SHARED", "domain_ill", "gather", "members"]

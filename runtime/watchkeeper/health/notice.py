@@ -1,0 +1,102 @@
+"""What does this turn say, held against what was seen before? Asked each turn, then `correlate`.
+
+`sense` reads one snapshot; this adds what only time tells: a gang without steps, a node that dies
+again and again, clocks that stay cut, a sensor that stands still. Pure: what it remembers comes in
+and goes out as `Sightings`. Missing data adds nothing and forgets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from watchkeeper.core.incident import Signal, Trust
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.word import utc
+from watchkeeper.health.gang import watch_gangs
+from watchkeeper.health.sense import REAL, SenseSettings, debounce, level_id, lost_sources, sense
+from watchkeeper.health.sensors import watch_clocks, watch_sensors
+from watchkeeper.health.sightings import Sightings
+from watchkeeper.health.storage import starved
+
+_NO_READINGS = frozenset({"telemetry", "redis"})
+
+
+def notice(
+    snapshot: Snapshot, before: Sightings, settings: SenseSettings = REAL
+) -> tuple[tuple[Signal, ...], Sightings]:
+    """Every fact that holds now, and what to remember. The same as `sense` and `debounce`
+    together, and what takes memory besides."""
+    blind = lost_sources(snapshot, settings)
+    seen, heat = list(sense(snapshot, settings)), list[Signal]()
+    sensors, cut = before.sensors, before.cut
+    if not blind & _NO_READINGS:
+        cut, heat = watch_clocks(snapshot, before.cut, settings)
+        stuck, sensors = watch_sensors(snapshot, before.sensors, settings)
+        seen += stuck
+    passed, now = debounce(tuple(seen), before, snapshot.at)
+    now = replace(now, looked=snapshot.at.timestamp(), cut=cut, sensors=sensors)
+    found: list[Signal] = [*passed, *heat]
+    if "ray" not in blind:
+        gangs, pasts = watch_gangs(snapshot, before, settings)
+        stalled = [] if blind & _NO_READINGS else starved(snapshot, pasts)
+        hungry = {name for _, names in stalled for name in names}
+        found += [s for s in gangs if s.target.partition(":")[2] not in hungry]
+        found += [signal for signal, _ in stalled]
+        deaths, flaps = _flaps(snapshot, passed, before, settings)
+        now = replace(now, gangs=pasts, deaths=deaths)
+        found += flaps
+    return tuple(sorted(found, key=lambda s: (s.target, s.code))), now
+
+
+def in_doubt(sightings: Sightings, at_s: float) -> bool:
+    """Whether a later look at an unchanged cluster may say more than this one did: a driver of
+    the clock that skips quiet stretches must not skip now. at_s: epoch seconds."""
+    if sightings.seen or sightings.cut:
+        return True
+    return any(
+        past.nan_looks or past.late_looks or past.slow or at_s - past.at > past.limit_s / 4
+        for past in sightings.gangs.values()
+    )
+
+
+def _flaps(
+    snapshot: Snapshot, passed: Iterable[Signal], before: Sightings, settings: SenseSettings
+) -> tuple[dict[str, tuple[tuple[str, float], ...]], list[Signal]]:
+    """Deaths that were not our doing (no fence of ours), and the nodes that had too many."""
+    oldest = snapshot.at.timestamp() - settings.flap_window_s
+    deaths = dict(before.deaths)
+    flaps: list[Signal] = []
+    for signal in passed:
+        if signal.code != "node.dead":
+            continue
+        name = signal.target.partition(":")[2]
+        known = deaths.get(name, ())
+        if name not in snapshot.fences and all(life != signal.incarnation for life, _ in known):
+            known = (*known, (signal.incarnation, signal.at.timestamp()))
+            deaths[name] = known[-8:]
+    for name, times in list(deaths.items()):
+        kept = tuple((life, at) for life, at in times if at >= oldest)
+        if not kept:
+            del deaths[name]
+            continue
+        deaths[name] = kept
+        if len(kept) >= settings.flap_deaths:
+            flaps.append(_flap(snapshot, name, kept))
+    return deaths, flaps
+
+
+def _flap(snapshot: Snapshot, name: str, deaths: tuple[tuple[str, float], ...]) -> Signal:
+    node = snapshot.nodes.get(name)
+    life, at = deaths[-1]
+    return Signal(
+        id=level_id("node.flap", f"node:{name}", life, utc(at)),
+        code="node.flap",
+        target=f"node:{name}",
+        at=utc(at),
+        source="ray-history",
+        trust=Trust.RAY,
+        world=snapshot.world,
+        value=float(len(deaths)),
+        incarnation=life if node is None else node.incarnation,
+    )
