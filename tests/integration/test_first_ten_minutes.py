@@ -88,6 +88,10 @@ def test_the_first_ten_minutes_go_as_the_readme_tells(up: Up) -> None:
     assert "Resumed." in type_next()
     up.until(lambda: waiting(up), 30, "it never asked")
     assert "train-02" in type_next()  # approvals
+    explain = words(next(typed))
+    why = up.run(*_for(explain, waiting(up)[0]))
+    assert "Rules for node.cordon" in why
+    assert "the dial stands at ask" in why
     approve = words(next(typed))
     assert "approved" in up.run(*_for(approve, waiting(up)[0]))
     next(typed)
