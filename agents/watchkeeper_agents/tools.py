@@ -6,6 +6,7 @@ There is nothing else. None of it changes anything, and none of it leaves the pr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from watchkeeper.core.action import Action, say
 from watchkeeper.core.cluster import Job, JobState, Node, PoolDemand
@@ -38,7 +39,7 @@ class Tools:
     # Read.
 
     def incident(self, ident: str) -> Incident | None:
-        return next((i for i in self.briefing.incidents if i.id == ident), None)
+        return _incidents(self.briefing).get(ident)
 
     def node(self, name: str) -> Node | None:
         return self.snapshot.nodes.get(name)
@@ -110,6 +111,12 @@ class Tools:
             rung=rung,
             if_ignored=if_ignored,
         )
+
+
+@lru_cache(maxsize=1)
+def _incidents(briefing: Briefing) -> dict[str, Incident]:
+    """By id, once for each briefing: every thread asks several times."""
+    return {incident.id: incident for incident in briefing.incidents}
 
 
 def in_words(impact: Impact, action: Action) -> str:

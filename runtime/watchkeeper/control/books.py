@@ -28,8 +28,9 @@ from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Order
 LEDGER_S = 31 * 86400.0
 """How long an effect counts for rates and budgets."""
 
-KEPT_CLOSED = 500
-"""Ended proposals and closed incidents kept in memory; older ones are in the journal."""
+KEPT_CLOSED = 2_000
+"""Ended proposals and closed incidents kept in memory; older ones are in the journal. More than
+one turn can end, so that each thread still hears what became of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,11 @@ class Books:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     last_answer: str = ""
     resumed_at: datetime | None = None
+    incidents_changed: int = 0
+    """Counts up with each change of an incident, so that what is derived may be kept till then."""
+    ill_counted: tuple[object, int, dict[str, int]] | None = field(default=None, compare=False)
+    """The gate's own: (snapshot, incidents_changed, nodes of each pool that fell ill)."""
+    _of_incident: dict[str, list[str]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Fold one event in. Kinds that change nothing here are passed over."""
@@ -213,7 +219,8 @@ class Books:
 
     def of_incident(self, incident: str) -> list[File]:
         """Proposals of one incident, oldest first."""
-        return [f for f in self.files.values() if f.proposal.incident == incident]
+        idents = self._of_incident.get(incident, ())
+        return [self.files[ident] for ident in idents if ident in self.files]
 
     def open_incidents(self) -> tuple[Incident, ...]:
         return tuple(i for i in self.incidents.values() if i.is_open)
@@ -235,6 +242,8 @@ class Books:
 
     def _proposed(self, event: Event) -> None:
         proposal = _parse(event.data["proposal"], Proposal)
+        if proposal.id not in self.files:
+            self._of_incident.setdefault(proposal.incident, []).append(proposal.id)
         self.files[proposal.id] = File(
             proposal=proposal,
             impact=_parse(event.data["impact"], Impact),
@@ -299,6 +308,7 @@ class Books:
         )
         incident = self.incidents.get(lift.incident)
         if incident is not None and not incident.is_open:
+            self.incidents_changed += 1
             self.incidents[incident.id] = msgspec.structs.replace(
                 incident, state=IncidentState.OPEN, updated_at=event.at, closed_because=""
             )
@@ -353,6 +363,7 @@ class Books:
     def _incident(self, event: Event) -> None:
         incident = _parse(event.data["incident"], Incident)
         self.incidents[incident.id] = incident
+        self.incidents_changed += 1
         if event.kind is Kind.INCIDENT_OPENED:
             self.counts["incident", incident.fault] += 1
             self._forget_old_incidents()
@@ -387,6 +398,7 @@ class Books:
 
     def _resumed(self, event: Event) -> None:
         self.resumed_at = event.at
+        self.incidents_changed += 1
         self.orders = Orders(autonomy=self.orders.autonomy)
         self.halted = ""
         self.closed_kinds.clear()
@@ -422,6 +434,13 @@ class Books:
             if file.effect is None or newest - file.changed_steady > LEDGER_S:
                 del self.files[file.proposal.id]
                 self.acted.pop(file.proposal.id, None)
+                self._let_go(file.proposal.incident, file.proposal.id)
+
+    def _let_go(self, incident: str, ident: str) -> None:
+        idents = self._of_incident[incident]
+        idents.remove(ident)
+        if not idents:
+            del self._of_incident[incident]
 
 
 _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {

@@ -191,8 +191,13 @@ def ledger_of(books: Books, snapshot: Snapshot, proposal: Proposal, impact: Impa
         (related if near or not mine.isdisjoint(e.domains) else elsewhere).append(e)
     shown = elsewhere[:ELSEWHERE]
     kept = sorted((*related, *shown), key=lambda e: e.age_s)
+    # A fleet has thousands of domains; what is judged, and journalled with it, are these.
+    keys = {"fleet", *impact.domain_size, *mine, *(f"pool:{p}" for p in whole.newly_unhealthy)}
+    keys |= {f"pool:{p}" for p in (impact.pool, str(getattr(proposal.action, "pool", "")))}
     return msgspec.structs.replace(
         whole,
+        out={key: whole.out[key] for key in sorted(keys & whole.out.keys())},
+        size={key: whole.size[key] for key in sorted(keys & whole.size.keys())},
         effects=tuple(kept),
         reaches_s=shown[-1].age_s if len(elsewhere) > len(shown) else None,
         lifted=lifted_for(books, proposal, impact, snapshot.steady),
@@ -207,11 +212,20 @@ def ledger_view(books: Books, snapshot: Snapshot) -> LedgerView:
         effects=tuple(e for e in effects if e is not None),
         out=out,
         size=size,
-        newly_unhealthy=newly_unhealthy(_since_resumed(books), snapshot),
+        newly_unhealthy=_newly_unhealthy(books, snapshot),
         closed=tuple(sorted(books.closed_kinds)),
         halted=books.halted,
         reconciled=books.reconciled and books.session == snapshot.state.session,
     )
+
+
+def _newly_unhealthy(books: Books, snapshot: Snapshot) -> dict[str, int]:
+    """Counted once for a snapshot, until an incident changes: each of 750 verdicts asks."""
+    held = books.ill_counted
+    if held is None or held[0] is not snapshot or held[1] != books.incidents_changed:
+        counted = newly_unhealthy(_since_resumed(books), snapshot)
+        held = books.ill_counted = (snapshot, books.incidents_changed, counted)
+    return held[2]
 
 
 def _since_resumed(books: Books) -> tuple[Incident, ...]:

@@ -132,7 +132,7 @@ class Snapshot:
 
     def jobs_on(self, node: str) -> tuple[Job, ...]:
         """Jobs with a worker on this node, by name."""
-        return tuple(job for _, job in sorted(self.jobs.items()) if node in job.nodes)
+        return _jobs_by_node(self).get(node, ())
 
     def power_w(self, pool: str) -> float | None:
         """Watts that the GPUs of a pool draw now; None while a living node of it is silent."""
@@ -142,6 +142,16 @@ class Snapshot:
         """Seconds since the node's last telemetry, or None if it never spoke."""
         last = self.frame.last_read(node)
         return None if last is None else max(0.0, self.at.timestamp() - last)
+
+
+@lru_cache(maxsize=2)
+def _jobs_by_node(snapshot: Snapshot) -> dict[str, tuple[Job, ...]]:
+    """Node -> its jobs by name, once for each snapshot: every proposal asks several times."""
+    found: dict[str, list[Job]] = {}
+    for _, job in sorted(snapshot.jobs.items()):
+        for node in dict.fromkeys(job.nodes):
+            found.setdefault(node, []).append(job)
+    return {node: tuple(jobs) for node, jobs in found.items()}
 
 
 POWER_FRESH_S = 60.0
