@@ -177,7 +177,7 @@ def test_a_hidden_gpu_leaves_the_node_with_the_rest_and_gangs_of_whole_nodes_go_
         stage.order(GpuQuarantine(node=node.name, incarnation=node.incarnation, gpu=2))
     )
     assert (stage.node(FREE).gpus, stage.node(FREE).hidden_gpus) == (7, (2,))
-    assert not stage.twin.machines.takes_work(FREE)
+    assert not stage.twin.machines.able[FREE]
 
 
 def test_a_power_cap_slows_the_gang_and_cures_what_heat_does_where_the_law_says_so() -> None:

@@ -124,7 +124,7 @@ class Effects:
         """A drain's deadline has passed: the raylet ends, and with it what still runs."""
         self._check(order)
         i = self.machines.index[node_of(order.action)]
-        if self.machines.draining(i):
+        if i in self.machines.draining:
             self._end(i)
         self.stamp += 1
         return Receipt(provider=self.name, text="ended")
@@ -212,7 +212,7 @@ class Effects:
 
     def _left(self, i: int) -> None:
         """Nothing runs there any more: a drain is over in a moment."""
-        if self.machines.draining(i):
+        if i in self.machines.draining:
             self._later(i, self.takes.drain, lambda: self._end(i), hold=False)
 
     def _end(self, i: int) -> None:

@@ -183,17 +183,14 @@ class Harm:
 
     # Its end.
 
-    def cure(self, nodes: Iterable[int], kind: str, gpu: int = -1) -> tuple[TrueFault, ...]:
+    def cure(self, nodes: list[int], kind: str, gpu: int = -1) -> tuple[TrueFault, ...]:
         """An effect of this kind has been carried out on these nodes: what it ended there."""
-        ended = []
-        for i in nodes:
-            for ailment in self.ailments.on(i):
-                if ailment.cured_by(kind, gpu):
-                    ended.append(ailment.fault)
-                    self._leave(ailment, {i}, comes_back=kind != "node.replace")
-        return tuple(ended)
+        ended = [a for a in self.ailments.among(nodes) if a.cured_by(kind, gpu)]
+        for ailment in ended:
+            self._leave(ailment, ailment.left.intersection(nodes), kind != "node.replace")
+        return tuple(a.fault for a in ended)
 
-    def _leave(self, ailment: Ailment, nodes: set[int], *, comes_back: bool) -> None:
+    def _leave(self, ailment: Ailment, nodes: set[int], comes_back: bool) -> None:
         self.ailments.leave(ailment, nodes)
         for gang in self.work.running_on(sorted(nodes)):
             self.work.feel(gang)
@@ -210,7 +207,7 @@ class Harm:
     def _ends_by_itself(self, ailment: Ailment) -> None:
         if not ailment.left:
             return
-        self._leave(ailment, set(ailment.left), comes_back=True)
+        self._leave(ailment, set(ailment.left), True)
         self.agenda.enter(self.clock.s + BACK_S, lambda: self._all_rise(ailment))
 
     def _all_rise(self, ailment: Ailment) -> None:
@@ -234,7 +231,7 @@ class Harm:
         """
         held, law = set(ailment.left), ailment.law
         if held:
-            self._leave(ailment, held, comes_back=False)
+            self._leave(ailment, held, False)
         if law.scope in (Scope.GPU, Scope.NODE) and ailment.hurts:
             for i in sorted(held):
                 self._start_anew_by_hand(ailment, i)

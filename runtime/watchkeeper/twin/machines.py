@@ -23,8 +23,9 @@ NEVER = float("inf")
 class Machines:
     """Nodes by index and by name; the head is known by name only.
 
-    silent_s: f8[N], when the node's collector fell silent; inf while it speaks. stamp counts
-    changes.
+    silent_s: f8[N], when the node's collector fell silent; inf while it speaks. able: 1 where Ray
+    would place a gang that needs a whole node. draining: indexes. stamp counts changes. Whether
+    GPUs are free is written into the words when somebody reads them.
     """
 
     def __init__(self, fleet: Fleet, clock: TwinClock) -> None:
@@ -34,7 +35,11 @@ class Machines:
         self.index: dict[str, int] = {}
         self.silent_s: NDArray[np.float64] = np.full(len(fleet), NEVER)
         self.fences: dict[str, Fence] = {}
+        self.able = bytearray()
+        self.draining: set[int] = set()
         self.stamp = 0
+        self._occupied = bytearray()
+        self._stale: set[int] = set()
         self._born = 0
         self._words: dict[str, Node] = {}
         self._handed = False
@@ -42,8 +47,7 @@ class Machines:
         for i, name in enumerate(fleet.names):
             places = fleet.domains_of(i)
             self._add(Node(**(self._newborn(name, places["pool"], self.gpus) | places)))
-            self.names.append(name)
-            self.index[name] = i
+            self._number(name, i)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -68,8 +72,19 @@ class Machines:
         self._words[node.name] = node
         self.stamp += 1
 
+    def _number(self, name: str, i: int) -> None:
+        self.names.append(name)
+        self.index[name] = i
+        self.able.append(1)
+        self._occupied.append(0)
+
     def words(self) -> dict[str, Node]:
         """Every node by name. The caller keeps it; later changes go to a copy."""
+        for i in sorted(self._stale):
+            free = float(self._free(i))
+            if self.word(i).gpus_free != free:
+                self._write(i, {"gpus_free": free})
+        self._stale.clear()
         self._handed = True
         return self._words
 
@@ -80,13 +95,34 @@ class Machines:
         """GPUs that Ray lists in a pool."""
         return sum(word.gpus for word in self._words.values() if word.pool == pool)
 
-    def _set(self, i: int, **changes: object) -> None:
+    def _free(self, i: int) -> int:
+        """GPUs of a node that neither a gang nor our fence holds; none on one that is dead."""
+        word = self.word(i)
+        if self._occupied[i] or word.ray_state is RayState.DEAD:
+            return 0
+        fence = self.fences.get(word.name)
+        return word.gpus - (fence.held if fence else 0)
+
+    def _write(self, i: int, changes: dict[str, Any]) -> None:
         if self._handed:
             self._words, self._handed = dict(self._words), False
         name = self.names[i]
+        self._words[name] = msgspec.structs.replace(self._words[name], **changes)
+
+    def _set(self, i: int, **changes: Any) -> None:
+        """It changed: its word is written anew, and what follows from it."""
         if "ray_state" in changes:
             changes["ray_state_since"] = self.clock.now()
-        self._words[name] = msgspec.structs.replace(self._words[name], **changes)
+        if changes:
+            self._write(i, changes)
+        word = self.word(i)
+        alive = word.ray_state is RayState.ALIVE
+        self.able[i] = alive and word.gpus == self.gpus and word.name not in self.fences
+        if word.ray_state is RayState.DRAINING:
+            self.draining.add(i)
+        else:
+            self.draining.discard(i)
+        self._stale.add(i)
         self.stamp += 1
 
     # What it may be asked.
@@ -97,20 +133,8 @@ class Machines:
     def down(self, i: int) -> bool:
         return self.word(i).ray_state is RayState.DEAD
 
-    def draining(self, i: int) -> bool:
-        return self.word(i).ray_state is RayState.DRAINING
-
     def fenced(self, i: int) -> bool:
         return self.names[i] in self.fences
-
-    def takes_work(self, i: int) -> bool:
-        """A whole node that Ray would place a gang on."""
-        word = self.word(i)
-        return (
-            word.ray_state is RayState.ALIVE
-            and word.gpus == self.gpus
-            and word.name not in self.fences
-        )
 
     # What happens to it.
 
@@ -123,15 +147,14 @@ class Machines:
         if self._handed:
             self._words, self._handed = dict(self._words), False
         self._add(Node(**born, rack=rack, nvlink_domain=f"nvl-{name}"))
-        self.names.append(name)
-        self.index[name] = i
+        self._number(name, i)
         self.silent_s = np.append(self.silent_s, NEVER)
         return i
 
     def end(self, i: int, *, gone: bool | None) -> None:
         """Its raylet is dead to Ray. gone: the provider's word on its process."""
         self.fences.pop(self.names[i], None)
-        self._set(i, ray_state=RayState.DEAD, process_gone=gone, gpus_free=0.0)
+        self._set(i, ray_state=RayState.DEAD, process_gone=gone)
         self.hush(i)
 
     def hush(self, i: int) -> None:
@@ -153,7 +176,6 @@ class Machines:
             process_gone=False,
             hidden_gpus=(),
             gpus=self.gpus,
-            gpus_free=float(self.gpus),
         )
         self.speak(i)
         if token is not None:
@@ -165,45 +187,46 @@ class Machines:
     def fence(self, i: int, token: int) -> None:
         """Take what is free; the rest comes as work ends."""
         word = self.word(i)
-        held = int(word.gpus_free)
         self.fences[word.name] = Fence(
             name=f"wk-fence-{word.name}-{token}",
             node=word.name,
             token=token,
-            held=held,
+            held=self._free(i),
             wanted=word.gpus,
         )
-        self._set(i, gpus_free=word.gpus_free - held)
+        self._set(i)
 
     def open(self, i: int) -> None:
         """Give back what our fence holds."""
-        fence = self.fences.pop(self.names[i], None)
-        if fence is not None:
-            self._set(i, gpus_free=self.word(i).gpus_free + fence.held)
+        if self.fences.pop(self.names[i], None) is not None:
+            self._set(i)
 
     def hide(self, i: int, gpu: int) -> None:
         word = self.word(i)
-        hidden = (*word.hidden_gpus, gpu)
+        left = word.gpus - 1
         fence = self.fences.get(word.name)
         if fence is not None:
-            left = word.gpus - 1
             self.fences[word.name] = msgspec.structs.replace(
                 fence, wanted=left, held=min(fence.held, left)
             )
-        self._set(i, hidden_gpus=hidden, gpus=word.gpus - 1, gpus_free=max(0.0, word.gpus_free - 1))
+        self._set(i, hidden_gpus=(*word.hidden_gpus, gpu), gpus=left)
 
-    def occupy(self, i: int) -> None:
-        """A gang takes all its GPUs."""
-        self._set(i, gpus_free=0.0)
-
-    def vacate(self, i: int) -> None:
-        """Its gang is gone: a fence takes what it waited for."""
-        word = self.word(i)
-        if word.ray_state is RayState.DEAD:
-            return
-        fence = self.fences.get(word.name)
-        if fence is None:
-            self._set(i, gpus_free=float(word.gpus))
-            return
-        self.fences[word.name] = msgspec.structs.replace(fence, held=fence.wanted)
+    def occupy(self, nodes: list[int]) -> None:
+        """A gang takes all GPUs of these."""
+        for i in nodes:
+            self._occupied[i] = 1
+        self._stale.update(nodes)
         self.stamp += 1
+
+    def vacate(self, nodes: list[int]) -> None:
+        """Their gang is gone: fences take what they waited for."""
+        for i in nodes:
+            self._occupied[i] = 0
+        self._stale.update(nodes)
+        self.stamp += 1
+        if not self.fences:
+            return
+        for i in nodes:
+            fence = self.fences.get(self.names[i])
+            if fence is not None:
+                self.fences[fence.node] = msgspec.structs.replace(fence, held=fence.wanted)

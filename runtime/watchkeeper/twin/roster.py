@@ -113,8 +113,8 @@ class Roster:
 
     def lacks(self, gang: Gang) -> float:
         """GPUs that a waiting gang has no claim on."""
-        takes, holder = self.machines.takes_work, self.work.holder
-        have = sum(holder[i] is gang and takes(i) for i in gang.nodes)
+        able, holder = self.machines.able, self.work.holder
+        have = sum(holder[i] is gang and bool(able[i]) for i in gang.nodes)
         return (gang.width - have) * gang.gpus / gang.width
 
     def demand(self, pools: Sequence[str]) -> tuple[PoolDemand, ...]:

@@ -193,10 +193,9 @@ class Work:
     def _vacate(self, gang: Gang) -> None:
         if (entry := self._watchdogs.pop(gang.name, None)) is not None:
             entry.cancel()
-        for i in gang.nodes:
-            self.machines.vacate(i)
+        self.machines.vacate(gang.nodes)
         self._changed(gang)
-        for i in gang.nodes:
+        for i in sorted(self.machines.draining.intersection(gang.nodes)):
             self.left(i)
 
     def _owner(self, gang: Gang, attempt: int) -> None:
@@ -206,8 +205,8 @@ class Work:
     def _start(self, gang: Gang) -> bool:
         """Gather its nodes (its own where they still take work) and start it there."""
         self.submitted(gang)
-        takes, holder = self.machines.takes_work, self.holder
-        keep = [i for i in gang.nodes if takes(i) and holder[i] in (gang, None)]
+        able, holder = self.machines.able, self.holder
+        keep = [i for i in gang.nodes if able[i] and (holder[i] is gang or holder[i] is None)]
         missing = gang.width - len(keep)
         if missing:
             mine = set(keep)
@@ -216,7 +215,7 @@ class Work:
                 for i in range(len(self.machines))
                 if holder[i] is None
                 and i not in mine
-                and takes(i)
+                and able[i]
                 and self.machines.word(i).pool == gang.pool
             ][:missing]
             if len(more) < missing:
@@ -236,7 +235,7 @@ class Work:
     def _hold(self, gang: Gang, nodes: list[int]) -> None:
         for i in nodes:
             self.holder[i] = gang
-            self.machines.occupy(i)
+        self.machines.occupy(nodes)
 
     def _meet_what_stops(self, gang: Gang) -> None:
         stops = [a for a in self.ailments.among(gang.nodes) if a.law.hurts is Hurt.STOPS]
