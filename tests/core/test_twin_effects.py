@@ -24,7 +24,8 @@ from watchkeeper.core.action import (
 )
 from watchkeeper.core.cluster import JobState, RayState
 from watchkeeper.core.errors import EffectFailed, LeaseLost
-from watchkeeper.twin.effects import SERVES, Durations
+from watchkeeper.twin.door import SERVES
+from watchkeeper.twin.effects import Durations
 from watchkeeper.twin.words import Hurt, Scope
 
 OFF_BUS = law()

@@ -1,7 +1,7 @@
 """The acting side of the twin: every kind of effect, how long it takes, and what it cures.
 
-At most once for a key; refuses a stale fencing token, another session, another cluster, another
-incarnation. What cannot be done raises EffectFailed, and nothing happened.
+What cannot be done raises EffectFailed, and nothing happened. Who may order at all is asked in
+`door`, whether it was deserved in `referee`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from watchkeeper.core.action import (
-    REQUEUE_BEFORE,
     CheckRun,
     GpuPowerCap,
     GpuQuarantine,
@@ -25,12 +24,12 @@ from watchkeeper.core.action import (
     PoolScale,
     kind_of,
     node_of,
-    targets_of,
 )
 from watchkeeper.core.cluster import CheckResult, JobState
-from watchkeeper.core.errors import EffectFailed, LeaseLost
+from watchkeeper.core.errors import EffectFailed
 from watchkeeper.core.ports import EffectOrder, Receipt
 from watchkeeper.core.word import Word
+from watchkeeper.twin.door import SERVES, Door
 from watchkeeper.twin.energy import Paid
 from watchkeeper.twin.gangs import Gang
 from watchkeeper.twin.harm import Harm
@@ -39,24 +38,6 @@ from watchkeeper.twin.referee import Referee
 from watchkeeper.twin.words import FaultLaw, Hurt, Scope
 from watchkeeper.twin.work import FULL_WATTS, Work
 
-SERVES = frozenset(
-    {
-        "node.cordon",
-        "node.uncordon",
-        "node.drain",
-        "node.restart",
-        "node.reboot",
-        "node.replace",
-        "gpu.reset",
-        "gpu.quarantine",
-        "gpu.power_cap",
-        "job.requeue",
-        "job.preempt",
-        "pool.scale",
-        "check.run",
-        REQUEUE_BEFORE,
-    }
-)
 GROWS_BY = 0.1
 """The provider has this share of the fleet in stock, and no more. Assumed."""
 
@@ -83,7 +64,7 @@ class Effects:
     def __init__(
         self, cluster: str, session: str, harm: Harm, paid: Paid, durations: Durations
     ) -> None:
-        self.cluster, self.session = cluster, session
+        self.door = Door(cluster, session, harm.machines)
         self.harm, self.paid, self.takes = harm, paid, durations
         self.machines: Machines = harm.machines
         self.work: Work = harm.work
@@ -91,8 +72,6 @@ class Effects:
         self.done: list[EffectOrder] = []
         self.referee = Referee(harm)
         self.stamp = 0
-        self._keys: set[str] = set()
-        self._tokens: dict[str, int] = {}
         self._busy: dict[int, float] = {}
         self._ordered = 0
         self._most = max(1, round(len(self.machines) * GROWS_BY))
@@ -109,12 +88,12 @@ class Effects:
 
     def execute(self, order: EffectOrder) -> Receipt:
         """Begin one effect. Raises EffectFailed or LeaseLost."""
-        if order.key in self._keys:
+        if self.door.knows(order):
             return Receipt(provider=self.name, text="done before")
-        self._check(order)
+        self.door.admit(order)
         deed = self.referee.judge(order)
         self._act(order)
-        self._keys.add(order.key)
+        self.door.remember(order)
         self.done.append(order)
         self.stamp += 1
         self.referee.note(deed)
@@ -122,33 +101,12 @@ class Effects:
 
     def enforce(self, order: EffectOrder) -> Receipt:
         """A drain's deadline has passed: the raylet ends, and with it what still runs."""
-        self._check(order)
+        self.door.admit(order)
         i = self.machines.index[node_of(order.action)]
         if i in self.machines.draining:
             self._end(i)
         self.stamp += 1
         return Receipt(provider=self.name, text="ended")
-
-    # Whether it may.
-
-    def _check(self, order: EffectOrder) -> None:
-        name = node_of(order.action)
-        target = name or targets_of(order.action)[0]
-        if order.cluster != self.cluster:
-            raise EffectFailed(f"this order is for {order.cluster}, not for {self.cluster}")
-        if order.session != self.session:
-            raise EffectFailed("another session of Ray")
-        if kind_of(order.action) not in SERVES:
-            raise EffectFailed(f"{kind_of(order.action)} is not served here")
-        if name and name not in self.machines.index:
-            raise EffectFailed(f"no worker here is called {name}")
-        if order.token < self._tokens.get(target, 0):
-            raise LeaseLost(f"fencing token {order.token} is stale")
-        self._tokens[target] = order.token
-        if name:
-            word = self.machines.word(self.machines.index[name])
-            if word.incarnation != str(getattr(order.action, "incarnation", "")):
-                raise EffectFailed(f"{name} is another incarnation now")
 
     # What it does.
 

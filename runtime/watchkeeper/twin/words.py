@@ -164,9 +164,9 @@ class Noise(Word, frozen=True):
 
 class Tally(Word, frozen=True):
     """What a run was worth, in GPU-hours of gangs. useful: steps that were kept. lost: by cause
-    (`redo`, `restart`, `hang`, `slow`, `taint`, `drain`, `checkpoint`, `queue`, `idle_capacity`).
-    allocated: GPU-hours for which gangs held (or, killed, were owed) their GPUs: the denominator
-    of ETTR = useful / allocated. kwh and money: energy drawn, and what was paid for nodes."""
+    (`gangs.CAUSES`); useful and all of lost add up to allocated. allocated: GPU-hours for which
+    gangs held (or, killed, were owed) their GPUs: the denominator of ETTR = useful / allocated.
+    kwh and money: energy drawn, and what was paid for nodes."""
 
     useful: float
     allocated: float
