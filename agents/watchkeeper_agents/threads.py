@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = tuple[WorkItem, Turn]
 
+MOST_BEGUN = 32
+"""Threads that a turn begins or goes on with in its graph, those parked aside. In a burst the
+others are thought first, so that their verdicts need not wait for 750 checkpoints."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Context:
@@ -106,6 +110,8 @@ class Threads:
         self._down = ""
         self._told_down = False
         self._resting: dict[str, _Resting] = {}
+        self._parked: set[str] = set()
+        self._owed: dict[str, Memory] = {}
 
     def run(self, items: Sequence[WorkItem], briefing: Briefing) -> tuple[Answer, ...]:
         """Each item's answer for this turn, in order."""
@@ -114,6 +120,7 @@ class Threads:
         results = {r.thread: r for r in briefing.results}
         now = briefing.snapshot.steady
         answers = []
+        begun = 0
         for item in items:
             result = results.get(item.thread)
             looks = _looks(item, Tools(briefing))
@@ -121,7 +128,11 @@ class Threads:
             if result is None and rest and rest.looks == looks and now < rest.until:
                 answers.append((item, msgspec.structs.replace(rest.answer, thoughts=())))
                 continue
-            turn = self._one(item, result, context)
+            if item.thread in self._parked or begun < MOST_BEGUN:
+                begun += item.thread not in self._parked
+                turn = self._one(item, result, context)
+            else:
+                turn = self._ahead(item, result, context)
             self._resting.pop(item.thread, None)
             if turn.move.end == "waiting":
                 until = now + self._settings.recheck_s
@@ -142,6 +153,14 @@ class Threads:
         )
         return (Thought(thread="crew", text=text, by="agent:planner"),)
 
+    def _ahead(self, item: WorkItem, result: StepResult | None, context: Context) -> Turn:
+        """The same answer by the same agent, before the thread is kept: it begins on a later
+        turn, with this memory. Should the process end before, it begins from the journal."""
+        memory = self._owed.get(item.thread, Memory())
+        turn = _think(item, memory, result, context)
+        self._owed[item.thread] = turn.memory
+        return turn
+
     def _one(self, item: WorkItem, result: StepResult | None, context: Context) -> Turn:
         if self._kept is not None and not self._down:
             try:
@@ -160,6 +179,8 @@ class Threads:
 
         config = {"configurable": {"thread_id": item.thread}, "recursion_limit": 8}
         parked, memory = _found(saver, config)
+        if not parked:
+            memory = self._owed.pop(item.thread, memory)
         unheard = _unheard(memory, result, context.briefing, item.thread)
         if result is None and unheard:
             result = unheard[-1]
@@ -179,11 +200,15 @@ class Threads:
             context=context,
             durability="sync" if parked else "exit",
         )
-        return msgspec.convert(out["turn"], Turn)
+        turn = msgspec.convert(out["turn"], Turn)
+        (self._parked.add if turn.move.draft is not None else self._parked.discard)(item.thread)
+        return turn
 
     def _forget_all_but(self, threads: set[str] | frozenset[str]) -> None:
-        for thread in [t for t in self._resting if t not in threads]:
-            del self._resting[thread]
+        for kept in (self._resting, self._owed):
+            for thread in [t for t in kept if t not in threads]:
+                del kept[thread]
+        self._parked &= threads
         for thread in [t for t in self._in_spare if t not in threads]:
             self._in_spare.discard(thread)
             self._spare_saver.delete_thread(thread)

@@ -370,6 +370,8 @@ class Books:
 
     def _forget_old_incidents(self) -> None:
         """Resolved ones alone: an escalated one still says that a person has the node in hand."""
+        if len(self.incidents) <= KEPT_CLOSED:
+            return  # a burst opens hundreds in one turn
         resolved = [i.id for i in self.incidents.values() if i.state is IncidentState.RESOLVED]
         for ident in resolved[:-KEPT_CLOSED]:
             del self.incidents[ident]
@@ -426,6 +428,8 @@ class Books:
 
     def _forget_old(self) -> None:
         """Keep memory bounded: drop the oldest ended proposals that no budget needs."""
+        if len(self.files) <= KEPT_CLOSED:
+            return
         ended = [f for f in self.files.values() if not f.busy]
         if len(ended) <= KEPT_CLOSED:
             return
