@@ -11,7 +11,7 @@ from watchkeeper.core.errors import EffectFailed, LeaseLost
 from watchkeeper.core.ports import EffectOrder
 from watchkeeper.twin.machines import Machines
 
-SERVES = frozenset(
+SERVES: frozenset[str] = frozenset(
     {
         "node.cordon",
         "node.uncordon",
