@@ -237,3 +237,59 @@ def test_two_are_a_coincidence_and_three_get_a_minute():
     assert kinds(next_steps(turn(two)[0], view(two)))[0] == "node.restart"
     later = real(*[c.dead(f"w{n}", since_s=61) for n in (1, 2, 3)])
     assert kinds(next_steps(turn(later)[0], view(later)))[0] == "node.restart"
+
+
+# Companions and innocents.
+
+
+def test_a_gpu_that_only_a_companion_or_a_program_names_is_not_reset():
+    snapshot = real()
+    news = in_real(c.xid(109, "w1/3"), c.xid(45, "w1/4"), c.xid(31, "w1/5"))
+    (incident,) = turn(snapshot, *news)
+    assert incident.sick_gpus == ("gpu:w1/3",)
+    resets = [
+        s.action.gpu
+        for s in next_steps(incident, view(snapshot)).steps
+        if kind_of(s.action) == "gpu.reset"
+    ]
+    assert resets == [3]
+
+
+def test_the_summary_of_another_code_does_not_name_the_fault():
+    snapshot = real()
+    both = in_real(c.xid(74, "w1/3", seconds_ago=5), c.xid(154, "w1/3", seconds_ago=4, value=1.0))
+    (incident,) = turn(snapshot, *both)
+    assert incident.fault == Fault.NVLINK
+    ids = c.Counter()
+    first = correlate((), both[1:], snapshot, ids, LAB)
+    assert [i.fault for i in first] == [Fault.GPU_HARDWARE]
+    assert [i.fault for i in correlate(first, both[:1], snapshot, ids, LAB)] == [Fault.NVLINK]
+
+
+def test_one_link_error_is_enough_where_the_driver_itself_asks_for_a_reset():
+    snapshot = real()
+    (alone,) = turn(snapshot, *in_real(c.xid(74, "w1/3")))
+    assert isinstance(next_steps(alone, view(snapshot)), Wait)
+    (asked,) = turn(snapshot, *in_real(c.xid(74, "w1/3"), c.xid(154, "w1/3", value=1.0)))
+    assert isinstance(next_steps(asked, view(snapshot)), Steps)
+
+
+# Patience and room.
+
+
+def slow_suspect(checkpoint_s: float):
+    at = c.ago(700)
+    told = [
+        c.renamed(c.xid(1, "w1"), code="gang.suspect", target="node:w1", id="S-1", at=at),
+        c.renamed(c.xid(1, "w1"), code="gang.slow", target="job:g", id="S-2", at=at),
+    ]
+    gang = c.job("g", checkpoint_at=c.ago(checkpoint_s))
+    snapshot = real(jobs=[gang], fences=[c.fence("w1")])
+    (incident,) = turn(snapshot, *in_real(*told))
+    assert incident.fault == Fault.NODE_SUSPECT
+    return next_steps(incident, view(snapshot))
+
+
+def test_a_slow_gang_is_drained_after_its_checkpoint_not_before():
+    assert isinstance(slow_suspect(1700), Wait)
+    assert kinds(slow_suspect(20))[0] == "node.drain"

@@ -80,7 +80,8 @@ class Incident(Word, frozen=True):
 
     fault: the class of fault (`node_lost`, `gpu_off_bus`, `gpu_memory`, `job_stopped`, …).
     node is "" for incidents that have none. incarnation: the one the evidence speaks about; a
-    node that came back under another incarnation is a different patient.
+    node that came back under another incarnation is a different patient. sick_gpus: the GPUs, as
+    targets, that the fault itself is about; those that only a companion names are left out.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Incident(Word, frozen=True):
     gpu: int | None = None
     incarnation: str = ""
     jobs: tuple[str, ...] = ()
+    sick_gpus: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = ()
     closed_because: str = ""

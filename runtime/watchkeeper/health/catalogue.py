@@ -159,6 +159,8 @@ def meaning(code: str) -> str:
 
 
 _PHRASES = {
+    "node.raylet_exit": "its raylet gave up",
+    "node.oom": "Ray ended workers because memory ran out",
     "node.flap": "its raylet died again and again",
     "ecc.dbe": "an uncorrectable memory error was counted",
     "ecc.remap_pending": "a memory row waits to be remapped",

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from watchkeeper.core.clock import Ids
 from watchkeeper.core.cluster import Node, RayState
-from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault, rank
+from watchkeeper.core.fault import GANG_FAULTS, REPAIRED_ON_NODE, UNHEALTHY_NODE, Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.book import PART_OF, Book, closed
@@ -198,7 +198,7 @@ def _with_a_person(
 def _opened(
     ids: Ids, node: str, fresh: list[Signal], speaking: list[Signal], snapshot: Snapshot
 ) -> Incident:
-    gravest = max(speaking, key=lambda s: rank(fault_of(s) or Fault.APPLICATION))
+    gravest = max(speaking, key=_names)
     blank = Incident(
         id=ids.new("INC"),
         target=f"node:{node}",
@@ -215,15 +215,28 @@ def _opened(
     return _rebuilt(blank, merged((), fresh), snapshot)
 
 
+SUMMARY = "xid.154"
+"""The driver's word on the cure of another code: it names a fault only where it stands alone."""
+
+
+def _names(signal: Signal) -> tuple[bool, int]:
+    return signal.code != SUMMARY, rank(fault_of(signal) or Fault.APPLICATION)
+
+
 def _joined(incident: Incident, fresh: Iterable[Signal], snapshot: Snapshot) -> Incident:
     signals = merged(incident.signals, fresh)
     if signals == incident.signals:
         return incident
     known = {s.id for s in incident.signals}
+    held = [s for s in incident.signals if fault_of(s) is not None]
+    summed_up = bool(held) and all(s.code == SUMMARY for s in held)
     for signal in (s for s in signals if s.id not in known):
         fault = fault_of(signal)
-        if fault is None or rank(fault) < rank(incident.fault):
+        if fault is None or (signal.code == SUMMARY and held):
             continue
+        if rank(fault) < rank(incident.fault) and not summed_up:
+            continue
+        summed_up = False
         # A graver word, or the same of a later life: the incident now speaks of that.
         incident = replace(
             incident, fault=fault, incarnation=signal.incarnation or incident.incarnation
@@ -233,7 +246,13 @@ def _joined(incident: Incident, fresh: Iterable[Signal], snapshot: Snapshot) -> 
 
 def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot) -> Incident:
     fault = Fault(incident.fault)
-    gpus = {s.target for s in signals if s.target.startswith("gpu:") and fault_of(s) is not None}
+    told = {
+        s.target: f
+        for s in signals
+        if s.target.startswith("gpu:") and (f := fault_of(s)) is not None
+    }
+    sick = {t for t in told if _is_sick(t, fault, signals)}
+    gpus = sick or set(told)
     indexed = {t for t in gpus if t.rpartition("/")[2].isdigit()}
     only = indexed or gpus
     target = next(iter(only)) if len(only) == 1 else incident.target
@@ -246,11 +265,22 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
         incident,
         target=target,
         gpu=gpu,
+        sick_gpus=tuple(sorted(sick)),
         title=title(fault, incident.node, target),
         updated_at=snapshot.at,
         signals=signals,
         confidence=confidence(speaking),
         hypotheses=hypotheses(fault, incident.node, gpu, signals, snapshot, target),
+    )
+
+
+def _is_sick(target: str, fault: Fault, signals: tuple[Signal, ...]) -> bool:
+    """A GPU that the fault itself is about: a program's error on another GPU is not its fault."""
+    return any(
+        s.target == target
+        and (f := fault_of(s)) is not None
+        and (_supports(f, fault) or f in REPAIRED_ON_NODE)
+        for s in signals
     )
 
 

@@ -26,8 +26,10 @@ _WORDS = {
     "none": Recovery.NONE,
     "gpu reset": Recovery.GPU_RESET,
     "gpu reset required": Recovery.GPU_RESET,
+    "pf flr": Recovery.GPU_RESET,  # branch 610 names the kind of reset: function level
     "node reboot": Recovery.NODE_REBOOT,
     "node reboot required": Recovery.NODE_REBOOT,
+    "os reboot": Recovery.NODE_REBOOT,  # the same in branch 610
     "drain p2p": Recovery.DRAIN_P2P,
     "drain and reset": Recovery.DRAIN_AND_RESET,
 }

@@ -1,5 +1,6 @@
-"""A kernel log in; signals and incidents out. Asked by `watchkeeper diagnose`, which adds what the
-ladder would propose. There is no cluster behind a log: each host in it stands as one node."""
+"""A log in; signals and incidents out. Asked by `watchkeeper diagnose`, which adds what the ladder
+would propose. Reads kernel lines, the fabric manager's and Ray's own, mixed or apart. There is no
+cluster behind a log: each host in it stands as one node."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from watchkeeper.core.telemetry import FleetFrame, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.decode import value_of
-from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_log
+from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_line
+from watchkeeper.health.node_lines import TRUST, NodeEvent, parse_node_line
 from watchkeeper.health.sense import level_id
 
 THIS_HOST = "this-host"
@@ -32,7 +34,8 @@ _HOST = re.compile(
 @dataclass(frozen=True, eq=False, slots=True)
 class Findings:
     """What a log says. times: signal id -> its time as the log tells it (ISO, `boot+12.3s`, or ""
-    where the line has none). snapshot: the hosts of the log, as nodes that are alive."""
+    where the line has none). snapshot: the hosts of the log, as nodes that are alive
+    unless Ray's own log says dead."""
 
     signals: tuple[Signal, ...]
     incidents: tuple[Incident, ...]
@@ -57,13 +60,21 @@ class _Counted:
 
 
 def read_log(text: str, now: datetime | None = None) -> Findings:
-    """Signals of the lines that the kernel wrote, and the incidents they make. Never raises for
-    what the text holds. now dates the stamps that carry no year."""
-    reading = parse_log(text, now=now, boot_at=BOOT)
+    """Signals of the lines that the kernel or a daemon wrote, and the incidents they make. Never
+    raises for what the text holds. now dates the stamps that carry no year."""
+    lines = text.split("\n")  # see `kernel_lines.parse_log` on why not splitlines
+    lines = lines[:-1] if lines[-1] == "" else lines
     signals: list[Signal] = []
+    ignored: list[Ignored] = []
     times: dict[str, str] = {}
-    for number, event in enumerate(reading.events):
-        signal = _signal(event, number)
+    for line in lines:
+        event = parse_line(line, now=now, boot_at=BOOT) or parse_node_line(line, now=now)
+        if event is None:
+            continue
+        if isinstance(event, Ignored):
+            ignored.append(event)
+            continue
+        signal = _signal(event, len(signals))
         signals.append(signal)
         times[signal.id] = _told(event.at)
     snapshot = _snapshot(signals)
@@ -71,14 +82,16 @@ def read_log(text: str, now: datetime | None = None) -> Findings:
     return Findings(
         signals=tuple(signals),
         incidents=incidents,
-        ignored=reading.ignored,
+        ignored=tuple(ignored),
         times=times,
         snapshot=snapshot,
-        lines=reading.lines,
+        lines=len(lines),
     )
 
 
-def _signal(event: KernelEvent, number: int) -> Signal:
+def _signal(event: KernelEvent | NodeEvent, number: int) -> Signal:
+    if isinstance(event, NodeEvent):
+        return _of_daemon(event, number)
     host = _HOST.match(event.line)
     node = host[1] if host else THIS_HOST
     # An SXid is of a switch, which every GPU of the host shares: its target is the node.
@@ -101,6 +114,22 @@ def _signal(event: KernelEvent, number: int) -> Signal:
     )
 
 
+def _of_daemon(event: NodeEvent, number: int) -> Signal:
+    target = f"node:{event.node or event.host or THIS_HOST}"
+    at = event.at or BOOT + timedelta(milliseconds=number)
+    return Signal(
+        id=level_id(event.code, target, str(number), at),
+        code=event.code,
+        target=target,
+        at=at,
+        source=event.source,
+        trust=TRUST[event.source],
+        world=World.REAL,
+        value=event.value,
+        raw=event.line,
+    )
+
+
 def _told(at: datetime | None) -> str:
     if at is None:
         return ""
@@ -114,13 +143,14 @@ def _snapshot(signals: list[Signal]) -> Snapshot:
     last = max((s.at for s in signals), default=BOOT)
     names = sorted({s.target.partition(":")[2].partition("/")[0] for s in signals})
     before = first - timedelta(days=1)  # no line counts as one of boot
+    dead = {s.target.partition(":")[2]: s.at for s in signals if s.code == "node.dead"}
     nodes = {
         name: Node(
             name=name,
             incarnation="",
             pool="",
-            ray_state=RayState.ALIVE,
-            ray_state_since=before,
+            ray_state=RayState.DEAD if name in dead else RayState.ALIVE,
+            ray_state_since=dead.get(name, before),
             gpus=0,
         )
         for name in names

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Iterable
 
-from watchkeeper.core.fault import Fault, Recovery, recovery_of
+from watchkeeper.core.fault import Fault, Recovery, recovery_of, recovery_said
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal, Trust
 from watchkeeper.health.catalogue import fault_of_sxid, fault_of_xid
 from watchkeeper.health.counters import fault_of_counter
@@ -69,6 +69,8 @@ _FAULT: dict[str, Fault] = {
     "job.stopped": Fault.JOB_STOPPED,
     "source.lost": Fault.SOURCE_LOST,
     "capacity.short": Fault.CAPACITY_SHORT,
+    "node.raylet_exit": Fault.NODE_LOST,
+    "node.oom": Fault.APPLICATION,
     "node.flap": Fault.NODE_FLAPPING,
     "gang.hang": Fault.GANG_HANG,
     "gang.slow": Fault.GANG_SLOW,
@@ -208,9 +210,12 @@ def repeated(signals: Iterable[Signal], fault: Fault) -> bool:
     """A class that one line cannot establish (NVLink: it may blame the innocent end, and links
     go down together at boot) is established by a second line at another time, or by the word of
     the GPU and of the switch together."""
+    signals = tuple(signals)
     seen = [s for s in signals if fault_of(s) is fault and believed(s)]
     if not seen:
         return False
+    if recovery_said(signals) not in (None, Recovery.NONE):
+        return True  # the driver itself asks for a cure
     times = [s.at for s in seen]
     families = {s.code.partition(".")[0] for s in seen}
     if "nvlink" in families:

@@ -147,7 +147,7 @@ def _nvlink(seen: list[Signal]) -> tuple[Hypothesis, ...]:
     links = _for(seen, Fault.NVLINK)
     switch = [s for s in links if s.code.startswith("sxid.")]
     gpus = {s.target for s in links if s.target.startswith("gpu:")}
-    if not repeated(links, Fault.NVLINK):
+    if not repeated(seen, Fault.NVLINK):
         return (
             _of("a link error that passed", PROPOSED, links, "one line only"),
             _of("a failing link or its far end", PROPOSED, links, "one line cannot tell"),

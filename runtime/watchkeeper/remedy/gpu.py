@@ -17,6 +17,8 @@ from watchkeeper.remedy.plan import Done, Escalate, Plan, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, Rung, homecoming, not_confirmed_dead
 
 _PRESENT = GPU_FIELDS.index("present")
+_COMPANIONS = frozenset({"xid.43", "xid.45", "xid.154"})
+"""They come with another code, and say nothing of a link themselves."""
 _WHY_RESET = "The error asks for a reset of the GPU, once nothing runs on it."
 _OF_THE_HOST = frozenset({Fault.NETWORK_LINK, Fault.PCIE, Fault.NODE_FLAPPING, Fault.NODE_SUSPECT})
 """No GPU is named, none is reset or hidden, and the host is what the cure is for."""
@@ -214,7 +216,16 @@ def _hidden(patient: Patient) -> str:
 
 def _only_suspected(patient: Patient) -> Plan | None:
     """One NVLink line may blame the innocent end: watch for a second, or for the switch's word."""
-    seen = [s for s in patient.incident.signals if s.trust not in ATTACKER_WRITABLE]
+    own = set(patient.incident.sick_gpus)
+    seen = [
+        s
+        for s in patient.incident.signals
+        if s.trust not in ATTACKER_WRITABLE
+        and s.code not in _COMPANIONS
+        and (s.target in own or not s.target.startswith("gpu:"))
+    ]
+    if recovery_said(patient.incident.signals) not in (None, Recovery.NONE):
+        return None  # the driver itself asks for a cure
     times = [s.at for s in seen]
     if any(s.code == "nvlink.errors" for s in seen):
         return None  # a counter over its threshold is many errors already
@@ -271,8 +282,8 @@ def _lost_now(patient: Patient) -> bool | None:
 
 
 def _sick_gpus(incident: Incident) -> list[int]:
-    """Indexes of the GPUs that the signals name; those named only by PCI address have none."""
-    names = {s.target for s in incident.signals if s.trust not in ATTACKER_WRITABLE}
-    names.add(incident.target)
+    """Indexes of the GPUs that the fault is about; those named only by PCI address have none, and
+    one that only a companion names is not touched."""
+    names = {*incident.sick_gpus, incident.target}
     tails = [t.rpartition("/")[2] for t in names if t.startswith("gpu:")]
     return sorted({int(t) for t in tails if t.isdigit()})

@@ -88,4 +88,7 @@ def _numbered(incident: Incident) -> tuple[Incident, dict[str, str]]:
     lent = {t: f"gpu:{incident.node}/{n}" for n, t in enumerate(targets)}
     signals = tuple(replace(s, target=lent.get(s.target, s.target)) for s in incident.signals)
     target = lent.get(incident.target, incident.target)
-    return replace(incident, signals=signals, target=target), {v: k for k, v in lent.items()}
+    sick = tuple(lent.get(t, t) for t in incident.sick_gpus)
+    return replace(incident, signals=signals, target=target, sick_gpus=sick), {
+        v: k for k, v in lent.items()
+    }
