@@ -52,3 +52,65 @@ def guard(
     orders = load(read_policy_dir(policies), NIGHT)
     found = guard_eval(lines, orders, progress=lambda said: typer.echo(said, err=True))
     say(json.dumps(found, indent=2) if as_json else table(found))
+
+
+@eval_app.command("scale")
+def scale(
+    nodes: Annotated[int, typer.Option(min=20, max=50_000, help="Nodes of 8 GPUs")] = 1_500,
+    burst: Annotated[
+        int | None, typer.Option(min=2, max=10_000, help="Also this many faults in one window")
+    ] = None,
+    policies: Annotated[Path, typer.Option(help="Directory of standing orders")] = Path("policies"),
+    as_json: JsonOption = False,
+) -> None:
+    """How large a fleet one watch carries: ingest, turns, a fault to its verdict, a burst."""
+    from datetime import UTC, datetime
+
+    from watchkeeper.adapters.policy_files import read_policy_dir
+    from watchkeeper.core.errors import UsageError
+    from watchkeeper.policy.load import load
+    from watchkeeper_evals.scale_eval import scale_eval, table
+
+    if burst and 2 * burst > nodes:
+        raise UsageError(f"--burst {burst} fills half of a pool: give --nodes {2 * burst} or more.")
+    orders = load(read_policy_dir(policies), datetime.now(UTC))
+    found = scale_eval(nodes, burst, orders, progress=lambda said: typer.echo(said, err=True))
+    say(json.dumps(found, indent=2) if as_json else table(found))
+
+
+@eval_app.command("remediation")
+def remediation(
+    nodes: Annotated[int, typer.Option(min=1, max=100_000, help="Workers of the twin")] = 256,
+    gpus_per_node: Annotated[int, typer.Option(min=1, max=256)] = 8,
+    days: Annotated[float, typer.Option(min=0.01, max=3650, help="Simulated days")] = 14.0,
+    seeds: Annotated[int, typer.Option(min=1, max=100_000, help="How many seeds")] = 3,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them")] = 1,
+    noise_only: Annotated[bool, typer.Option(help="Nothing breaks; noise alone")] = False,
+    fault_trace: Annotated[
+        Path | None, typer.Option(help="CSV t_s,node,fault,duration_s in place of drawn faults")
+    ] = None,
+    policies: Annotated[Path, typer.Option(help="Directory of standing orders")] = Path("policies"),
+    parallel: Annotated[bool, typer.Option(help="Spread over Ray tasks (RAY_ADDRESS)")] = False,
+    only: Annotated[
+        str, typer.Option(help="Controllers to play, by comma: none,oracle; default all")
+    ] = "",
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page with plots")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the watch against simple controllers and an all-knowing one, on a simulated cluster."""
+    from watchkeeper_evals.remediation.command import Asked, run
+
+    asked = Asked(
+        nodes=nodes,
+        gpus_per_node=gpus_per_node,
+        days=days,
+        seeds=seeds,
+        first_seed=first_seed,
+        noise_only=noise_only,
+        fault_trace=fault_trace,
+        policies=policies,
+        parallel=parallel,
+        only=only,
+        report=report,
+    )
+    say(run(asked, as_json=as_json))

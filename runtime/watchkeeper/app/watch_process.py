@@ -48,7 +48,7 @@ def _run(settings: Settings, home: Home) -> int:
     door = console = None
     try:
         (home.run / "cluster.json").write_text(json.dumps({"cluster": running.ports.cluster}))
-        running.loop.start()
+        running.start()
         door = Door(home.socket, door_calls(running))
         console = ConsoleServer(running.desk, running.watch.clock, running.watch.ids, settings.port)
         console.start()

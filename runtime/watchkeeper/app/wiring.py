@@ -14,6 +14,7 @@ from watchkeeper.adapters.notify import Notify
 from watchkeeper.adapters.redis_checkpoints import RedisCheckpoints
 from watchkeeper.adapters.redis_mirror import RedisMirror
 from watchkeeper.adapters.redis_telemetry import RedisTelemetry
+from watchkeeper.adapters.redis_urgent import UrgentSignals
 from watchkeeper.adapters.stop_file import FileStop
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
 from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports
@@ -55,9 +56,16 @@ class Running:
     journal: FileJournal
     ports: ClusterPorts
     forecaster: BackgroundForecaster
+    urgent: UrgentSignals
+
+    def start(self) -> None:
+        """Begin turns, and let what is urgent wake them."""
+        self.loop.start()
+        self.urgent.start()
 
     def close(self) -> None:
         """End the loop, let go of Ray and Redis, make the journal durable."""
+        self.urgent.close()
         self.loop.stop()
         self.forecaster.close()
         self.ports.close()
@@ -121,7 +129,8 @@ def build(settings: Settings, home: Home) -> Running:
         lab_time=settings.lab_time,
     )
     _begin(record, settings, ports, journal)
-    return Running(watch, desk, loop, journal, ports, forecaster)
+    urgent = UrgentSignals(settings.redis, ports.cluster, loop.wake)
+    return Running(watch, desk, loop, journal, ports, forecaster, urgent)
 
 
 def by_kind(actuators: tuple[Actuator, ...]) -> Mapping[str, Actuator]:

@@ -63,6 +63,7 @@ def _keep_copies(watch: Watch) -> None:
     """After FLUSHALL, or on another server, copies are rebuilt from the books before any effect."""
     with contextlib.suppress(ClusterUnavailable):  # the telemetry source says so in the snapshot
         if watch.mirror.lost():
+            watch.published = None
             publish_copies(watch)
             if watch.copied:  # at a start there was nothing to lose
                 watch.record.write(
@@ -193,11 +194,16 @@ def _expire(watch: Watch, file: File, question: Question) -> None:
 
 
 def publish(watch: Watch, snapshot: Snapshot) -> None:
-    """Make the turn durable and refresh the readers' copies."""
+    """Make the turn durable and refresh the readers' copies, if anything was written: all of it
+    is a fold of the journal, so the same head means the same copies."""
     watch.latest = snapshot
+    head = watch.record.journal.head
+    if head == watch.published:
+        return
     watch.record.journal.sync()
     with contextlib.suppress(ClusterUnavailable):
         publish_copies(watch)  # else readers of Redis see stale copies; the record stands
+        watch.published = head
 
 
 def publish_copies(watch: Watch) -> None:

@@ -73,6 +73,7 @@ class Watch:
     demand_recorded_at: float = -1e9
     blind_since: float | None = None
     copied: bool = False
+    published: tuple[int, str] | None = None
 
     @property
     def serves(self) -> frozenset[str]:
