@@ -122,6 +122,8 @@ class LangGraphCrew:
     def ask(self, briefing: Briefing) -> CrewReply:
         """Think one turn. Deterministic with the rules; never touches the cluster."""
         built = self._build()
+        if not briefing.results and built.threads.rest(planner.triage(briefing), briefing):
+            return CrewReply()  # all wait as before; the graph would say the same again
         context = Context(briefing, self._settings, self._reasoner)
         state: TurnState = built.turn.invoke({}, context=context)
         reply = state["reply"]
@@ -130,6 +132,10 @@ class LangGraphCrew:
             conclusions=reply.conclusions,
             thoughts=(*reply.thoughts, *built.threads.complaints()),
         )
+
+    def next_s(self) -> float:
+        """When it thinks again though nothing changed: steady seconds, inf when it does not."""
+        return self._built.threads.next_s() if self._built is not None else float("inf")
 
     def _build(self) -> _Built:
         # On the first turn, not at construction: LangGraph takes a second or more to import.

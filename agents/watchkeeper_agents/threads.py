@@ -18,7 +18,7 @@ from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.word import Word, canonical
 from watchkeeper_agents import remediation, scheduler
-from watchkeeper_agents.hearing import HELD
+from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import MOST_HISTORY, CrewSettings, Memory, Move, Turn, WorkItem
@@ -135,11 +135,35 @@ class Threads:
                 turn = self._ahead(item, result, context)
             self._resting.pop(item.thread, None)
             if turn.move.end == "waiting":
-                until = now + self._settings.recheck_s
+                until = self._until(turn.memory, now)
                 self._resting[item.thread] = _Resting(turn, looks, until)
             answers.append((item, turn))
         self._forget_all_but({item.thread for item in items} | briefing.busy)
         return tuple(answers)
+
+    def _until(self, memory: Memory, now: float) -> float:
+        """When a waiting thread thinks again though nothing changed. One that keeps quiet has
+        nothing to think about before its quiet ends."""
+        quiet = memory.quiet_until
+        if quiet is not None and now < quiet <= now + LONGEST_QUIET_S:
+            return quiet
+        return now + self._settings.recheck_s
+
+    def rest(self, items: Sequence[WorkItem], briefing: Briefing) -> bool:
+        """Would every one of these wait again, for all that it can see? Then a turn of the crew
+        says nothing new."""
+        if self._down or self._told_down:
+            return False  # whether it is back shows only when a thread is kept again
+        now, tools = briefing.snapshot.steady, Tools(briefing)
+        for item in items:
+            rest = self._resting.get(item.thread)
+            if rest is None or now >= rest.until or rest.looks != _looks(item, tools):
+                return False
+        return True
+
+    def next_s(self) -> float:
+        """Steady seconds at which a waiting thread thinks again by itself; inf when none waits."""
+        return min((rest.until for rest in self._resting.values()), default=float("inf"))
 
     def complaints(self) -> tuple[Thought, ...]:
         """Said once when the saver fails, and once when it is back."""

@@ -18,15 +18,19 @@ from watchkeeper.app.twin_people import People
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 
-CLOSE_S = 70.0
-"""After something happened, every tick has a turn for this long: most delays are shorter."""
-DELAYS_S = (120.0, 150.0, 180.0, 300.0, 330.0, 600.0, 660.0, 900.0, 1800.0, 3600.0)
-"""Later delays of sense, ladders, crew and gate; each is held two ticks long."""
-HELD_TICKS = 2
-HEARTBEAT_S = 600.0
+CLOSE_S = 30.0
+"""After something changed, every tick has a turn for this long."""
+NEWS_S = 20.0
+"""The same after a turn that wrote something: what it wrote is taken up by the next."""
+DELAYS_S = (60.0, 70.0, 300.0, 310.0, 3600.0, 3610.0)
+"""Delays of `sense` and of the halt, counted from a change; each with the tick after it, for what
+must be longer than it and for readings that are some seconds old. The crew says itself when it
+thinks again, and the record when its times run out."""
+NEWS_DELAYS_S = (300.0, 310.0)
+HEARTBEAT_S = 900.0
 """A turn at least so often."""
-OPEN_S = 60.0
-"""The same while an incident is open that nobody works on and nobody was asked about."""
+_WIRE = 3
+"""Where `TwinCluster.mark` counts lines of instruments: a line is taken up once, and then over."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +82,28 @@ class Skipping:
         head = parts.journal.head[0]
         if head != self._head:
             self._head = head
-            self._happened(now_s)
-        self._mark, before = parts.cluster.mark, self._mark
-        if self._mark != before and before:
-            self._happened(now_s)  # our own doing, within this turn
+            self._wake(now_s, NEWS_S, NEWS_DELAYS_S)
+        self._see(now_s, parts.cluster.mark)  # our own doing, within this turn
         due, why = self._due(tick, parts, people)
         return self._until_something_happens(tick, due, why, parts)
 
     def held(self, ticks: int) -> Held:
         return Held(self.turns, ticks, dict(self.why))
 
-    def _happened(self, at_s: float) -> None:
-        self._close_until = max(self._close_until, self._tick_of(at_s + CLOSE_S))
-        for delay in DELAYS_S:
-            first = self._tick_of(at_s + delay)
-            for k in range(HELD_TICKS):
-                heapq.heappush(self._wakes, first + k)
+    def _see(self, at_s: float, mark: tuple[int, ...]) -> None:
+        """Take in what is visible now; something that changed is followed for a while."""
+        before, self._mark = self._mark, mark
+        if mark == before:
+            return
+        if before and mark[:_WIRE] == before[:_WIRE] and mark[_WIRE + 1 :] == before[_WIRE + 1 :]:
+            self._wake(at_s, self._tick_s, ())
+        else:
+            self._wake(at_s, CLOSE_S, DELAYS_S)
+
+    def _wake(self, at_s: float, close_s: float, delays: tuple[float, ...]) -> None:
+        self._close_until = max(self._close_until, self._tick_of(at_s + close_s))
+        for delay in delays:
+            heapq.heappush(self._wakes, self._tick_of(at_s + delay))
 
     def _tick_of(self, at_s: float) -> int:
         """The first tick at or after a time."""
@@ -101,51 +111,56 @@ class Skipping:
 
     def _due(self, tick: int, parts: Parts, people: People) -> tuple[int, str]:
         if tick < self._close_until:
-            return tick + 1, "just happened"
+            return tick + 1, "something changed"
         while self._wakes and self._wakes[0] <= tick:
             heapq.heappop(self._wakes)
-        books = parts.watch.record.books
         due = [(tick + self._tick_of(HEARTBEAT_S), "heartbeat")]
         if self._wakes:
             due.append((self._wakes[0], "a delay"))
-        if any(f.state in (State.CLEARED, State.MADE) for f in books.files.values() if f.busy):
-            return tick + 1, "to be done"
-        times = [people.next_s()]
-        busy = set()
-        for file in books.files.values():
-            if not file.busy:
-                continue
-            busy.add(file.thread)
-            effect, question = file.effect, file.question
-            if file.in_hand and effect is not None:
-                times += [effect.verify_by, effect.verify_by + BLIND_S]
-                if effect.enforce_at is not None and not effect.enforced:
-                    times.append(effect.enforce_at)
-            elif question is not None:
-                times.append(question.expires_steady)
-                if question.escalate_steady is not None:
-                    times.append(question.escalate_steady)
         now_s = tick * self._tick_s
-        later = [t for t in times if now_s < t < math.inf]
-        if later:
-            due.append((self._tick_of(min(later)), "a time of ours"))
-        if any(i.is_open and i.id not in busy for i in books.incidents.values()):
-            due.append((tick + self._tick_of(OPEN_S), "an open incident"))
+        for times, why in (
+            ((people.next_s(),), "an answer"),
+            (_times_of_record(parts), "a time of the record"),
+            ((crew_thinks_s(parts.watch.crew, now_s),), "the crew thinks again"),
+        ):
+            if later := [t for t in times if now_s < t < math.inf]:
+                due.append((self._tick_of(min(later)), why))
         first, why = min(due)
         return max(tick + 1, first), why
 
     def _until_something_happens(self, tick: int, due: int, why: str, parts: Parts) -> int:
         cluster = parts.cluster
         while (at_s := cluster.next_event_s()) <= due * self._tick_s:
-            first = self._tick_of(at_s)
             cluster.advance(at_s)
             if cluster.mark != self._mark:
-                self._saw(at_s, cluster.mark)
-                due, why = min((due, why), (max(first, tick + 1), "an event"))
+                self._see(at_s, cluster.mark)
+                due, why = min((due, why), (max(self._tick_of(at_s), tick + 1), "an event"))
         self.why[why] += 1
         return due
 
-    def _saw(self, at_s: float, mark: tuple[int, ...]) -> None:
-        """Something visible happened by itself."""
-        self._mark = mark
-        self._happened(at_s)
+
+def crew_thinks_s(crew: object, now_s: float) -> float:
+    """When a crew thinks again by itself. One that does not say may ask at any tick."""
+    ask = getattr(crew, "next_s", None)
+    return float(ask()) if ask is not None else math.nextafter(now_s, math.inf)
+
+
+def _times_of_record(parts: Parts) -> list[float]:
+    """When something that is under way or was asked runs out; the clock's next step for what may
+    begin now."""
+    times: list[float] = []
+    for file in parts.watch.record.books.files.values():
+        if not file.busy:
+            continue
+        effect, question = file.effect, file.question
+        if file.in_hand and effect is not None:
+            times += [effect.verify_by, effect.verify_by + BLIND_S]
+            if effect.enforce_at is not None and not effect.enforced:
+                times.append(effect.enforce_at)
+        elif file.state is State.ASKING and question is not None:
+            times.append(question.expires_steady)
+            if question.escalate_steady is not None:
+                times.append(question.escalate_steady)
+        else:
+            times.append(math.nextafter(parts.cluster.clock.s, math.inf))
+    return times

@@ -23,7 +23,7 @@ from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.cluster import ClusterState, World
-from watchkeeper.core.crew import Briefing, Crew, CrewReply
+from watchkeeper.core.crew import Crew
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.verdict import Autonomy
@@ -31,10 +31,17 @@ from watchkeeper.health.sense import REAL, SenseSettings
 from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.memory import CountingIds
 from watchkeeper_agents.crew import LangGraphCrew
+from watchkeeper_agents.words import CrewSettings
 
 Boundary = Callable[[str], None]
 """Told where the watch could die now: `journal.before:KIND`, `journal.after:KIND`,
 `effect.before`, `effect.after`. May raise `Crash`."""
+
+
+TWIN_CREW = CrewSettings(recheck_s=30.0, denied_s=1800.0)
+"""The real crew at the twin's pace, whose turns are 10 s apart: a waiting thread thinks again
+every 30 s, not 5, and asks again for what was refused every 30 min, not 5, where nothing
+changed."""
 
 
 class Crash(BaseException):
@@ -107,18 +114,6 @@ class NoForecasts:
         return ()
 
 
-class Rested:
-    """The crew, not asked when there is nothing to think about; what a graph costs, saved."""
-
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
-
-    def ask(self, briefing: Briefing) -> CrewReply:
-        if not (briefing.incidents or briefing.results or briefing.forecasts):
-            return CrewReply()
-        return self._crew.ask(briefing)
-
-
 @dataclass
 class Parts:
     """A watch over a twin, put together, and what a driver must hold of it."""
@@ -168,7 +163,7 @@ def put_together(
     watch = Watch(
         record=record,
         looker=looker,
-        crew=crew if crew is not None else Rested(LangGraphCrew()),
+        crew=crew if crew is not None else LangGraphCrew(settings=TWIN_CREW),
         executor=Executor(
             record=record,
             actuators=dict.fromkeys(sorted(guard.serves), guard),
