@@ -101,6 +101,7 @@ class FleetColumns:
     _simulated: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     _vendor: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     _frame: FleetFrame | None = None
+    _index: dict[str, int] = field(default_factory=dict)
 
     def store(self, messages: Sequence[bytes], now: float) -> Stored:
         """Put a batch of messages into the columns; `now` is epoch seconds. Never raises for
@@ -222,6 +223,8 @@ class FleetColumns:
         """The columns as they are now. A copy: later batches do not change it."""
         if self._frame is None:
             n = len(self._names)
+            if len(self._index) != n:  # names are only ever added
+                self._index = {name: i for i, name in enumerate(self._names)}
             self._frame = FleetFrame(
                 nodes=tuple(self._names),
                 read_at=self._at[:n].copy(),
@@ -229,7 +232,7 @@ class FleetColumns:
                 host=self._host[:n].copy(),
                 simulated=self._simulated[:n].copy(),
                 vendor=tuple(map(_VENDORS.__getitem__, self._vendor[:n].tolist())),
-                row={name: i for i, name in enumerate(self._names)},
+                row=self._index,
             )
         return self._frame
 
