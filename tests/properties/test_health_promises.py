@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import replace as with_fields
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -15,7 +16,9 @@ from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Trust
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.evidence import confidence
+from watchkeeper.health.notice import notice
 from watchkeeper.health.sense import LAB, sense
+from watchkeeper.health.sightings import Sightings
 from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.plan import RemedySettings, RemedyView, Steps
 from watchkeeper.remedy.precondition import unmet
@@ -234,3 +237,68 @@ def test_nothing_disruptive_is_planned_for_a_node_that_only_a_program_failed_on(
 
 def test_trust_has_a_weight_for_every_member():
     assert all(confidence([c.xid(79, trust=trust)]) > 0 for trust in Trust)
+
+
+def noticed(snapshot, before=None, turns: int = 3):
+    sightings = before or Sightings()
+    signals = ()
+    for _ in range(turns):
+        signals, sightings = notice(snapshot, sightings, LAB)
+    return signals, sightings
+
+
+@given(clusters())
+@settings(max_examples=40, deadline=None)
+def test_noticing_the_same_snapshot_again_says_the_same(snapshot):
+    signals, sightings = noticed(snapshot)
+    again, _ = notice(snapshot, sightings, LAB)
+    assert again == signals
+
+
+@given(clusters(), st.integers(0, 2**32 - 1), st.floats(0.3, 1.0))
+@settings(max_examples=40, deadline=None)
+def test_missing_readings_are_unknown_and_never_a_fault(snapshot, seed, share):
+    """Half of the telemetry gone, in any pattern: what is said is what was said with all of it,
+    or less."""
+    gone = np.random.default_rng(seed).random(snapshot.frame.gpu.shape) < share
+    holes = np.where(gone, np.nan, snapshot.frame.gpu).astype(np.float32)
+    less = with_fields(snapshot, frame=with_fields(snapshot.frame, gpu=holes))
+    whole = {(s.code, s.target) for s in noticed(snapshot)[0]}
+    assert {(s.code, s.target) for s in noticed(less)[0]} <= whole
+
+
+WILD = st.one_of(
+    st.just(float("nan")), st.floats(-1e9, 1e9, width=32), st.sampled_from([0.0, 32.0, 64.0, 128.0])
+)
+
+
+@given(clusters(), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10), WILD), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_readings_however_wild_repair_no_node(snapshot, changes):
+    """Temperature, power, clocks and the rest may page, cordon or move work: they are never the
+    reason for a reset, a reboot or a replacement. `present` says that a GPU is lost: left alone."""
+    gpu = snapshot.frame.gpu.copy()
+    for row, column, value in changes:
+        gpu[row, :, column] = value
+    odd = with_fields(snapshot, frame=with_fields(snapshot.frame, gpu=gpu))
+    calm = {i.node for i in turn(snapshot, [])}
+    signals, _ = noticed(odd)
+    for incident in correlate((), signals, odd, c.Counter(), LAB):
+        if incident.node in calm:
+            continue
+        plan = next_steps(incident, view_of(odd))
+        kinds = {kind_of(s.action) for s in plan.steps} if isinstance(plan, Steps) else set()
+        assert not kinds & {"gpu.reset", "node.reboot", "node.restart", "node.replace"}
+
+
+@given(st.integers(5, 12), st.floats(0, 100), st.sampled_from(["rack", "leaf", "power_feed"]))
+@settings(max_examples=30, deadline=None)
+def test_what_a_domain_lost_is_one_incident_and_no_step_touches_a_node(count, since, kind):
+    ill = [c.dead(f"d{n}", since_s=since, **{"rack": "", kind: "x"}) for n in range(count)]
+    base = c.snapshot(*ill)
+    nodes = {name: replace(n, rack="") if name[0] == "w" else n for name, n in base.nodes.items()}
+    snapshot = with_fields(base, state=replace(base.state, nodes=nodes))
+    left = [i for i in turn(snapshot, []) if i.is_open]
+    assert [i.target for i in left] == [f"{kind}:x"]
+    plan = next_steps(left[0], view_of(snapshot))
+    assert not isinstance(plan, Steps)
