@@ -9,19 +9,16 @@ is closed is handed back as it was.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 
 from msgspec.structs import replace
 
 from watchkeeper.core.clock import Ids
-from watchkeeper.core.cluster import Node, RayState
 from watchkeeper.core.fault import GANG_FAULTS, REPAIRED_ON_NODE, UNHEALTHY_NODE, Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.book import PART_OF, Book, closed
 from watchkeeper.health.domains import SHARED, gather
 from watchkeeper.health.evidence import (
-    LEVEL_CODES,
     believed,
     confidence,
     fault_of,
@@ -29,6 +26,13 @@ from watchkeeper.health.evidence import (
 )
 from watchkeeper.health.hypotheses import hypotheses
 from watchkeeper.health.illness import healed, still_ill
+from watchkeeper.health.news import (
+    at_boot,
+    before_this_life,
+    known,
+    not_from_the_future,
+    of_a_life,
+)
 from watchkeeper.health.sense import REAL, SenseSettings
 from watchkeeper.health.titles import title
 
@@ -53,7 +57,7 @@ def correlate(
     Closes what healed without us (`closed_because` says how); never closes what is in hand.
     """
     book = Book(_closed_if_healed(i, snapshot, settings) for i in incidents)
-    news = [_not_from_the_future(s, snapshot) for s in signals if s.world is snapshot.world]
+    news = [not_from_the_future(s, snapshot) for s in signals if s.world is snapshot.world]
     news = [s for s in news if believed(s)]
     by_node: dict[str, list[Signal]] = {}
     for signal in news:
@@ -71,11 +75,6 @@ def correlate(
     _absorb_jobs(book, snapshot)
     gather(book, snapshot, ids, settings)
     return tuple(book.values())
-
-
-def _not_from_the_future(signal: Signal, snapshot: Snapshot) -> Signal:
-    """A host whose clock runs ahead tells of what is to come: it happened now, at the latest."""
-    return replace(signal, at=snapshot.at) if signal.at > snapshot.at else signal
 
 
 def _closed_if_healed(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> Incident:
@@ -102,14 +101,14 @@ def _join_node(
     home = next((i for i in own if i.is_open), None)
     fresh: list[Signal] = []
     for signal in signals:
-        if _known(book, own, signal) or _at_boot(signal, snapshot, settings):
+        if known(book, own, signal) or at_boot(signal, snapshot, settings):
             continue
         of_old = bool(signal.incarnation and now and signal.incarnation != now)
-        if home is None and _before_this_life(signal, node, settings):
+        if home is None and before_this_life(signal, node, settings):
             continue  # an old line, told late or told again
         if of_old and (home is None or home.incarnation != signal.incarnation):
             continue  # the patient it speaks of is gone
-        fresh.append(_of_a_life(signal, home, snapshot))
+        fresh.append(of_a_life(signal, home, snapshot))
     if not fresh:
         return
     speaking = [s for s in fresh if fault_of(s) is not None]
@@ -121,59 +120,6 @@ def _join_node(
         # Companions (Xid 45, 154) come along, and never open anything themselves.
         opened = _opened(ids, name, fresh, speaking, snapshot)
         book.write(opened)
-
-
-def _of_a_life(signal: Signal, home: Incident | None, snapshot: Snapshot) -> Signal:
-    """A kernel log names no incarnation: it speaks of the one that lives, unless the line is
-    older than that one and we already treat the one before."""
-    node = snapshot.nodes.get(target_node(signal.target))
-    if signal.incarnation or node is None:
-        return signal
-    before = node.ray_state is RayState.ALIVE and signal.at < node.ray_state_since
-    if home is not None and before:
-        return replace(signal, incarnation=home.incarnation)
-    return replace(signal, incarnation=node.incarnation)
-
-
-def _before_this_life(signal: Signal, node: Node | None, settings: SenseSettings) -> bool:
-    """An event of the kernel from well before this raylet began, while nothing is treated here.
-    What is still true of it is told again by the driver, or by the next error."""
-    if node is None or node.ray_state is not RayState.ALIVE or signal.code in LEVEL_CODES:
-        return False
-    if signal.incarnation:
-        return False  # told by its own incarnation: judged by that
-    return signal.at < node.ray_state_since - timedelta(seconds=settings.boot_grace_s)
-
-
-def _known(book: Book, own: list[Incident], signal: Signal) -> bool:
-    """Old news: an incident that is closed, or with a person, holds it already."""
-    for incident in own:
-        if incident.is_open or book.set_free(incident):
-            continue
-        has_it = any(s.id == signal.id for s in incident.signals)
-        if incident.state is IncidentState.ESCALATED and has_it:
-            return True
-        if has_it and signal.at <= incident.updated_at:
-            return True
-        told_late = (
-            signal.code not in LEVEL_CODES
-            and incident.opened_at <= signal.at <= incident.updated_at
-            and any((s.code, s.target) == (signal.code, signal.target) for s in incident.signals)
-        )
-        if told_late:
-            return True
-    return False
-
-
-def _at_boot(signal: Signal, snapshot: Snapshot, settings: SenseSettings) -> bool:
-    """Links train and go down together while a node boots: that is no fault."""
-    node = snapshot.nodes.get(target_node(signal.target))
-    if node is None or node.ray_state is not RayState.ALIVE:
-        return False
-    if fault_of(signal) not in _AT_BOOT:
-        return False
-    grace = timedelta(seconds=settings.link_grace_s)
-    return node.ray_state_since - grace <= signal.at < node.ray_state_since + grace
 
 
 def _with_a_person(
@@ -227,10 +173,10 @@ def _joined(incident: Incident, fresh: Iterable[Signal], snapshot: Snapshot) -> 
     signals = merged(incident.signals, fresh)
     if signals == incident.signals:
         return incident
-    known = {s.id for s in incident.signals}
+    ids = {s.id for s in incident.signals}
     held = [s for s in incident.signals if fault_of(s) is not None]
     summed_up = bool(held) and all(s.code == SUMMARY for s in held)
-    for signal in (s for s in signals if s.id not in known):
+    for signal in (s for s in signals if s.id not in ids):
         fault = fault_of(signal)
         if fault is None or (signal.code == SUMMARY and held):
             continue
@@ -284,7 +230,6 @@ def _is_sick(target: str, fault: Fault, signals: tuple[Signal, ...]) -> bool:
     )
 
 
-_AT_BOOT = frozenset({Fault.NVLINK, Fault.NETWORK_LINK, Fault.PCIE})
 _WORDS_FOR: dict[Fault, frozenset[Fault]] = {
     Fault.NODE_LOST: frozenset({Fault.NODE_SILENT}),
     Fault.NODE_FLAPPING: frozenset({Fault.NODE_LOST, Fault.NODE_SILENT}),
@@ -319,7 +264,7 @@ def _join_target(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> No
     fault = fault_of(signal)
     same = [i for i in book.values() if i.target == signal.target]
     home = next((i for i in same if i.is_open), None)
-    if fault is None or (home is None and _known(book, same, signal)):
+    if fault is None or (home is None and known(book, same, signal)):
         return
     if home is None:
         home = _opened_on(ids, signal, fault, snapshot)

@@ -243,9 +243,8 @@ def _gpus(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
 def _jobs(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
     if "ray" in lost_sources(snapshot, settings):
         return
-    for job in snapshot.jobs.values():
-        settled = _for_s(snapshot, job.state_since) >= settings.job_settle_s
-        if job.state is JobState.STOPPED and settled:
+    for job in [j for j in snapshot.jobs.values() if j.state is JobState.STOPPED]:
+        if _for_s(snapshot, job.state_since) >= settings.job_settle_s:
             target = f"job:{job.name}"
             yield Signal(
                 id=level_id("job.stopped", target, job.attempt_id, job.state_since),
@@ -263,6 +262,8 @@ def _capacity(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
     if "ray" in lost_sources(snapshot, settings):
         return
     for demand in snapshot.state.demand:
+        if demand.pending_gpus <= 0:
+            continue
         waiting = [
             job
             for job in snapshot.jobs.values()
@@ -270,7 +271,7 @@ def _capacity(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
         ]
         oldest = min((j.state_since for j in waiting), default=None)
         long = oldest is not None and _for_s(snapshot, oldest) >= settings.capacity_after_s
-        if demand.pending_gpus > 0 and (demand.fits_nowhere or long):
+        if demand.fits_nowhere or long:
             target = f"pool:{demand.pool}"
             yield Signal(
                 id=level_id("capacity.short", target, demand.blocked_job, oldest),
