@@ -31,6 +31,7 @@ TESTS = (
     "tests/core/test_policy_concurrency.py",
     "tests/core/test_policy_escalation.py",
     "tests/core/test_policy_invariants.py",
+    "tests/core/test_policy_exact.py",
     "tests/core/test_policy_explain.py",
     "tests/core/test_policy_shipped_orders.py",
     "tests/core/test_ledger.py",
