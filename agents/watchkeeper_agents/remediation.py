@@ -40,7 +40,7 @@ def think(
         return Turn(memory=memory, move=back, thoughts=(f"{back.why} Undo it first.",))
     if why := hushed(memory, tools.snapshot.steady, world):
         return Turn(memory=memory, move=Move(end="waiting", why=why))
-    plan = next_steps(incident, tools.view(memory.attempts))
+    plan = next_steps(incident, tools.view(memory.attempts, incident.id))
     match plan:
         case Steps():
             return _ask(incident, memory, plan, tools, reasoner)

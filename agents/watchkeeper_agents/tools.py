@@ -63,14 +63,16 @@ class Tools:
         """Whether a provider here carries out this kind of action."""
         return kind in self.briefing.serves
 
-    def view(self, attempts: tuple[StepResult, ...]) -> RemedyView:
-        """What a repair ladder looks at."""
+    def view(self, attempts: tuple[StepResult, ...], incident: str = "") -> RemedyView:
+        """What the repair ladder of one incident looks at."""
+        repaired = self.briefing.repaired
         return RemedyView(
             snapshot=self.snapshot,
             serves=self.briefing.serves,
             checked=self.briefing.checked,
             attempts=attempts,
             settings=self.remedy,
+            repairs_7d={node: len(ids - {incident}) for node, ids in repaired.items()},
         )
 
     # Simulate.

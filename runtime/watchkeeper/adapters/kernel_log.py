@@ -19,6 +19,7 @@ from watchkeeper.adapters.system_clock import boot_id, booted_at
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.incident import Trust
 from watchkeeper.core.sources import Finding
+from watchkeeper.health.decode import value_of
 from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_line
 
 SOURCE = "kernel-log"
@@ -122,7 +123,7 @@ class KernelLog:
             trust=Trust.KERNEL,
             pci=event.pci,
             at=at,
-            value=float(event.code),
+            value=value_of(event),
             simulated=self._simulated,
             raw=event.line,
             key=f"{self._boot} {event.line}",

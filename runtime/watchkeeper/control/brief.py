@@ -8,9 +8,11 @@ from watchkeeper.control.books import File
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
+from watchkeeper.core.action import REPAIRS, kind_of, node_of
 from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, StepResult
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
+from watchkeeper.core.ledger import WEEK_S
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
 from watchkeeper.health.illness import still_ill
@@ -47,8 +49,20 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
             serves=watch.serves,
             checked=dict(books.checked),
             history=_history(watch),
+            repaired=_repaired(watch, snapshot),
         )
     )
+
+
+def _repaired(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
+    """Each node's repairs of the last 7 days, by the incidents that they were for."""
+    found: dict[str, set[str]] = {}
+    for file in watch.record.books.past():
+        if file.effect is None or snapshot.steady - file.effect.started_steady > WEEK_S:
+            continue
+        if kind_of(file.action) in REPAIRS and (node := node_of(file.action)):
+            found.setdefault(node, set()).add(file.proposal.incident or file.proposal.id)
+    return {node: frozenset(ids) for node, ids in found.items()}
 
 
 def _undelivered(watch: Watch, busy: frozenset[str]) -> list[StepResult]:
@@ -61,6 +75,14 @@ def _undelivered(watch: Watch, busy: frozenset[str]) -> list[StepResult]:
         watch.delivered.add(file.proposal.id)
         results.append(_result_of(file))
     return results
+
+
+def _kept_result(watch: Watch, file: File) -> StepResult:
+    """The same, made once for each state of a file: every turn asks for all of them."""
+    known = watch.results.get(file.proposal.id)
+    if known is None or known[0] is not file:
+        known = watch.results[file.proposal.id] = (file, _result_of(file))
+    return known[1]
 
 
 def _result_of(file: File) -> StepResult:
@@ -84,7 +106,10 @@ def _history(watch: Watch) -> dict[str, tuple[StepResult, ...]]:
     open_ids = {i.id for i in watch.record.books.open_incidents()}
     for file in watch.record.books.files.values():
         if file.thread in open_ids and not file.busy:
-            told.setdefault(file.thread, []).append(_result_of(file))
+            told.setdefault(file.thread, []).append(_kept_result(watch, file))
+    watch.results = {
+        r.proposal: watch.results[r.proposal] for results in told.values() for r in results
+    }
     return {thread: tuple(results) for thread, results in told.items()}
 
 

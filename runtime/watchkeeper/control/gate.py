@@ -212,15 +212,15 @@ def ledger_view(books: Books, snapshot: Snapshot) -> LedgerView:
         effects=tuple(e for e in effects if e is not None),
         out=out,
         size=size,
-        newly_unhealthy=_newly_unhealthy(books, snapshot),
+        newly_unhealthy=fell_ill(books, snapshot),
         closed=tuple(sorted(books.closed_kinds)),
         halted=books.halted,
         reconciled=books.reconciled and books.session == snapshot.state.session,
     )
 
 
-def _newly_unhealthy(books: Books, snapshot: Snapshot) -> dict[str, int]:
-    """Counted once for a snapshot, until an incident changes: each of 750 verdicts asks."""
+def fell_ill(books: Books, snapshot: Snapshot) -> dict[str, int]:
+    """Nodes of each pool that fell ill of late. Counted once for a snapshot, until an incident changes: each of 750 verdicts asks."""
     held = books.ill_counted
     if held is None or held[0] is not snapshot or held[1] != books.incidents_changed:
         counted = newly_unhealthy(_since_resumed(books), snapshot)

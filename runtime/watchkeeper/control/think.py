@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from watchkeeper.control.gate import ledger_view
+from watchkeeper.control.gate import fell_ill, ledger_view
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
@@ -17,7 +17,7 @@ from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
 from watchkeeper.health.correlate import correlate
-from watchkeeper.health.sense import debounce, sense
+from watchkeeper.health.notice import notice
 from watchkeeper.policy.invariants import mass_unhealthy
 
 BLIND_PAGE_S = 60.0
@@ -43,8 +43,7 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
     books = watch.record.books
     arrived = watch.looker.take_signals()
     ours = tuple(s for s in arrived if s.world is snapshot.world)
-    seen = sense(snapshot, watch.sense)
-    derived, watch.sightings = debounce(seen, watch.sightings, snapshot.at)
+    derived, watch.sightings = notice(snapshot, watch.sightings, watch.sense)
     before = dict(books.incidents)
     signals = ours + derived
     after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
@@ -93,7 +92,7 @@ def _foresee(watch: Watch, snapshot: Snapshot) -> None:
 def halt_if_too_many_are_ill(watch: Watch, snapshot: Snapshot) -> None:
     """Too many unhealthy at once is a sensor or facility fault: halt and page (S9)."""
     books = watch.record.books
-    if books.halted:
+    if books.halted or not fell_ill(books, snapshot):
         return
     why = mass_unhealthy(ledger_view(books, snapshot))
     if why:

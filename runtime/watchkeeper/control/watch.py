@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from watchkeeper.control.books import File
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.look import Looker
 from watchkeeper.control.record import Record
@@ -69,6 +70,7 @@ class Watch:
     sightings: Sightings = field(default_factory=Sightings)
     told_results: list[StepResult] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
+    results: dict[str, tuple[File, StepResult]] = field(default_factory=dict)
     last_thought: dict[str, str] = field(default_factory=dict)
     demand_recorded_at: float = -1e9
     blind_since: float | None = None

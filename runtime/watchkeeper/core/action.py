@@ -206,6 +206,10 @@ Action: TypeAlias = (
 )
 
 
+REPAIRS = frozenset({"node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset"})
+"""Kinds that count as a repair of their node (S20)."""
+
+
 class Traits(Word, frozen=True):
     """What kind of thing an action is.
 

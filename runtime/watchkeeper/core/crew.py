@@ -78,6 +78,7 @@ class Briefing:
     busy: threads whose last Draft still waits, runs or is being verified; they are not asked.
     results: one per thread that can go on. history: all that each thread was ever told, from the
     journal, for a thread that was lost with Redis. serves: kinds of action a provider serves here.
+    repaired: node -> incidents for which it was repaired within 7 days.
     """
 
     snapshot: Snapshot
@@ -88,6 +89,7 @@ class Briefing:
     serves: frozenset[str]
     checked: Mapping[str, str]
     history: Mapping[str, tuple[StepResult, ...]] = field(default_factory=dict)
+    repaired: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from watchkeeper.core.action import Action, JobPlace, kind_of, node_of, traits_of
+from watchkeeper.core.action import REPAIRS, Action, JobPlace, kind_of, node_of, traits_of
 from watchkeeper.core.cluster import Job, Node
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
-from watchkeeper.core.ledger import LedgerView
+from watchkeeper.core.ledger import WEEK_S, LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import Word
@@ -376,10 +376,8 @@ def gpus_per_node(snapshot: Snapshot, pool: str) -> int:
 
 def repairs_of(ledger: LedgerView, node: str) -> int:
     """Repairs of a node in the ledger's 7 days: incidents that took it out, each counted once."""
-    disruptive = ("node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset")
-    week = 7 * 86400.0
     hits = [
-        e for e in ledger.effects if e.node == node and e.action in disruptive and e.age_s < week
+        e for e in ledger.effects if e.node == node and e.action in REPAIRS and e.age_s < WEEK_S
     ]
     return len({e.incident or e.proposal for e in hits})
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, is_
+from typing import TypeAlias
 
 from watchkeeper.core.action import (
     Action,
@@ -41,6 +42,10 @@ def is_out(snapshot: Snapshot, node: Node) -> bool:
     return node.ray_state is not RayState.ALIVE or node.name in snapshot.fences
 
 
+_Counts: TypeAlias = tuple[dict[str, int], dict[str, int]]
+_COUNTED: deque[tuple[list[Node], frozenset[str], _Counts]] = deque(maxlen=2)
+
+
 @lru_cache(maxsize=2)
 def out_by_domain(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     """Nodes out, and nodes at all, by domain key: `fleet`, `pool:x`, `rack:y`, `leaf:z`, ...
@@ -48,8 +53,14 @@ def out_by_domain(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     The control path (the head node) is not a worker and counts in neither. Kept for the snapshot
     of this turn (and the one right before an effect), since each verdict asks again.
     """
-    workers = [node for node in snapshot.nodes.values() if not node.control_path]
-    return _by_domain([n for n in workers if is_out(snapshot, n)]), _by_domain(workers)
+    nodes, fences = snapshot.nodes, frozenset(snapshot.fences)
+    for known, fenced, counts in _COUNTED:  # most turns see the very same nodes again
+        if fenced == fences and len(known) == len(nodes) and all(map(is_, known, nodes.values())):
+            return counts
+    workers = [node for node in nodes.values() if not node.control_path]
+    found = _by_domain([n for n in workers if is_out(snapshot, n)]), _by_domain(workers)
+    _COUNTED.append((list(nodes.values()), fences, found))
+    return found
 
 
 _DOMAINS = tuple((kind, attrgetter(kind)) for kind in DOMAIN_KINDS)

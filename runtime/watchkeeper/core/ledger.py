@@ -2,6 +2,8 @@
 
 from watchkeeper.core.word import Word
 
+WEEK_S = 7 * 86400.0
+
 
 class PastEffect(Word, frozen=True):
     """One effect that was started: what, on what, how long ago on the steady clock.

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from watchkeeper.core.action import REPAIRS, JobPlace, Traits, node_of, targets_of
 from watchkeeper.core.action import TRAITS as KINDS
-from watchkeeper.core.action import JobPlace, Traits, node_of, targets_of
 from watchkeeper.core.facts import Facts
-from watchkeeper.core.ledger import LedgerView, PastEffect
+from watchkeeper.core.ledger import WEEK_S, LedgerView, PastEffect
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Decision, Orders, Reason
 from watchkeeper.policy.limits import takes_out
@@ -220,9 +220,7 @@ def _s20(case: Case) -> str:
     if case.kind in ("node.cordon", "gpu.quarantine"):
         return ""  # these take the node or GPU out of use, which is what a limit reached asks for
     node, incident = node_of(case.proposal.action), case.proposal.incident
-    repairs = ("node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset")
-    week = 7 * 86400.0
-    mine = [e for e in case.past if e.node == node and e.action in repairs and e.age_s < week]
+    mine = [e for e in case.past if e.node == node and e.action in REPAIRS and e.age_s < WEEK_S]
     others = {e.incident or e.proposal for e in mine if not incident or e.incident != incident}
     again = sum(e.incident == incident and e.action == case.kind for e in mine) if incident else 0
     if len(others) + again < REPAIRS_7D:
