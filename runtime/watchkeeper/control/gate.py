@@ -220,7 +220,8 @@ def ledger_view(books: Books, snapshot: Snapshot) -> LedgerView:
 
 
 def fell_ill(books: Books, snapshot: Snapshot) -> dict[str, int]:
-    """Nodes of each pool that fell ill of late. Counted once for a snapshot, until an incident changes: each of 750 verdicts asks."""
+    """Nodes of each pool that fell ill of late. Counted once for a snapshot, until an incident
+    changes: each of 750 verdicts asks."""
     held = books.ill_counted
     if held is None or held[0] is not snapshot or held[1] != books.incidents_changed:
         counted = newly_unhealthy(_since_resumed(books), snapshot)
