@@ -416,3 +416,19 @@ def test_two_people_are_counted_once_each(tell: Tell) -> None:
     assert story.done() == []
     story.answer(Answer.APPROVE, BEN)
     story.until(lambda: story.done())
+
+
+def test_a_gang_whose_name_no_action_can_carry_goes_to_a_person_and_stops_no_turn(
+    tell: Tell,
+) -> None:
+    story = tell()
+    story.cluster.run("raysubmit ../../etc", ("train-01", "train-02"))
+    story.cluster.run("llm", ("train-03", "train-04"))
+    story.turns(2)
+    story.cluster.lose("train-02")
+    story.until(lambda: "node.uncordon" in story.done() and story.quiet())
+    story.turns(40)
+    assert "job.requeue" not in story.done()
+    assert any("not one plain name" in str(e.data) for e in story.record.journal.events()), (
+        story.log()
+    )

@@ -16,9 +16,14 @@ from watchkeeper.core.word import Word
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
+def is_name(value: str) -> bool:
+    """Is this one plain name, such as a target must have?"""
+    return _NAME.fullmatch(value) is not None
+
+
 def check_name(value: str, what: str) -> None:
     """Refuse what is not one plain name: empty, a wildcard, a path, a list. Raises ValueError."""
-    if not _NAME.fullmatch(value):
+    if not is_name(value):
         raise ValueError(f"{what} must be one explicit name, not {value!r}")
 
 

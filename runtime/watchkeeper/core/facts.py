@@ -288,7 +288,7 @@ def _of_node(node: Node, action: Action, snapshot: Snapshot, ledger: LedgerView)
         "node.fenced": fence is not None and fence.sealed,
         "node.gpus": node.gpus,
         "node.repairs_7d": repairs_of(ledger, node.name),
-        "node.labels": node.labels,
+        "node.labels": _without_nulls(node.labels),
     }
     if silence is not None:
         facts["node.silent_for"] = silence
@@ -328,10 +328,17 @@ def _of_place(action: JobPlace, snapshot: Snapshot) -> Facts:
     }
 
 
+def _without_nulls(texts: dict[str, str]) -> dict[str, str]:
+    """A null character would leave the whole map unread, and every rule on it undecided."""
+    if not any("\0" in k or "\0" in v for k, v in texts.items()):
+        return texts
+    return {k.replace("\0", ""): v.replace("\0", "") for k, v in texts.items()}
+
+
 def _capped(metadata: dict[str, str]) -> dict[str, str]:
     """A tenant writes as much as they like; a verdict and its journal line take this much."""
     first = sorted(metadata.items())[:MOST_METADATA]
-    return {key[:MOST_TEXT]: value[:MOST_TEXT] for key, value in first}
+    return _without_nulls({key[:MOST_TEXT]: value[:MOST_TEXT] for key, value in first})
 
 
 def _of_pool(

@@ -54,7 +54,8 @@ def out_by_domain(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     of this turn (and the one right before an effect), since each verdict asks again.
     """
     nodes, fences = snapshot.nodes, frozenset(snapshot.fences)
-    for known, fenced, counts in _COUNTED:  # most turns see the very same nodes again
+    # Most turns see the very same nodes again. A copy, since doors count beside the turn.
+    for known, fenced, counts in tuple(_COUNTED):
         if fenced == fences and len(known) == len(nodes) and all(map(is_, known, nodes.values())):
             return counts
     workers = [node for node in nodes.values() if not node.control_path]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from watchkeeper.core.action import REQUEUE_BEFORE, Action, JobRequeue
+from watchkeeper.core.action import REQUEUE_BEFORE, Action, JobRequeue, is_name
 from watchkeeper.core.cluster import Job, JobState, Node
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident
@@ -127,6 +127,8 @@ def _not_after(incident: Incident, job: Job) -> datetime | None:
 def _blocked(incident: Incident, view: RemedyView, job: Job) -> str:
     """Why we cannot submit it again; "" when we can. A gang whose newest checkpoint is tainted
     goes back to an older one, or to a person where no provider can do that."""
+    if not is_name(job.name):
+        return "its name is not one plain name, so no action can be about it"
     before = _not_after(incident, job)
     if before is None or job.requeue_blocked or REQUEUE_BEFORE in view.serves:
         return job.requeue_blocked
