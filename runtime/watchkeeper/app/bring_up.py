@@ -41,7 +41,12 @@ def bring_up(home: Home, settings: Settings, *, nodes: int, gpus_per_node: int, 
         offset = policy_offset(settings.lab_time, zone, datetime.now(UTC))
         settings = msgspec.structs.replace(settings, policy_offset_s=offset.total_seconds())
         say(f"Lab time: policy windows see {settings.lab_time} {zone}; all else is on real clocks")
-    lab = not settings.ray_address
+    if settings.twin_nodes:
+        say(
+            f"Twin: {settings.twin_nodes} nodes x {settings.twin_gpus} GPUs, seed "
+            f"{settings.twin_seed}, {settings.twin_speed:g} times real time. All of it is simulated"
+        )
+    lab = not settings.ray_address and not settings.twin_nodes
     plan = Plan(
         home=home,
         settings=settings,

@@ -42,6 +42,9 @@ app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
 
 
+MOST_LAB_NODES = 8
+"""Each is a real raylet with processes of its own."""
+
 AsOption = Annotated[
     str,
     typer.Option(
@@ -76,7 +79,13 @@ def up(
     ray_address: Annotated[str, typer.Option(help="A running Ray cluster, HOST:PORT")] = "",
     lab: Annotated[bool, typer.Option("--lab", help="A real Ray cluster in small, here")] = False,
     twin: Annotated[bool, typer.Option("--twin", help="A simulated cluster")] = False,
-    nodes: Annotated[int, typer.Option(min=1, max=8, help="Worker nodes of the lab")] = 4,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=65536, help="Worker nodes of lab (4) or twin (256)")
+    ] = None,
+    twin_speed: Annotated[
+        float, typer.Option(min=0.1, max=100, help="How many times faster the twin's time passes")
+    ] = 1.0,
+    twin_seed: Annotated[int, typer.Option(min=0, help="Which twin: what breaks, and when")] = 1,
     gpus_per_node: Annotated[int, typer.Option(min=1, max=16)] = 8,
     redis: Annotated[str, typer.Option(help="redis://HOST:PORT/DB; else one is started")] = "",
     policies: Annotated[str, typer.Option(help="Directory of standing orders")] = "",
@@ -90,11 +99,14 @@ def up(
     provider: Annotated[str, typer.Option(help="TOML file of the command provider")] = "",
     webhook: Annotated[str, typer.Option(help="URL that pages and tickets are posted to")] = "",
 ) -> None:
-    """Start the watch; with no cluster named, over a lab that is started too."""
+    """Start the watch; with no cluster named, over a lab that is started too; or over a twin."""
     from watchkeeper.app.bring_up import bring_up
+    from watchkeeper.app.settings import turn_every_s
 
-    if twin:
-        raise UsageError("The twin is not in this version. Use --lab, or leave it out.")
+    if twin and (ray_address or lab or lab_time):
+        raise UsageError("--twin is a cluster of its own; leave out --ray-address and the lab's.")
+    if not twin and nodes is not None and nodes > MOST_LAB_NODES:
+        raise UsageError(f"The lab has at most {MOST_LAB_NODES} nodes; --twin has more.")
     if policy_key and not policies:
         raise UsageError("--policy-key says by which key --policies DIR is signed; name both.")
     if ray_address and (lab or lab_time):
@@ -112,9 +124,15 @@ def up(
         provider=provider,
         webhook=webhook,
         lab_time=lab_time,
+        twin_nodes=(nodes or 256) if twin else 0,
+        twin_gpus=gpus_per_node,
+        twin_seed=twin_seed,
+        twin_speed=twin_speed,
+        interval_s=turn_every_s(twin_speed) if twin else 1.0,
     )
     settings.check(home)
-    raise typer.Exit(bring_up(home, settings, nodes=nodes, gpus_per_node=gpus_per_node, say=say))
+    code = bring_up(home, settings, nodes=nodes or 4, gpus_per_node=gpus_per_node, say=say)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -17,10 +17,12 @@ from watchkeeper.adapters.ray_collectors import RayCollectors
 from watchkeeper.adapters.ray_door import RayDoor
 from watchkeeper.adapters.ray_lab_client import LabClient, LabProvider, read_lab
 from watchkeeper.app.settings import Home, Settings
+from watchkeeper.app.twin_live import DAYS, LiveTwin, TwinTime
+from watchkeeper.app.twin_spec import spec_of
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.cluster import ClusterState, World
 from watchkeeper.core.errors import ClusterUnavailable, WatchkeeperError
-from watchkeeper.core.ports import Actuator, ClusterReader
+from watchkeeper.core.ports import Actuator, ClusterReader, TelemetrySource
 
 log = logging.getLogger("watchkeeper.cluster")
 TEND_S = 30.0
@@ -29,7 +31,8 @@ TEND_S = 30.0
 
 @dataclass(frozen=True)
 class ClusterPorts:
-    """One cluster as the watch meets it. inject breaks something on purpose: lab only."""
+    """One cluster as the watch meets it. inject breaks something on purpose: lab and twin only.
+    telemetry: where it does not come from Redis."""
 
     world: World
     cluster: str
@@ -37,6 +40,7 @@ class ClusterPorts:
     actuators: tuple[Actuator, ...]
     close: Callable[[], None]
     inject: Callable[..., str] | None = None
+    telemetry: TelemetrySource | None = None
 
 
 class LastRead:
@@ -139,6 +143,21 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         actuators=(provider, actuator),
         close=close,
         inject=inject,
+    )
+
+
+def twin_ports(settings: Settings, clock: TwinTime) -> ClusterPorts:
+    """A simulated cluster in this process. Raises UsageError for a size that cannot be built."""
+    spec = spec_of(settings.twin_nodes, settings.twin_seed, DAYS, gpus=settings.twin_gpus)
+    twin = LiveTwin(spec, clock)
+    return ClusterPorts(
+        world=World.TWIN,
+        cluster=twin.cluster_id,
+        reader=twin,
+        actuators=(twin,),
+        close=lambda: None,
+        inject=twin.inject,
+        telemetry=twin.telemetry(),
     )
 
 

@@ -74,12 +74,22 @@ class Home:
         return self.path / "pages.log"
 
 
+LONGEST_TURN_S = 10.0
+"""Twin seconds from turn to turn, at most: over a faster twin the watch has turns more often."""
+LEAST_TURN_S = 0.1
+
+
+def turn_every_s(speed: float) -> float:
+    """Real seconds between two turns over a twin of this speed."""
+    return max(LEAST_TURN_S, min(1.0, LONGEST_TURN_S / speed))
+
+
 class Settings(Word, frozen=True):
     """One watch's settings, as `up` hands them to the watch process.
 
     redis is a URL. policy_key is a file with the public key that orders must be signed with, or "".
-    lab_dir is set when the cluster is the lab; else ray_address is. policies is
-    "" when none were given: then the watch observes only.
+    lab_dir is set when the cluster is the lab, twin_nodes when it is the twin; else ray_address
+    is. policies is "" when none were given: then the watch observes only.
     """
 
     redis: str
@@ -96,6 +106,10 @@ class Settings(Word, frozen=True):
     lab_time: str = ""
     policy_offset_s: float = 0.0
     interval_s: float = 1.0
+    twin_nodes: int = 0
+    twin_gpus: int = 8
+    twin_seed: int = 1
+    twin_speed: float = 1.0
 
     def check(self, home: Home) -> None:
         """Find what is wrong before anything is started: the lab takes half a minute, a mistake

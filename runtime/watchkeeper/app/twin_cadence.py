@@ -17,6 +17,7 @@ from watchkeeper.app.twin_parts import Parts
 from watchkeeper.app.twin_people import People
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
+from watchkeeper.twin.frame import SAMPLE_S
 
 CLOSE_S = 30.0
 """After something changed, every tick has a turn for this long."""
@@ -29,6 +30,8 @@ thinks again, and the record when its times run out."""
 NEWS_DELAYS_S = (300.0, 310.0)
 HEARTBEAT_S = 900.0
 """A turn at least so often."""
+SECOND_S, MINUTE_S, MOST_LOOKS = 60.0, 60.0, 6
+"""A doubt of `notice` is settled within a minute of looks."""
 _WIRE = 3
 """Where `TwinCluster.mark` counts lines of instruments: a line is taken up once, and then over."""
 
@@ -122,6 +125,7 @@ class Skipping:
             ((people.next_s(),), "an answer"),
             (_times_of_record(parts), "a time of the record"),
             ((crew_thinks_s(parts.watch.crew, now_s),), "the crew thinks again"),
+            (_times_of_doubt(parts), "a doubt"),
         ):
             if later := [t for t in times if now_s < t < math.inf]:
                 due.append((self._tick_of(min(later)), why))
@@ -163,4 +167,37 @@ def _times_of_record(parts: Parts) -> list[float]:
                 times.append(question.escalate_steady)
         else:
             times.append(math.nextafter(parts.cluster.clock.s, math.inf))
+    return times
+
+
+def _times_of_doubt(parts: Parts) -> list[float]:
+    """When `notice` may say more though nothing changes: a second reading, clocks that stay cut, a
+    gang without steps or with slow ones, a reading that stands still.
+
+    Looks into the truth for gangs: one that works well will go on to report its steps.
+    """
+    cluster, seen, settings = parts.cluster, parts.watch.sightings, parts.watch.sense
+    now_s = cluster.clock.s
+    begin = cluster.clock.start.timestamp()
+    soon = math.nextafter(now_s, math.inf)
+    times = [soon for first in seen.seen.values() if begin + now_s - first < SECOND_S]
+    for since in seen.cut.values():
+        times += [
+            since - begin + hold + SAMPLE_S for hold in (settings.brake_s, settings.throttle_s)
+        ]
+    if cluster.panel.frozen:
+        times.append(now_s - now_s % MINUTE_S + MINUTE_S)
+    for gang in cluster.work.gangs.values():
+        if not gang.running or now_s < gang.ready_s or gang.pace.share >= 1.0:
+            continue
+        past = seen.gangs.get(gang.name)
+        late_s = None if past is None or past.late_since is None else past.late_since - begin
+        if gang.pace.share > 0.0:
+            times.append(now_s - now_s % MINUTE_S + MINUTE_S)  # each of its reports
+            times.append(soon if now_s % MINUTE_S else now_s)
+        elif late_s is None or now_s - late_s < SECOND_S:
+            times.append(soon)
+    times += [
+        soon for past in seen.gangs.values() if past.late_looks and past.late_looks < MOST_LOOKS
+    ]
     return times

@@ -17,9 +17,10 @@ from watchkeeper.adapters.redis_telemetry import RedisTelemetry
 from watchkeeper.adapters.redis_urgent import UrgentSignals
 from watchkeeper.adapters.stop_file import FileStop
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
-from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports
+from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports, twin_ports
 from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
+from watchkeeper.app.twin_live import TwinTime
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.foresee import BackgroundForecaster
@@ -77,16 +78,22 @@ class Running:
 def build(settings: Settings, home: Home) -> Running:
     """Put one watch together. Raises JournalBroken, AlreadyRunning, PolicyError, UsageError,
     ClusterUnavailable."""
-    clock = SystemClock(timedelta(seconds=settings.policy_offset_s))
+    clock = (
+        TwinTime(settings.twin_speed)
+        if settings.twin_nodes
+        else SystemClock(timedelta(seconds=settings.policy_offset_s))
+    )
     journal = FileJournal(home.journal, clock)
     _go_on_counting(clock, journal)
     record = Record(journal)
     ids = SystemIds()
     for prefix, number in record.books.ids.items():
         ids.resume(prefix, number)
-    ports = lab_ports(settings, clock) if settings.lab_dir else real_ports(settings, clock)
+    ports = _ports(settings, clock)
     mirror = RedisMirror(settings.redis, ports.cluster, clock=clock, step_s=10.0)
-    telemetry = RedisTelemetry(settings.redis, ports.cluster, ports.world, clock=clock)
+    telemetry = ports.telemetry or RedisTelemetry(
+        settings.redis, ports.cluster, ports.world, clock=clock
+    )
     looker = Looker(ports.reader, telemetry, clock)
     shelf = Shelf(policy_source(settings), clock.now(), record.books.policy_files)
     stop = FileStop(home.stop_file, clock)
@@ -99,7 +106,7 @@ def build(settings: Settings, home: Home) -> Running:
         clock=clock,
     )
     forecaster = BackgroundForecaster(mirror.demand_series, KeptChoices().forecast)
-    in_lab = ports.world is not World.REAL
+    in_lab = ports.world is World.LAB
     watch = Watch(
         record=record,
         looker=looker,
@@ -133,6 +140,12 @@ def build(settings: Settings, home: Home) -> Running:
     return Running(watch, desk, loop, journal, ports, forecaster, urgent)
 
 
+def _ports(settings: Settings, clock: SystemClock) -> ClusterPorts:
+    if isinstance(clock, TwinTime):
+        return twin_ports(settings, clock)
+    return lab_ports(settings, clock) if settings.lab_dir else real_ports(settings, clock)
+
+
 def by_kind(actuators: tuple[Actuator, ...]) -> Mapping[str, Actuator]:
     """The one provider of each kind of action; the first that serves it wins."""
     table: dict[str, Actuator] = {}
@@ -159,6 +172,8 @@ def _go_on_counting(clock: SystemClock, journal: FileJournal) -> None:
             started = event
     if last is None:
         return
+    if isinstance(clock, TwinTime):
+        clock.not_before(last.at)
     base = last.steady + max(0.0, (clock.now() - last.at).total_seconds())
     if started is not None and started.data.get("boot_id") == boot_id() != "":
         since = _boot_s() - float(started.data.get("boot_s", 0.0))

@@ -102,6 +102,7 @@ def watch_sensors(
 def _moved(frame: FleetFrame, before: SensorPast | None, now: float, frozen_s: float) -> SensorPast:
     """Looked at once a minute: at 10,000 nodes each look is a pass over 320,000 readings."""
     shape = (*frame.gpu.shape[:2], len(_WATCHED))
+    now -= now % LOOK_EVERY_S  # by whole minutes: the same whoever looks how often
     if before is None or before.nodes != frame.nodes or before.seen.shape != shape:
         moved, moves = np.full(shape, now), np.zeros(shape, np.int32)
         return SensorPast(frame.nodes, now, frame.gpu[:, :, _WATCHED], moved, moves)

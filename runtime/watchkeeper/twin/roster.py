@@ -19,8 +19,9 @@ from watchkeeper.twin.work import Work
 
 REPORT_S = 60.0
 """Gangs of several nodes report on whole minutes."""
-SMALL_REPORT_S = 300.0
-"""Jobs of one node report every five minutes, in turn."""
+SMALL_REPORT_S = 60.0
+"""Jobs of one node report every minute too, in turn: a gang from which no step came for two
+minutes is taken for one that hangs."""
 TURN_S = 10.0
 
 
