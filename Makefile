@@ -78,6 +78,7 @@ endif
 
 nightly: $(VENV)/.installed-nightly  ## the long proofs; their figures go to docs/evidence.md
 	$(BIN)/python -m watchkeeper_evals.mutants
+	WATCHKEEPER_NIGHTLY=1 $(BIN)/python -m pytest -rA tests/stories/test_twin_run.py -k "256"
 
 schema: install-dev  ## write the policy schemas and the tables of the policy reference anew
 	$(BIN)/python -m watchkeeper.policy.schema > policies/policy.schema.json

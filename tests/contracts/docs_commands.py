@@ -28,6 +28,7 @@ ALONE = (
     "watchkeeper journal verify",
     "watchkeeper journal tail --limit 5",
     "watchkeeper journal export --to /tmp/journal.jsonl",
+    "watchkeeper policy simulate --nights 1 --nodes 64",
 )
 
 FIRST_TEN_MINUTES = (
@@ -69,6 +70,8 @@ ANSWERS = (
 LAB = (*FIRST_TEN_MINUTES, *OPERATING, *ANSWERS)
 
 PARSED = (
+    "watchkeeper up --twin --nodes 2048 --twin-speed 60 --policies policies",
+    "watchkeeper policy simulate --policies my-orders --nights 14 --seeds 5 --against policies",
     "watchkeeper up --policies policies --lab-time 02:30",
     "watchkeeper up --ray-address 10.0.0.10:6379 --job-api http://10.0.0.10:8265 "
     "--redis redis://watch:PASSWORD@redis.example:6379/0 --policies policies "

@@ -143,6 +143,33 @@ def run_tests(
         raise typer.Exit(told.code)
 
 
+@policy_app.command("simulate")
+def simulate(
+    policies: PoliciesOption = POLICIES,
+    nights: Annotated[int, typer.Option(min=1, max=400, help="Nights, 22:00 to 06:00")] = 3,
+    days: Annotated[
+        float | None, typer.Option(min=0.01, max=400, help="Whole days instead of nights")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=8, max=65536, help="Nodes of the twin")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="What breaks, and when")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="So many seeds from --seed on")] = 1,
+    against: Annotated[
+        Path | None, typer.Option(help="Other orders, played on the same seeds")
+    ] = None,
+    faults: Annotated[
+        float, typer.Option(min=0.01, max=1000, help="Times the published rates of faults")
+    ] = 1.0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Play nights of a simulated cluster under these orders: what is done, asked, refused, lost."""
+    from watchkeeper.app.policy_simulate import Wanted
+    from watchkeeper.app.policy_simulate import simulate as run
+
+    wanted = Wanted(nights, days, nodes, tuple(range(seed, seed + seeds)), faults)
+    found = run(policies, against, wanted, lambda text: typer.echo(text, err=True))
+    show(output, found.value, found.text)
+
+
 KeyOption = Annotated[Path, typer.Option(help="A key file in PEM, from `policy keygen`")]
 
 

@@ -18,6 +18,7 @@ from watchkeeper.app.twin_people import People
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 from watchkeeper.twin.frame import SAMPLE_S
+from watchkeeper.twin.words import Hurt
 
 CLOSE_S = 30.0
 """After something changed, every tick has a turn for this long."""
@@ -32,6 +33,7 @@ HEARTBEAT_S = 900.0
 """A turn at least so often."""
 SECOND_S, MINUTE_S, MOST_LOOKS = 60.0, 60.0, 6
 """A doubt of `notice` is settled within a minute of looks."""
+LAST_MINUTES = 8
 _WIRE = 3
 """Where `TwinCluster.mark` counts lines of instruments: a line is taken up once, and then over."""
 
@@ -75,6 +77,7 @@ class Skipping:
         self._close_until = 0
         self._head = 0
         self._mark: tuple[int, ...] = ()
+        self._foreseen = 0
         self.turns = 0
         self.why: Counter[str] = Counter()
 
@@ -86,12 +89,24 @@ class Skipping:
         if head != self._head:
             self._head = head
             self._wake(now_s, NEWS_S, NEWS_DELAYS_S)
+        self._foresee(parts)
         self._see(now_s, parts.cluster.mark)  # our own doing, within this turn
         due, why = self._due(tick, parts, people)
         return self._until_something_happens(tick, due, why, parts)
 
     def held(self, ticks: int) -> Held:
         return Held(self.turns, ticks, dict(self.why))
+
+    def _foresee(self, parts: Parts) -> None:
+        """A gang that slows down is judged by its last minutes: they must have been seen one by
+        one, and so the driver, who knows what comes, looks at them."""
+        harm = parts.cluster.harm
+        for fault in harm.entered[self._foreseen :]:
+            if harm.laws[fault.law].hurts is Hurt.SLOWS:
+                minute_s = fault.at_s - fault.at_s % MINUTE_S
+                for k in range(LAST_MINUTES):
+                    heapq.heappush(self._wakes, self._tick_of(minute_s - k * MINUTE_S))
+        self._foreseen = len(harm.entered)
 
     def _see(self, at_s: float, mark: tuple[int, ...]) -> None:
         """Take in what is visible now; something that changed is followed for a while."""

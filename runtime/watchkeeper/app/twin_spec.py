@@ -13,7 +13,13 @@ run beside smaller ones (assumed). What is left runs gangs of one node."""
 
 
 def spec_of(
-    nodes: int, seed: int, days: float, *, gpus: int = 8, start: datetime | None = None
+    nodes: int,
+    seed: int,
+    days: float,
+    *,
+    gpus: int = 8,
+    start: datetime | None = None,
+    acceleration: float = 1.0,
 ) -> TwinSpec:
     """A twin of so many nodes with the usual gangs. Raises UsageError for a size that cannot be
     built."""
@@ -29,4 +35,5 @@ def spec_of(
         days=days,
         gang_nodes=gangs,
         start=start or spec.start,
+        acceleration=acceleration,
     )

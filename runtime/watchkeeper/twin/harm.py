@@ -33,7 +33,8 @@ SILENT_S = 90.0
 
 
 class Harm:
-    """Plays every fault. busy(node): an effect holds the node right now, so people keep off."""
+    """Plays every fault. busy(node): an effect holds the node right now, so people keep off.
+    entered: faults in the order in which they were drawn or came back; played: those that began."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Harm:
         self.wire, self.agenda, self.clock = wire, agenda, clock
         self.busy: Callable[[int], bool] = lambda _node: False
         self.played: list[TrueFault] = []
+        self.entered: list[TrueFault] = []
         self.over: list[Ailment] = []
         self.replaced: set[int] = set()
         self._rates = node_rates(spec)
@@ -61,6 +63,7 @@ class Harm:
     def play(self, faults: Iterable[TrueFault]) -> None:
         """Enter faults on the agenda, each at its time."""
         for fault in faults:
+            self.entered.append(fault)
             self._next_id = max(self._next_id, fault.id + 1)
             self.agenda.enter(fault.at_s, partial(self.onset, fault))
 
