@@ -16,16 +16,20 @@ from typing import Any
 import msgspec
 
 from watchkeeper.twin.words import DAY_S
-from watchkeeper_evals.remediation.baselines import CODE_SETS, ThresholdRules, Thresholds
+from watchkeeper_evals.remediation.baselines import ThresholdRules, Thresholds
 from watchkeeper_evals.remediation.setup import Setup, cluster_of
 from watchkeeper_evals.remediation.stage import play
 
-TRAINING = Setup(nodes=1024, days=27.0, first_seed=900_001, seeds=4)
+TRAINING = Setup(nodes=2048, days=54.0, first_seed=900_001, seeds=3)
+"""As large and as long as the published evaluation: rules tuned on less met no boot storm of the
+whole fleet, took link codes for faults, and did worse than nothing here."""
+# Sets with link codes are left out: in a fleet of this size a boot storm takes out a fifth of a pool
+# with them (seed 1 of 2,048 nodes and 54 days: ETTR 0.878, against 0.945 without).
 GRID: dict[str, tuple[Any, ...]] = {
-    "codes": tuple(CODE_SETS),
+    "codes": ("fatal", "fatal+memory"),
     "count": (1, 2),
     "drain_s": (0.0, 1800.0),
-    "most_reboots": (1, 2, 4),
+    "most_reboots": (2,),
 }
 
 
