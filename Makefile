@@ -53,7 +53,7 @@ format: install-dev  ## format and mend what can be mended
 test: check  ## every check and every test: unit, property, real Redis, real Ray, real browser
 	@tests/prepare
 	@# The lab mostly waits, so its tests run beside the others, which give way to it.
-	@log=$$(mktemp); $(BIN)/python -m pytest -m ray >$$log 2>&1 & lab=$$!; \
+	@log=$$(mktemp); $(BIN)/python -m pytest tests/integration -m ray >$$log 2>&1 & lab=$$!; \
 	nice -n 10 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"; code=$$?; \
 	wait $$lab || code=1; cat $$log; rm -f $$log; exit $$code
 
