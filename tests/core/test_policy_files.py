@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from watchkeeper.adapters.policy_files import fingerprint, read_policy_dir
+from watchkeeper.adapters.policy_files import fingerprint, read_policy_dir, read_test_dir
 from watchkeeper.core.errors import UsageError
 
 
@@ -80,3 +80,30 @@ def test_the_fingerprint_changes_with_what_is_read_and_with_nothing_else(folder:
     os.replace(folder / "b.yaml", folder / "e.yaml")
     assert changed()
     assert fingerprint(folder / "nowhere") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("night.yml", "night.yaml"),
+        ("NIGHT.YAML", "NIGHT.yaml"),
+        ("night_test.yml", "night_test.yaml"),
+        ("night_tests.yaml", "night_test.yaml"),
+        ("night_tests.yml", "night_test.yaml"),
+    ],
+)
+def test_a_file_that_would_be_passed_over_is_an_error_that_says_what_to_call_it(
+    folder: Path, name: str, right: str
+) -> None:
+    before = fingerprint(folder)
+    (folder / name).write_text("rules: []\n")
+    assert fingerprint(folder) != before  # a running watch looks, and refuses
+    for read in (read_policy_dir, read_test_dir):
+        with pytest.raises(UsageError, match=f"{name} is not read: call it {right}"):
+            read(folder)
+
+
+def test_hidden_files_and_other_endings_are_left_alone(folder: Path) -> None:
+    (folder / ".swap.yml").write_text("editor\n")
+    (folder / "b.yaml.bak").write_text("old\n")
+    assert len(read_policy_dir(folder)) == 2

@@ -246,8 +246,10 @@ def _rsa(_: KeyPair) -> bytes:
         (_locked, 0o600, "passphrase"),
         (_rsa, 0o600, "not an Ed25519 key"),
         (lambda _: b"", 0o600, "not a private key"),
+        (lambda k: k.public.read_bytes(), 0o644, "holds a public key; name the file without"),
+        (lambda _: b"rules: []", 0o644, "not a private key in PEM"),
     ],
-    ids=["readable", "public", "locked", "rsa", "empty"],
+    ids=["readable", "public", "locked", "rsa", "empty", "readable public", "orders"],
 )
 def test_a_key_that_must_not_sign_does_not(
     make: Callable[[KeyPair], bytes],

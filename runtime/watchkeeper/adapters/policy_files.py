@@ -5,6 +5,7 @@ Checks nothing inside the files: that is `policy.load`, which never opens one.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from watchkeeper.core.errors import UsageError
@@ -16,10 +17,11 @@ MAX_BYTES = 4_000_000
 def read_policy_dir(path: Path) -> dict[str, str]:
     """Every `*.yaml` of a folder but tests, as `policies/night-orders.yaml` -> text.
 
-    Raises UsageError when the folder is missing, empty or unreadable: no folder is no policy,
-    and the caller must then act on nothing.
+    Raises UsageError when the folder is missing, empty or unreadable, or holds a file that is
+    named like orders and would not be read: no folder is no policy, and half of one is none.
     """
     try:
+        refuse_misnamed(path)
         found = _policy_files(path)
         if not found:
             raise UsageError(
@@ -34,9 +36,10 @@ def read_policy_dir(path: Path) -> dict[str, str]:
 def read_test_dir(path: Path) -> dict[str, str]:
     """Every `*_test.yaml` of a folder, as `policies/night_test.yaml` -> text; may be none.
 
-    Raises UsageError when the folder is missing or unreadable.
+    Raises UsageError when the folder is missing or unreadable, or as `refuse_misnamed` does.
     """
     try:
+        refuse_misnamed(path)
         found = _test_files(path)
         return {f"{path.name or 'policies'}/{file.name}": _text(file) for file in found}
     except OSError as err:
@@ -44,13 +47,39 @@ def read_test_dir(path: Path) -> dict[str, str]:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes whenever a policy file or a test is added, removed, renamed or written; "" when the
-    folder cannot be listed. Costs one stat per file, so it may be asked every turn."""
+    """Changes whenever a policy file or a test is added, removed, renamed or written, one with a
+    wrong name included; "" when the folder cannot be listed. Costs one stat per file, so it may
+    be asked every turn."""
     try:
-        stats = [(f.name, f.stat()) for f in (*_policy_files(path), *_test_files(path))]
+        wrong = [path / name for name, _ in misnamed(path)]
+        stats = [(f.name, f.stat()) for f in (*_policy_files(path), *_test_files(path), *wrong)]
     except OSError:
         return ""
     return ";".join(f"{name}:{s.st_ino}:{s.st_size}:{s.st_mtime_ns}" for name, s in stats)
+
+
+def refuse_misnamed(path: Path) -> None:
+    """Raises UsageError for files that an author took for orders or tests, by the names they have:
+    passed over in silence, a deny in one of them would simply not be there."""
+    if wrong := misnamed(path):
+        said = "; ".join(f"{path / name} is not read: call it {right}" for name, right in wrong)
+        raise UsageError(f"{said}. Orders are in files called NAME.yaml, tests in NAME_test.yaml.")
+
+
+def misnamed(path: Path) -> list[tuple[str, str]]:
+    """(name, the name that would be read) of each such file, sorted."""
+    found = []
+    for name in sorted(entry.name for entry in path.iterdir()):
+        match = _LIKE_ORDERS.fullmatch(name)
+        if match is None or name.startswith("."):
+            continue
+        right = f"{match['stem']}{'_test' if match['test'] else ''}.yaml"
+        if right != name:
+            found.append((name, right))
+    return found
+
+
+_LIKE_ORDERS = re.compile(r"(?P<stem>.+?)(?P<test>_tests?)?\.ya?ml", re.IGNORECASE)
 
 
 def _policy_files(path: Path) -> list[Path]:

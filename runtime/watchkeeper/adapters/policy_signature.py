@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchkeeper.adapters.policy_files import MAX_BYTES
+from watchkeeper.adapters.policy_files import MAX_BYTES, misnamed, refuse_misnamed
 from watchkeeper.core.errors import Malformed, PolicyError, Problem, UsageError
 from watchkeeper.core.word import Word, canonical, parse
 
@@ -164,7 +164,7 @@ def signed_fingerprint(path: Path) -> str:
     try:
         stats = [
             (name, (path / name).stat())
-            for name in [*_names(path), SIGNATURE]
+            for name in [*_names(path), *(name for name, _ in misnamed(path)), SIGNATURE]
             if (path / name).exists()
         ]
     except OSError:
@@ -200,6 +200,11 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     data = _key_bytes(path)
+    if b"PRIVATE KEY-----" not in data:  # said first: a public key may well be read by others
+        hint = " It holds a public key; name the file without .pub." if b"PUBLIC" in data else ""
+        raise UsageError(
+            f"{path} is not a private key in PEM.{hint} Make one with `policy keygen`."
+        )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise UsageError(
@@ -299,6 +304,7 @@ def _bytes_of(policies: Path) -> dict[str, bytes]:
     """Name to bytes of every file that is signed. Raises UsageError."""
     try:
         found = {}
+        refuse_misnamed(policies)
         for name in _names(policies):
             with (policies / name).open("rb") as file:
                 found[name] = file.read(MAX_BYTES + 1)
