@@ -215,3 +215,48 @@ def test_five_hundred_rules_load_in_well_under_a_second() -> None:
     began = time.perf_counter()
     assert len(policy(rows).rules) == 500
     assert time.perf_counter() - began < 3.0  # the budget of 300 ms is kept by the benchmark
+
+
+@pytest.mark.parametrize(
+    ("when", "said", "meant"),
+    [
+        ("action.kind != 'node.restrat'", "action.kind is never 'node.restrat'", "node.restart"),
+        ("'Dead' == node.ray_state", "it is one of alive, draining, dead, unknown", "dead"),
+        ("world == 'labb'", "world is never 'labb': it is one of real, lab, twin", "lab"),
+        ("incident.class in ['node_lost', 'node_lots']", "never 'node_lots'", "node_lost"),
+    ],
+)
+def test_a_word_that_a_fact_can_never_be_is_refused_with_the_nearest(
+    when: str, said: str, meant: str
+) -> None:
+    (found,) = problems(rule(f'    when: "{when}"\n'))
+    assert said in found.message
+    assert found.suggestion == meant
+
+
+def test_the_word_for_not_known_and_every_declared_word_are_taken() -> None:
+    from watchkeeper.core.facts import FACTS
+
+    for name, fact in FACTS.items():
+        if fact.values:
+            for word in (*fact.values, fact.unknown):
+                load({"policies/t.yaml": rule(f"    when: {name} == '{word}'\n")}, NIGHT)
+
+
+def test_a_word_in_a_list_that_the_fact_can_never_be_is_refused_where_the_list_is_used() -> None:
+    text = rule("    when: incident.class in list.c\n") + "lists: {c: [node_lots]}\n"
+    (found,) = problems(text)
+    assert "incident.class is never 'node_lots'" in found.message
+
+
+def test_a_flaw_in_a_variable_is_told_once_and_at_the_variable() -> None:
+    text = (
+        BODY
+        + "variables:\n  dead: node.ray_state == 'ded'\n  old: evidence.age > duration('1d')\n"
+        + "  both: var.dead && var.old\nrules:\n"
+        + "".join(
+            f"  - {{id: r{i}, effect: allow, actions: [node.drain], when: var.both || {i} > 3}}\n"
+            for i in range(2)
+        )
+    )
+    assert [(p.line, p.column) for p in problems(text)] == [(6, 27), (7, 32)]

@@ -409,7 +409,7 @@ def test_two_hundred_tests_run_within_a_second() -> None:
 
 
 def test_the_files_of_tests_are_those_that_the_orders_leave_out(tmp_path: Path) -> None:
-    for name in ("a.yaml", "a_test.yaml", ".b_test.yaml", "a_test.yml", "test.yaml"):
+    for name in ("a.yaml", "a_test.yaml", ".b_test.yaml", "a_test.md", "test.yaml"):
         (tmp_path / name).write_text("x")
     assert list(read_test_dir(tmp_path)) == [f"{tmp_path.name}/a_test.yaml"]
     with pytest.raises(UsageError, match="no policy folder"):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from watchkeeper.core.action import REPAIRS, Action, JobPlace, kind_of, node_of, traits_of
-from watchkeeper.core.cluster import Job, Node
+from watchkeeper.core.action import KINDS, REPAIRS, Action, JobPlace, kind_of, node_of, traits_of
+from watchkeeper.core.cluster import Job, Node, RayState, World
+from watchkeeper.core.fault import Fault
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
 from watchkeeper.core.ledger import WEEK_S, LedgerView
@@ -28,13 +29,15 @@ class Fact(Word, frozen=True):
     and lists hold texts.
 
     scopes: the action scopes that have it (`node`, `gpu`, `job`, `pool`, `watch`).
-    unknown: what stands for Unknown, always the value that lets least happen.
+    unknown: what stands for Unknown, always the value that lets least happen. values: every text
+    that it can be beside `unknown`, where that is a closed set; () where it is not.
     """
 
     type: str
     scopes: tuple[str, ...]
     says: str
     unknown: FactValue
+    values: tuple[str, ...] = ()
 
 
 _ALL = ("node", "gpu", "job", "pool", "watch")
@@ -46,14 +49,22 @@ NEVER_S = 10.0 * 365 * 86400
 """Ten years: stands for the age of what never was, so that every `< 15m` is false."""
 
 FACTS: dict[str, Fact] = {
-    "action.kind": Fact(type="string", scopes=_ALL, says="such as node.drain", unknown=""),
+    "action.kind": Fact(
+        type="string", scopes=_ALL, says="such as node.drain", unknown="", values=tuple(KINDS)
+    ),
     "action.disruptive": Fact(
         type="bool", scopes=_ALL, says="it can take work or capacity away", unknown=True
     ),
     "action.recovers": Fact(
         type="bool", scopes=_ALL, says="it gives work or capacity back", unknown=False
     ),
-    "world": Fact(type="string", scopes=_ALL, says="real, lab or twin", unknown=""),
+    "world": Fact(
+        type="string",
+        scopes=_ALL,
+        says="real, lab or twin",
+        unknown="",
+        values=tuple(w.value for w in World),
+    ),
     "proposal.by": Fact(
         type="string",
         scopes=_ALL,
@@ -64,7 +75,11 @@ FACTS: dict[str, Fact] = {
         type="double", scopes=_ALL, says="0 to 1, the proposer's own", unknown=0.0
     ),
     "incident.class": Fact(
-        type="string", scopes=_ALL, says="class of fault, such as node_lost", unknown=""
+        type="string",
+        scopes=_ALL,
+        says="class of fault, such as node_lost",
+        unknown="",
+        values=tuple(f.value for f in Fault),
     ),
     "incident.confidence": Fact(
         type="double", scopes=_ALL, says="0 to 1, from evidence", unknown=0.0
@@ -133,7 +148,11 @@ FACTS: dict[str, Fact] = {
     "node.zone": Fact(type="string", scopes=_NODE, says="", unknown=""),
     "node.nvlink_domain": Fact(type="string", scopes=_NODE, says="", unknown=""),
     "node.ray_state": Fact(
-        type="string", scopes=_NODE, says="alive, draining, dead or unknown", unknown="unknown"
+        type="string",
+        scopes=_NODE,
+        says="alive, draining, dead or unknown",
+        unknown="unknown",
+        values=tuple(s.value for s in RayState),
     ),
     "node.process_gone": Fact(
         type="bool",

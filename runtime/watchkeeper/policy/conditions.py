@@ -16,7 +16,7 @@ from watchkeeper.policy.expr import (
     compile_condition,
     compile_part,
 )
-from watchkeeper.policy.guards import flaws_of
+from watchkeeper.policy.guards import Flaw, flaws_of, literal_flaws
 from watchkeeper.policy.reader import At, Reader
 from watchkeeper.policy.reuse import Expanded, Use, expand, uses_in, written_out
 from watchkeeper.policy.sections import Documents
@@ -73,8 +73,10 @@ class Conditions:
             without = sorted(k for k in actions if TRAITS[k].scope not in FACTS[name].scopes)
             said = f"{name} is not a fact of {', '.join(without)}, which this rule names as well"
             place.report_at(expanded.text.find(name), said, name)
+        told = set(literal_flaws(compiled.tree))
         for flaw in flaws_of(compiled):
-            place.report_at(flaw.at, flaw.message, flaw.offending)
+            if flaw not in told or not place.in_a_variable(flaw.at):  # else it is told there
+                place.report_flaw(flaw)
         return compiled
 
     def unused(self) -> Iterator[tuple[str, str, str]]:
@@ -98,6 +100,11 @@ class Conditions:
             self._wrong.add(name)
             for fault in compiled:
                 _Place(reader, spec.scalar, expanded).report(fault, FACTS)
+            return
+        place = _Place(reader, spec.scalar, expanded)
+        for flaw in literal_flaws(compiled.tree):
+            if not place.in_a_variable(flaw.at):
+                place.report_flaw(flaw)
 
     def _expanded(self, reader: Reader, at: At) -> Expanded | None:
         """The condition written out; None, after a report, where it uses a name that is not known
@@ -136,6 +143,15 @@ class _Place:
         # What was put in for a name is not what the author wrote: it is no help as a hint.
         written = fault.offending if fault.offending in self._scalar.text else ""
         self.report_at(offset, fault.message, written, [*declared, "now"])
+
+    def report_flaw(self, flaw: Flaw) -> None:
+        """A flaw of the whole, by its offset in the written-out text."""
+        self.report_at(flaw.at, flaw.message, flaw.offending, list(flaw.among))
+
+    def in_a_variable(self, offset: int) -> bool:
+        """Is this offset of the written-out text inside what a `var.NAME` stands for?"""
+        use = self._expanded.use_at(offset)
+        return use is not None and self._scalar.text.startswith("var.", use)
 
     def report_at(
         self, offset: int, message: str, offending: str = "", among: list[str] | None = None

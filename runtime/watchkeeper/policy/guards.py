@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from watchkeeper.core.facts import FACTS
 from watchkeeper.policy.expr import Condition, literal_fault
-from watchkeeper.policy.syntax import Call, Const, Field, Loop, Name, Tree, parts_of, walk
+from watchkeeper.policy.syntax import Call, Const, Field, Group, Loop, Name, Tree, parts_of, walk
 
 _ZONED = frozenset(
     {
@@ -36,6 +36,8 @@ class Flaw(NamedTuple):
     at: int
     message: str
     offending: str = ""
+    among: tuple[str, ...] = ()
+    """The words that would have been right here."""
 
 
 _Known = frozenset[tuple[str, str]]
@@ -43,11 +45,46 @@ _Known = frozenset[tuple[str, str]]
 
 def flaws_of(condition: Condition) -> tuple[Flaw, ...]:
     """Every flaw of a condition, in the order of its text."""
-    found = [*_unguarded(condition.tree, frozenset()), *_bad_literals(condition.tree)]
+    found = [*_unguarded(condition.tree, frozenset()), *literal_flaws(condition.tree)]
     if isinstance(condition.tree, Const):
         always = "true; leave `when` out" if condition.tree.value else "false, so it never matches"
         found.append(Flaw(0, f"the condition is always {always}", condition.text.strip()))
     return tuple(sorted(found))
+
+
+def literal_flaws(tree: Tree) -> list[Flaw]:
+    """Literals that can never work, wherever the part of the condition stands that holds them."""
+    return [*_bad_literals(tree), *_no_such_values(tree)]
+
+
+def _no_such_values(tree: Tree) -> list[Flaw]:
+    """Texts that a fact of few words is compared with and can never be."""
+    found = []
+    for part in walk(tree):
+        match part:
+            case Call(function="_==_" | "_!=_", args=(Name(name=name), Const() as text)):
+                found += [_no_such_value(name, text)]
+            case Call(function="_==_" | "_!=_", args=(Const() as text, Name(name=name))):
+                found += [_no_such_value(name, text)]
+            case Call(function="@in", args=(Name(name=name), Group(parts=parts))):
+                found += [_no_such_value(name, text) for text in parts if isinstance(text, Const)]
+    return [flaw for flaw in found if flaw is not None]
+
+
+def _no_such_value(name: str, text: Const) -> Flaw | None:
+    fact = FACTS.get(name)
+    if fact is None or not fact.values or not isinstance(text.value, str):
+        return None
+    if text.value in fact.values or text.value == fact.unknown:
+        return None
+    said = f"{name} is never {text.value!r}"
+    if len(fact.values) <= _FEW:
+        said += f": it is one of {', '.join(fact.values)}"
+    return Flaw(text.at, said, text.value, fact.values)
+
+
+_FEW = 8
+"""So many words are all told."""
 
 
 def _bad_literals(tree: Tree) -> list[Flaw]:

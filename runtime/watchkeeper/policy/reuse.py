@@ -51,8 +51,17 @@ class Expanded(NamedTuple):
 
     def origin_of(self, at: int) -> int:
         """Where an offset of the written-out text stands in what the author wrote."""
-        piece = next((p for p in reversed(self.pieces) if p.begin <= at), _Piece(0, 0, False))
+        piece = self._piece(at)
         return piece.origin + (0 if piece.put_in else at - piece.begin)
+
+    def use_at(self, at: int) -> int | None:
+        """Where the name stands, in what the author wrote, that this offset was put in for; None
+        where the author wrote it so."""
+        piece = self._piece(at)
+        return piece.origin if piece.put_in else None
+
+    def _piece(self, at: int) -> _Piece:
+        return next((p for p in reversed(self.pieces) if p.begin <= at), _Piece(0, 0, False))
 
 
 def uses_in(text: str) -> Iterator[Use]:

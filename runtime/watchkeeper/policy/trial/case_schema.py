@@ -50,11 +50,7 @@ def leaf_of(name: str) -> Leaf:
             return Leaf(says, kind="number", least=0, most=most)
         case "duration":
             return Leaf(says, kind="duration")
-    choices = {
-        "world": tuple(w.value for w in World),
-        "node.ray_state": ("alive", "draining", "dead", "unknown"),
-    }
-    return Leaf(says, choices=choices.get(name, ()))
+    return Leaf(says, choices=fact.values)
 
 
 def _fact(name: str, fact: Fact) -> Spec:
