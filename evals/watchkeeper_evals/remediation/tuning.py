@@ -23,7 +23,7 @@ from watchkeeper_evals.remediation.stage import play
 TRAINING = Setup(nodes=2048, days=54.0, first_seed=900_001, seeds=3)
 """As large and as long as the published evaluation: rules tuned on less met no boot storm of the
 whole fleet, took link codes for faults, and did worse than nothing here."""
-# Sets with link codes are left out: in a fleet of this size a boot storm takes out a fifth of a pool
+# Sets with link codes are left out: in such a fleet a boot storm takes out a fifth of a pool
 # with them (seed 1 of 2,048 nodes and 54 days: ETTR 0.878, against 0.945 without).
 GRID: dict[str, tuple[Any, ...]] = {
     "codes": ("fatal", "fatal+memory"),
