@@ -34,6 +34,9 @@ HEARTBEAT_S = 900.0
 SECOND_S, MINUTE_S, MOST_LOOKS = 60.0, 60.0, 6
 """A doubt of `notice` is settled within a minute of looks."""
 LAST_MINUTES = 8
+WATCHED_S = 2400.0
+"""A gang that slows down or stands still is looked at for so long: more than what is taken for a
+hang where a gang's pace is not known, and than its last minutes that are judged."""
 _WIRE = 3
 """Where `TwinCluster.mark` counts lines of instruments: a line is taken up once, and then over."""
 
@@ -205,11 +208,12 @@ def _times_of_doubt(parts: Parts) -> list[float]:
     for gang in cluster.work.gangs.values():
         if not gang.running or now_s < gang.ready_s or gang.pace.share >= 1.0:
             continue
+        if now_s - gang.mark_s > WATCHED_S:
+            continue  # its last minutes are all alike by now: no look says more
         past = seen.gangs.get(gang.name)
         late_s = None if past is None or past.late_since is None else past.late_since - begin
         if gang.pace.share > 0.0:
             times.append(now_s - now_s % MINUTE_S + MINUTE_S)  # each of its reports
-            times.append(soon if now_s % MINUTE_S else now_s)
         elif late_s is None or now_s - late_s < SECOND_S:
             times.append(soon)
     times += [

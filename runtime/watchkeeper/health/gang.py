@@ -138,7 +138,10 @@ def _paced(past: GangPast, settings: SenseSettings) -> GangPast:
 
 
 def _is_slow(recent: tuple[float, ...], usual: tuple[float, ...], settings: SenseSettings) -> bool:
-    if len(usual) < LEAST_USUAL:
+    if len(usual) < LEAST_USUAL or len(recent) < SLOW_OF_RECENT:
+        return False
+    # The limit is at least this high: nearly every gang of a fleet is done with here.
+    if sorted(recent)[-SLOW_OF_RECENT] <= settings.slow_factor * min(usual):
         return False
     return sum(slower(recent, usual, settings.slow_factor)) >= SLOW_OF_RECENT
 
