@@ -309,3 +309,52 @@ def test_a_warning_leaves_the_policy_sound_and_is_printed_with_its_line() -> Non
     assert sound
     assert "policies/t.yaml:5:1: warning: nothing uses the list 'l'\n    lists: {l: [x]}" in text
     assert "1 warning" in text
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("var.train && !var.train", "can never be true"),
+        ("node.pool == 'a' && node.pool == 'b'", "can never be true"),
+        ("node.gpus > 4 && node.gpus < 5", "can never be true"),
+        ("node.gpus > 4 ? false : node.gpus > 6", "can never be true"),
+        ("action.kind == 'node.reboot'", "can never be true"),
+        ("node.gpus > 4 || node.gpus <= 4", "is always true"),
+        ("node.pool in ['a'] || node.pool != 'a'", "is always true"),
+        ("node.pool == 'a' || node.pool == 'b'", ""),
+        ("node.gpus > 4 && var.train", ""),
+        ("'a' in node.labels && node.labels['a'] == 'b'", ""),
+        ("impact.tenants.exists(t, t == 'x') && impact.tenants.exists(t, t == 'y')", ""),
+    ],
+)
+def test_check_finds_a_condition_that_is_the_same_in_every_case(when: str, said: str) -> None:
+    rest = "variables: {train: node.pool == 'train'}\n"
+    text = BODY + rest + "rules:\n" + rule("r", "allow", f'when: "{when}"')
+    text += rule("s", "allow", "when: var.train")
+    told, sound = report({"policies/t.yaml": text}, NIGHT)
+    assert sound == (said != "can never be true")
+    assert (f"the condition of the rule 'r' {said}" in told) == bool(said)
+    load({"policies/t.yaml": text}, NIGHT)  # a load, which must be fast, does not search
+
+
+def test_check_passes_over_a_condition_of_too_many_parts() -> None:
+    when = (
+        " || ".join(f"node.name == 'n' && node.gpus > {i}" for i in range(20))
+        + " && world != world"
+    )
+    assert report(
+        {"policies/t.yaml": BODY + "rules:\n" + rule("r", "allow", f'when: "{when}"')}, NIGHT
+    )[1]
+
+
+def test_check_reads_the_tests_beside_the_orders_and_tells_what_is_wrong_with_them() -> None:
+    orders = {"policies/t.yaml": BODY + "rules:\n" + ALLOW}
+    told, sound = report(orders, NIGHT, {"policies/t_test.yaml": "garbage: [\n"})
+    assert not sound
+    assert "policies/t_test.yaml:" in told
+    assert "1 problem in 2 files." in told
+    told, sound = report(
+        {"policies/t.yaml": "also: garbage\n"}, NIGHT, {"policies/t_test.yaml": "x"}
+    )
+    assert "policies/t.yaml:" in told
+    assert "policies/t_test.yaml:" in told

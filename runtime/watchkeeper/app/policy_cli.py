@@ -42,8 +42,9 @@ def check(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Find every mistake of every file, with file:line:column; prove what must be so."""
-    from watchkeeper.adapters.policy_files import read_policy_dir
+    """Find every mistake of every file, with file:line:column; prove what must be so. Tests are
+    read as well, and not run."""
+    from watchkeeper.adapters.policy_files import read_policy_dir, read_test_dir
     from watchkeeper.policy.check import report
     from watchkeeper.policy.load import load
     from watchkeeper.policy.proof.prove import Outcome
@@ -52,7 +53,7 @@ def check(
 
     asked, when = [(text, parse(text)) for text in prove or ()], moment(at)
     files = read_policy_dir(policies)
-    text, good = report(files, when)
+    text, good = report(files, when, read_test_dir(policies))
     proofs = []
     for said, question in asked if good else ():
         folder = folder_of(question)
