@@ -35,6 +35,8 @@ from watchkeeper_evals.remediation.stage import A_MOMENT_S, Hands
 ALONE = (Scope.GPU, Scope.NODE)
 TRY_AGAIN_S = 60.0
 """What could not be done now (a cap, a refusal) is tried again after this."""
+ROOM_AGAIN_S = 1800.0
+"""So long after it made room for a gang it makes room for it again."""
 
 
 class Oracle:
@@ -48,6 +50,7 @@ class Oracle:
         self._stamps = (-1, -1, -1)
         self._due: list[Ailment] = []
         self._grown: dict[str, list[float]] = {}
+        self._roomed: dict[str, float] = {}
 
     @property
     def now(self) -> float:
@@ -306,16 +309,19 @@ class Oracle:
             if g.running and g.pool == pool and g.width == 1 and g.priority < gang.priority
         ]
         pays = gang.width * wait_s > lacking * (gang.restart_s + wait_s)
-        if not pays or len(small) < lacking:
+        # One at a time: of several, the first to end would take its node back before the next one
+        # ends. And not again at once, should it be in vain.
+        vain = self.now - self._roomed.get(gang.name, -inf) < ROOM_AGAIN_S
+        if not pays or lacking > 1 or not small or vain:
             return
+        self._roomed[gang.name] = self.now
         if gang.state is JobState.STOPPED and not any(
             self.machines.able[i] and self._bad(i) for i in gang.nodes
         ):
             attempt = f"{gang.name}-a{gang.attempt}"
             self.hands.do(JobRequeue(job=gang.name, attempt_id=attempt))
         if gang.state is JobState.WAITING:
-            for other in small[:lacking]:
-                self._take_off(other)
+            self._take_off(small[0])
 
     def _grow(self, pool: str, add: int) -> None:
         since = self.now - HOUR_S
