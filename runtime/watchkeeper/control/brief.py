@@ -1,10 +1,15 @@
-"""Brief the crew and take in what it concluded. The crew is only known as the port `Crew`."""
+"""Brief the crew and take in what it concluded. The crew is only known as the port `Crew`.
+
+It fails closed: a crew that raises, or answers what is no answer, has asked for nothing. A person
+is called, and the turn goes on, since what is under way must still be verified.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from watchkeeper.control.books import File
+from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
@@ -32,25 +37,46 @@ RESULT_OF = {
 
 
 def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
-    """Hand the crew its briefing. On a stale snapshot, stopped or halted, there is none."""
+    """Hand the crew its briefing, and hear what of its reply is sound. On a stale snapshot,
+    stopped or halted, there is none. Never raises for what a crew does."""
     books = watch.record.books
     if stale(snapshot) or books.orders.stopped or books.halted:
         return CrewReply()
     busy = frozenset(f.thread for f in books.files.values() if f.busy)
-    results = (*watch.told_results, *_undelivered(watch, busy))
+    told, ended = tuple(watch.told_results), _undelivered(watch, busy)
     watch.told_results.clear()
-    return watch.crew.ask(
-        Briefing(
-            snapshot=snapshot,
-            incidents=books.open_incidents(),
-            forecasts=dict(books.forecasts),
-            results=results,
-            busy=busy,
-            serves=watch.serves,
-            checked=dict(books.checked),
-            history=_history(watch),
-            repaired=_repaired(watch, snapshot),
-        )
+    briefing = Briefing(
+        snapshot=snapshot,
+        incidents=books.open_incidents(),
+        forecasts=dict(books.forecasts),
+        results=(*told, *ended),
+        busy=busy,
+        serves=watch.serves,
+        checked=dict(books.checked),
+        history=_history(watch),
+        repaired=_repaired(watch, snapshot),
+    )
+    try:
+        reply: object = watch.crew.ask(briefing)
+    except Exception as err:  # the boundary: whoever plans, the watch itself goes on
+        watch.told_results[:0] = told  # nobody heard them: they are told again
+        watch.delivered -= {r.proposal for r in ended}
+        _call_a_person(watch, "raised", " ".join(f"{type(err).__name__}: {err}".split())[:500])
+        return CrewReply()
+    sound, wrong = heard(reply, snapshot)
+    if wrong:
+        _call_a_person(watch, "garbled", "; ".join(wrong)[:2000])
+    return sound
+
+
+def _call_a_person(watch: Watch, what: str, why: str) -> None:
+    """Once an hour: what is still broken by then deserves another page."""
+    watch.teller.page(
+        f"crew:{what}:{watch.clock.now():%Y%m%dT%H}",
+        "The crew failed and asked for nothing"
+        if what == "raised"
+        else "Part of what the crew answered was dropped",
+        f"{why}. The watch goes on and verifies what is under way.",
     )
 
 
