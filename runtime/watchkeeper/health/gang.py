@@ -117,6 +117,11 @@ def _paced(past: GangPast, settings: SenseSettings) -> GangPast:
     took, steps = past.at - past.mark_at, past.step - past.mark_step
     pace, times = took / steps, min(USUAL + RECENT, max(1, int(took / PACE_S)))
     usual, recent = past.usual, past.recent
+    every = (*usual, *recent, pace)
+    if max((*recent, pace)) <= settings.slow_factor * min(every):
+        # None of them can count as slow: all at once what the loop below does one by one.
+        every = (*every, *(pace,) * (times - 1))
+        usual, recent, times = every[:-RECENT][-USUAL:], every[-RECENT:], 0
     for _ in range(times):
         slow = _is_slow(recent, usual, settings)
         recent = (*recent, pace)
