@@ -10,7 +10,10 @@ from tests.core.policy_case import AUTO, NIGHT, Given, gang, past, policy
 
 from watchkeeper.core.action import CheckRun, JobPreempt, NodeDrain
 from watchkeeper.core.cluster import JobState
+from watchkeeper.core.proposal import Impact
 from watchkeeper.core.verdict import Autonomy, Decision, Orders, Reason, Verdict
+from watchkeeper.policy.judge import judge
+from watchkeeper.policy.limits import Touched, exceeded
 from watchkeeper.policy.trace import trace
 
 NO_POLICY = Reason(
@@ -125,3 +128,142 @@ def test_a_rule_lapses_at_midnight_after_its_last_day_and_not_a_moment_earlier()
     last = NIGHT.replace(hour=23, minute=59, second=59)
     assert Given().judged(checked, last).decision is Decision.ALLOW
     assert Given().judged(checked, last + timedelta(seconds=1)).refused_by == "default"
+
+
+# What the dial, a failure and a lack of people add.
+
+ASK = "  - {id: q, effect: ask, actions: [node.drain], approvals: {quorum: 1, from: [oncall]}}\n"
+OTHERS = (
+    "  - {id: o, effect: ask, actions: [node.drain], approvals: {quorum: 1, from: [platform]}}\n"
+)
+
+
+def test_the_dial_at_ask_adds_exactly_this() -> None:
+    verdict = Given(orders=Orders(autonomy=Autonomy.ASK)).judged(policy(ALLOW))
+    assert verdict.reasons[-1] == Reason(
+        kind="dial",
+        id="ask",
+        says=Decision.ASK,
+        text="the dial stands at ask: what the policy allows is asked",
+    )
+
+
+def test_the_dial_at_observe_adds_exactly_this() -> None:
+    verdict = Given(orders=Orders(autonomy=Autonomy.OBSERVE)).judged(policy(ALLOW))
+    assert verdict.refused_by == "dial"
+    assert verdict.reasons[-1] == Reason(
+        kind="dial",
+        id="observe",
+        says=Decision.DENY,
+        text="the dial stands at observe: the policy says allow, nothing is done",
+    )
+
+
+def test_a_question_that_nobody_can_answer_is_exactly_this_no() -> None:
+    verdict = Given().judged(policy(ASK + OTHERS))
+    assert (verdict.decision, verdict.refused_by) == (Decision.DENY, "policy")
+    assert verdict.reasons[-1] == Reason(
+        kind="refusal",
+        id="nobody-to-ask",
+        says=Decision.DENY,
+        text=(
+            "1 person must approve, and nobody can: no group that every matching rule asks has 0"
+        ),
+    )
+
+
+def test_a_judge_that_fails_says_exactly_what_failed() -> None:
+    proposal, impact, _, ledger = Given().inputs()
+    checked = policy(ALLOW)
+    verdict = judge(proposal, impact, None, checked, ledger, AUTO, NIGHT)  # type: ignore[arg-type]
+    assert verdict.decision is Decision.DENY
+    (reason,) = verdict.reasons
+    assert (reason.kind, reason.id, reason.says) == ("error", "judge", Decision.DENY)
+    assert reason.text.startswith("the judge failed on this proposal: AttributeError: ")
+    assert verdict.alert == "The judge itself failed (AttributeError); the proposal was denied."
+    assert (verdict.policy_version, verdict.refused_by) == (checked.version, "error")
+
+
+def test_an_error_wakes_a_person_in_these_words() -> None:
+    rules = ALLOW + "  - {id: e, effect: deny, actions: [node.drain], when: 1 / impact.jobs > 5}\n"
+    assert Given().judged(policy(rules)).alert == (
+        "A policy rule could not be decided, so everything it covers is denied: "
+        "e at policies/t.yaml:7."
+    )
+
+
+def test_two_limits_reached_wake_a_person_in_two_sentences() -> None:
+    rest = (
+        "limits:\n"
+        "  - {id: x, actions: [node.drain], per: fleet, rate: {count: 0, per: 1h}, reason: Wait.}\n"
+        "  - {id: y, actions: [node.drain], per: fleet, concurrency: 0}\n"
+    )
+    assert Given().judged(policy(ALLOW, rest=rest)).alert == (
+        "The limit x (policies/t.yaml:6) is reached: 0 started in fleet within 1 h, and at most "
+        "0 may. Wait. "
+        "The limit y (policies/t.yaml:7) is reached: 0 under way in fleet, and at most 0 may be "
+        "at once."
+    )
+
+
+def test_a_rule_without_a_reason_says_what_it_does() -> None:
+    rules = "  - {id: d, effect: deny, actions: [node.drain], when: node.gpus > 1}\n"
+    said = {r.id: r.text for r in Given().judged(policy(ALLOW + rules)).reasons}
+    assert said == {"a": "the rule a allows it", "d": "the rule d denies it"}
+    asked = Given().judged(policy(ASK)).reasons
+    assert [r.text for r in asked] == ["the rule q asks about it"]
+
+
+def test_the_verdict_names_the_windows_that_let_a_rule_speak_and_no_other() -> None:
+    rules = (
+        "  - {id: a, effect: allow, actions: [node.drain], during: night}\n"
+        "  - {id: b, effect: ask, actions: [node.drain], during: day}\n"
+    )
+    rest = (
+        "windows:\n"
+        '  day: {days: [mon, tue, wed], from: "06:00", to: "22:00", tz: Europe/Berlin}\n'
+        '  night: {days: [mon, tue, wed], from: "22:00", to: "06:00", tz: Europe/Berlin}\n'
+    )
+    assert Given().judged(policy(rules, rest=rest)).window == (
+        "night: open until 06:00 Europe/Berlin (05:00Z)"
+    )
+
+
+# What a limit counts where the domains are bare.
+
+
+def limit(**keys: object) -> str:
+    said = ", ".join(f"{key}: {value}" for key, value in {"id": "l", **keys}.items())
+    return f"limits:\n  - {{{said}}}\n"
+
+
+def test_a_bound_for_each_job_counts_nodes_under_way_for_it() -> None:
+    jobs = {"g": gang("g", "train-01", "train-03")}
+    busy = (past("node.drain", "train-03", open=True, domains=("job:g",)),)
+    rest = limit(actions="[node.drain]", per="job", max_out="{count: 1}")
+    assert Given(jobs=jobs).judged(policy(ALLOW, rest=rest)).decision is Decision.ALLOW
+    over = Given(jobs=jobs, effects=busy).judged(policy(ALLOW, rest=rest))
+    assert [r.text for r in over.reasons if r.kind == "limit"] == [
+        "2 of job:g would be out, and at most 1 may be"
+    ]
+
+
+def test_a_domain_that_the_impact_does_not_count_is_counted_as_its_pool() -> None:
+    touched = Touched(
+        Given().inputs()[0],
+        Impact(nodes=("n",), pool="p", pool_size=4, pool_out_before=1, pool_out_after=2),
+        (),
+    )
+    rest = limit(actions="[node.drain]", per="pool", max_out="{percent: 25}")
+    (over,) = exceeded(policy(ALLOW, rest=rest).limits, touched)
+    assert over[1] == "2 of pool:p would be out, and at most 1 may be"
+
+
+def test_a_past_that_is_not_known_counts_as_used_in_these_words() -> None:
+    rest = limit(actions="[node.drain]", per="fleet", rate="{count: 9, per: 2h}")
+    given = Given(ledger={"reaches_s": 4000.0})
+    said = [r.text for r in given.judged(policy(ALLOW, rest=rest)).reasons if r.kind == "limit"]
+    assert said == [
+        "the ledger shows the fleet's last 4000 s only, and this counts 2 h; "
+        "what is not known counts as used"
+    ]
