@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+import yaml
 from tests.core.docs_player import NEEDS_A_WATCH, Block, blocks, play, typed
 from tests.core.policy_case import DEAD, NIGHT, Given, gang, nodes, shipped
 from typer.testing import CliRunner
@@ -175,6 +177,22 @@ def test_every_command_of_the_pages_is_typed_or_needs_a_watch() -> None:
     ]
 
 
+def test_the_file_of_facts_of_the_reference_is_explained_as_yaml_and_as_json(
+    tmp_path: Path,
+) -> None:
+    (block,) = [b for b in blocks(REFERENCE.read_text()) if b.mark == "file: facts.yaml"]
+    as_json = json.dumps(yaml.safe_load(block.body), default=str)
+    told = []
+    for name, text in (("facts.yaml", block.body), ("facts.json", as_json)):
+        (tmp_path / name).write_text(text)
+        command = ["policy", "explain", str(tmp_path / name), "--policies", str(ROOT / "policies")]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        told.append(done.output.partition("\n")[2])
+    assert told[0] == told[1]
+    assert "ALLOW: Drain node-01" in told[0]
+
+
 EXIT_CODES = (
     ("check --policies {sound} --at {at}", 0),
     ("check --policies {sound} --at {at} --prove 'node.drain is denied'", 1),
@@ -184,7 +202,11 @@ EXIT_CODES = (
     ("test --policies {sound} --at {at}", 0),
     ("test --policies {failing} --at {at}", 1),
     ("test --policies {sound} --at {at} --min-coverage 100", 0),
+    ("test --policies {untested} --at {at}", 1),
     ("test --policies {untested} --at {at} --min-coverage 100", 1),
+    ("explain {sound} --policies {sound} --at {at}", 2),
+    ("explain {missing}/facts.yaml --policies {sound} --at {at}", 2),
+    ("explain {sound}/always.yaml --policies {sound} --at {at}", 8),
     ("test --policies {broken} --at {at}", 3),
     ("explain {sound}/tenants_test.yaml --policies {sound} --at {at}", 0),
     ("explain P-99 --journal {missing}", 2),

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.core.policy_case import NIGHT, Given, policy, shipped
+from tests.core.policy_case import HEAD, NIGHT, PEOPLE, Given, policy, shipped
+from tests.core.test_policy_docs import record_a_week
 
-from watchkeeper.app.policy_explain import explain_it
-from watchkeeper.core.errors import UsageError
+from watchkeeper.app.policy_explain import Told, explain_it
+from watchkeeper.core.errors import Malformed, PolicyError, UsageError
 from watchkeeper.policy.explain import Explained, as_value, explain, filled_in, told
 from watchkeeper.policy.model import CheckedPolicy
 
@@ -98,4 +99,77 @@ def test_what_is_neither_file_nor_decision_says_what_to_name(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="Name a proposal such as P-12"):
         explain_it(
             "P-99", policies=None, journal=journal, test="", at=datetime(2026, 3, 18, tzinfo=UTC)
+        )
+
+
+NOON = datetime(2026, 3, 18, 12, tzinfo=UTC)
+
+
+def explained_file(file: Path, text: str, at: datetime = NOON) -> Told:
+    file.write_text(text)
+    return explain_it(
+        str(file), policies=Path("policies"), journal=file.parent / "none", test="", at=at
+    )
+
+
+def test_a_file_of_facts_may_be_yaml_with_durations_in_words_or_in_seconds(tmp_path: Path) -> None:
+    text = "action: node.drain\nat: 2026-03-18T02:30 Europe/Berlin\nfacts:\n  world: lab\n"
+    text += "  incident.confidence: 0.95\n  evidence.independent_sources: 2\n"
+    for age in ("90s", "90.0", "90"):
+        found = explained_file(tmp_path / "facts.yaml", f"{text}  evidence.age: {age}\n")
+        assert found.value["decision"] == "allow"
+        assert found.value["facts"]["evidence.age"] == 90.0
+    assert found.value["at"] == "2026-03-18T02:30:00+01:00"
+
+
+def test_a_file_of_facts_without_a_moment_is_explained_as_of_the_command(tmp_path: Path) -> None:
+    found = explained_file(tmp_path / "f.json", '{"action": "node.drain", "facts": {}}')
+    assert datetime.fromisoformat(found.value["at"]) == NOON
+
+
+def test_a_mistake_in_a_file_of_facts_is_told_where_it_stands(tmp_path: Path) -> None:
+    text = "action: node.drain\nfacts:\n  node.rak: r1\n  incident.confidence: 7\n"
+    with pytest.raises(PolicyError) as caught:
+        explained_file(tmp_path / "f.yaml", text)
+    assert [(p.line, p.suggestion) for p in caught.value.problems] == [(3, "rack"), (4, "")]
+    with pytest.raises(PolicyError, match=r"no key 'fact'.*Did you mean 'facts'"):
+        explained_file(tmp_path / "f.yaml", "action: node.drain\nfact: {}\n")
+
+
+def test_a_test_file_is_explained_also_where_it_expects_nothing(tmp_path: Path) -> None:
+    head = "apiVersion: watchkeeper/v1\nkind: PolicyTest\nmetadata: {name: t}\n"
+    text = head + "at: 2026-03-18T02:30Z\ntests:\n  - name: one\n"
+    text += "    given: {proposal: {action: node.drain}}\n"
+    assert explained_file(tmp_path / "x_test.yaml", text).value["test"] == "one"
+
+
+@pytest.mark.parametrize("text", ["- a\n", "rules: []\n", '{"a": 1}', "words\n"])
+def test_any_other_file_is_refused_with_the_shapes_that_can_be_read(
+    text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Malformed, match=r"Give a test file .*or a file of facts"):
+        explained_file(tmp_path / "x.yaml", text)
+
+
+@pytest.mark.parametrize("name", ["nowhere/facts", "facts.yaml", "./P-1"])
+def test_a_path_to_no_file_is_not_looked_for_in_the_journal(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"There is no file {name}"):
+        explain_it(name, policies=None, journal=tmp_path / "j", test="", at=NOON)
+    with pytest.raises(UsageError, match="is a folder"):
+        explain_it(str(tmp_path), policies=None, journal=tmp_path / "j", test="", at=NOON)
+
+
+def test_a_record_that_lacks_what_the_orders_read_is_not_explained_as_a_denial(
+    tmp_path: Path,
+) -> None:
+    record_a_week(tmp_path)
+    orders = tmp_path / "priced"
+    orders.mkdir()
+    (orders / "t.yaml").write_text(
+        HEAD + PEOPLE + "prices: {default: 2 USD}\nbudgets: [{id: b, every: 1d, money: 9 USD}]\n"
+        "rules:\n  - {id: a, effect: allow, actions: [node.drain]}\n"
+    )
+    with pytest.raises(Malformed, match="by these orders: the record lacks money at its prices"):
+        explain_it(
+            "P-1", policies=orders, journal=tmp_path / "journal/journal.jsonl", test="", at=NOON
         )

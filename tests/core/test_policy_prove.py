@@ -284,6 +284,8 @@ def test_the_forms_of_a_question(text: str, question: object) -> None:
         ("node.drian is denied", "node.drain is denied"),
         ("node.drain needs a human", "node.drain needs a person"),
         ("is narower than old", "is narrower than old"),
+        ("is narrower than", "is narrower than FOLDER"),
+        ("is narrower", "is narrower than FOLDER"),
     ],
 )
 def test_an_unknown_question_names_the_forms_and_the_nearest(text: str, nearest: str) -> None:

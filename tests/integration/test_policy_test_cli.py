@@ -114,10 +114,11 @@ def test_orders_that_do_not_load_end_with_3(folder: Path) -> None:
 def test_a_folder_without_tests_says_so(folder: Path) -> None:
     (folder / "t_test.yaml").unlink()
     done = policy_test(folder)
-    assert done.returncode == 0
-    assert "There are no tests in policies." in done.stdout
+    assert done.returncode == 1  # as a test run that found nothing
+    assert "There are no tests in policies, and" in done.stdout
+    assert "files called NAME_test.yaml" in done.stdout
     assert policy_test(folder, "--coverage", "--min-coverage", "1").returncode == 1
-    assert policy_test(folder, "--min-coverage", "0").returncode == 0
+    assert policy_test(folder, "--min-coverage", "0").returncode == 1
 
 
 def test_json_is_one_object(folder: Path) -> None:

@@ -63,6 +63,11 @@ def diff(
         examples=examples,
         caution=reading.caution,
     )
+    if fail_on is not FailOn.NEVER and found.judged and not found.replayed:
+        text += (
+            f"\n--fail-on {fail_on.value}: exit code 1. There are decisions, and none could be "
+            "replayed,\nso no change can be ruled out."
+        )
     value = {"old": str(old), "new": str(new), "caution": reading.caution, **plain(found)}
     return Answered(value, text, fails(found, fail_on))
 

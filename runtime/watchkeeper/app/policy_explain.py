@@ -3,6 +3,7 @@ the policy that is to explain it."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,15 +12,18 @@ import msgspec
 
 from watchkeeper.adapters.journal_reading import Reading, checked
 from watchkeeper.adapters.policy_files import read_policy_dir
-from watchkeeper.core.errors import Malformed, PolicyError, UsageError
+from watchkeeper.core.errors import Malformed, PolicyError, Problem, UsageError
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.verdict import Verdict
 from watchkeeper.policy.explain import Explained, as_value, explain, told
 from watchkeeper.policy.history.replay import Inputs, inputs_of, recorded
 from watchkeeper.policy.load import load
-from watchkeeper.policy.model import CheckedPolicy
-from watchkeeper.policy.trial.case_file import Case
-from watchkeeper.policy.trial.cases import prepared
+from watchkeeper.policy.model import CheckedPolicy, Prices
+from watchkeeper.policy.reader import Reader
+from watchkeeper.policy.trial.case_file import Case, cases_of
+from watchkeeper.policy.trial.cases import made_ready
+from watchkeeper.policy.trial.facts_file import as_tests, keys_of
+from watchkeeper.policy.yaml_text import Mapping, compose
 
 
 class Told(NamedTuple):
@@ -35,14 +39,24 @@ def explain_it(what: str, *, policies: Path | None, journal: Path, test: str, at
     policies: the orders to explain by; None for those in force at the time, as journalled.
     Raises UsageError, PolicyError, JournalBroken or Malformed, each with what to do about it.
     """
-    if Path(what).is_file():
-        return _of_file(Path(what), policies or Path("policies"), test, at)
+    file = Path(what)
+    if file.is_dir():
+        raise UsageError(f"{what} is a folder. Name one file in it: tests, or facts.")
+    if file.is_file():
+        return _of_file(file, policies or Path("policies"), test, at)
+    if "/" in what or re.search(r"\.[A-Za-z]{2,5}$", what):
+        raise UsageError(f"There is no file {what}.")
     reading = checked(journal)
     event = _decision(reading, what)
     found = recorded(event)
     if found.inputs is None:
         raise Malformed(f"Event {event.seq} cannot be explained: {found.problem}.")
     policy = load(read_policy_dir(policies), at) if policies else _then(reading, found.inputs)
+    if lacks := found.inputs.missing(policy, _prices_then(reading, found.inputs)):
+        raise Malformed(
+            f"Event {event.seq} cannot be explained by these orders: the record lacks "
+            f"{', '.join(lacks)}. They read it, and what is not recorded would be denied."
+        )
     return _told(_explained(found.inputs, policy), found.verdict)
 
 
@@ -71,22 +85,42 @@ def _then(reading: Reading, inputs: Inputs) -> CheckedPolicy:
     )
 
 
+def _prices_then(reading: Reading, inputs: Inputs) -> Prices | None:
+    """The prices that the input was reckoned at; None where they cannot be told."""
+    try:
+        return _then(reading, inputs).prices
+    except (PolicyError, UsageError):
+        return None
+
+
 def _of_file(file: Path, policies: Path, test: str, at: datetime) -> Told:
     policy = load(read_policy_dir(policies), at)
-    text = file.read_text(encoding="utf-8")
+    text = _text(file)
     data = _as_json(text)
-    if data is not None and "proposal" in data.get("input", data):
+    if data is not None and _is_input(data):
         return _told(_explained(inputs_of(data), policy), None)
-    problems, cases = prepared(policy, {file.name: _as_test_file(data, text)})
-    if problems:
-        raise PolicyError(problems)
-    named = [found for found in cases if test in ("", found[0].name)]
+    problems: list[Problem] = []
+    cases = _cases(file, text, at, problems)
+    wrong, ready = made_ready(policy, cases)
+    if problems or wrong:
+        every = sorted({*problems, *wrong}, key=lambda p: (p.line, p.column))
+        raise PolicyError(tuple(every))
+    named = [found for found in ready if test in ("", found[0].name)]
     if not named:
-        known = "; ".join(case.name for case, _ in cases)
+        known = "; ".join(case.name for case, _ in ready)
         raise UsageError(f"No test in {file.name} is called {test!r}. There are: {known}.")
     return _joined(
         [_told(_of_case(case, scenario, policy), None, case) for case, scenario in named]
     )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise Malformed(f"{file} is not UTF-8 text.") from err
+    except OSError as err:
+        raise UsageError(f"{file} cannot be read: {err.strerror}.") from err
 
 
 def _as_json(text: str) -> dict[str, Any] | None:
@@ -97,24 +131,31 @@ def _as_json(text: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _as_test_file(data: dict[str, Any] | None, text: str) -> str:
-    """A file of facts (`action`, `at`, and dotted facts under `facts`) as a test file of one."""
-    if data is None or "facts" not in data:
-        return text
-    given: dict[str, dict[str, Any]] = {"proposal": {"action": data.get("action", "")}}
-    for name, value in data["facts"].items():
-        group, _, key = name.partition(".")
-        if key and group != "action":
-            given.setdefault(group, {})[key] = value
-    case = {"name": "facts", "given": given, "expect": {"verdict": "deny"}}
-    whole = {
-        "apiVersion": "watchkeeper/v1",
-        "kind": "PolicyTest",
-        "metadata": {"name": "facts"},
-        "at": data.get("at", ""),
-        "tests": [case],
-    }
-    return msgspec.json.encode(whole).decode()
+def _is_input(data: dict[str, Any]) -> bool:
+    """Is it a verdict's event data, or the input of one?"""
+    found = data.get("input", data)
+    return isinstance(found, dict) and "proposal" in found
+
+
+def _cases(file: Path, text: str, at: datetime, problems: list[Problem]) -> tuple[Case, ...]:
+    """The tests of a test file, `expect` or not, or the one case of a file of facts."""
+    tree, found = compose(file.name, text)
+    problems.extend(found)
+    keys = keys_of(tree) if tree is not None else {}
+    if tree is None:
+        return ()
+    if "tests" in keys:
+        return cases_of(Reader(file.name, problems), tree, judged=False)
+    if isinstance(tree, Mapping) and {"facts", "action"} & keys.keys():
+        reader = Reader(file.name, problems)
+        whole = as_tests(tree, reader, at)
+        return cases_of(reader, whole, judged=False) if whole else ()
+    holds = f"It has the keys {', '.join(keys)}." if keys else "It has no keys and values."
+    raise Malformed(
+        f"{file} is nothing that can be explained. {holds} Give a test file (`tests:`), or a file "
+        "of facts, as YAML or JSON: `action: node.drain`, `at: 2026-03-18T02:30 Europe/Berlin`, "
+        "`facts: {incident.confidence: 0.9}`."
+    )
 
 
 def _of_case(case: Case, scenario: Any, policy: CheckedPolicy) -> Explained:

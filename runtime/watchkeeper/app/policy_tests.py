@@ -43,13 +43,17 @@ def run_tests(
     said = _said(results, policies, coverage=coverage or min_coverage is not None)
     if low and not results.problems:
         said += f"\nThat is less than the {min_coverage:g} % that --min-coverage asks for."
-    code = 3 if results.problems else int(low or not results.passed)
+    none = not results.results
+    code = 3 if results.problems else int(low or none or not results.passed)
     return Told(case_text.value(results), said, code)
 
 
 def _said(results: Results, policies: Path, *, coverage: bool) -> str:
     if not results.files:
-        said = f"There are no tests in {policies}. Put them in files called NAME_test.yaml there."
+        said = (
+            f"There are no tests in {policies}, and without tests nothing is known to be right. "
+            "Put them there, in files called NAME_test.yaml beside NAME.yaml."
+        )
         return said if not coverage else f"{said}\n\n{case_text.covered(results.coverage)}"
     return case_text.text(results, coverage=coverage)
 

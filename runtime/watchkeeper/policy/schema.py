@@ -81,7 +81,10 @@ _WINDOW = Record(
     {
         "days": Many("the days on which it opens", Leaf("a day", choices=DAYS)),
         "from": Leaf("when it opens, local time", kind="clock"),
-        "to": Leaf("when it closes; at or before `from` means on the next day", kind="clock"),
+        "to": Leaf(
+            "when it closes; before `from` means on the next day; the same time is refused",
+            kind="clock",
+        ),
         "tz": Leaf("an IANA zone, such as Europe/Berlin", pattern=r"[A-Za-z0-9_+/-]{1,64}"),
         "holidays": Leaf(
             "a country, or country-region, whose public holidays keep it shut",

@@ -102,6 +102,11 @@ def _unknown(said: str) -> str:
 def _nearest(said: str) -> str:
     """The valid question most like this one: with its own action or folder where it has one."""
     first, _, rest = said.partition(" ")
+    if first == "is":
+        whole = difflib.get_close_matches(rest, ("narrower than", "equivalent to"), 1, 0.5)
+        # A question about a folder that names none: FORMS say where it goes, better than a guess.
+        if whole and len(rest.split()) <= 2:
+            return f"is {whole[0]} FOLDER"
     actions = difflib.get_close_matches(first, _ACTIONS, 1, 0.6)
     valid = [f"{action} {tail}" for action in actions for tail in ("needs a person", "is denied")]
     folder = rest.rpartition(" ")[2] or "FOLDER"

@@ -14,7 +14,7 @@ from watchkeeper.core.action import TRAITS
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.facts import FACTS
 from watchkeeper.policy.reader import At, Reader, plain
-from watchkeeper.policy.trial.case_schema import LISTS, NONE, TEST_FILE, UNKNOWN, leaf_of
+from watchkeeper.policy.trial.case_schema import CASE_FILE, LISTS, NONE, TEST_FILE, UNKNOWN, leaf_of
 from watchkeeper.policy.yaml_text import Mapping as YamlMapping
 from watchkeeper.policy.yaml_text import Mark, Sequence, Tree, compose
 
@@ -46,16 +46,22 @@ def read_cases(file: str, text: str, problems: list[Problem]) -> tuple[Case, ...
     problems.extend(found)
     if tree is None:
         return ()
-    reader = Reader(file, problems)
-    top = reader.read(tree, TEST_FILE, "the file")
-    return () if top is None else _File(reader, top, _mappings(tree)).cases()
+    return cases_of(Reader(file, problems), tree)
+
+
+def cases_of(reader: Reader, tree: Tree, *, judged: bool = True) -> tuple[Case, ...]:
+    """The cases of a file's tree. judged: each must say what it expects; else it need not."""
+    top = reader.read(tree, TEST_FILE if judged else CASE_FILE, "the file")
+    return () if top is None else _File(reader, top, _mappings(tree), judged).cases()
 
 
 class _File:
     """One file being read: its defaults, and the key marks that the reader does not keep."""
 
-    def __init__(self, reader: Reader, top: At, trees: Mapping[Mark, YamlMapping]) -> None:
-        self._reader, self._top, self._trees = reader, top, trees
+    def __init__(
+        self, reader: Reader, top: At, trees: Mapping[Mark, YamlMapping], judged: bool
+    ) -> None:
+        self._reader, self._top, self._trees, self._judged = reader, top, trees, judged
 
     def cases(self) -> tuple[Case, ...]:
         defaults = self._given(self._top.get("given"))
@@ -93,7 +99,7 @@ class _File:
                 "a test has a moment: `at: 2026-03-18T02:30 Europe/Berlin`, here or for the file"
             )
             self._reader.problem(test.mark, lacks)
-        if action is None or at is None or expect is None:
+        if action is None or at is None or (expect is None and self._judged):
             return None
         scope = TRAITS[action.value].scope
         among = [key for key in _EVERY if belongs(key, scope)]

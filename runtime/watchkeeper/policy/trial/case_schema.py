@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from watchkeeper.core.action import KINDS
@@ -202,6 +203,12 @@ TEST_FILE = Record(
     },
     required=("apiVersion", "kind", "metadata", "tests"),
 )
+
+CASE_FILE = replace(
+    TEST_FILE,
+    fields={**TEST_FILE.fields, "tests": Many("the cases", replace(TEST, required=("name",)))},
+)
+"""A test file to be explained and not run: a case need not say what it expects."""
 
 
 def test_schema() -> dict[str, Any]:

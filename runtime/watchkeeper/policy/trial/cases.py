@@ -6,7 +6,7 @@ and never the truth of one rule alone: a rule can be right, and the verdict wron
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -107,6 +107,16 @@ def prepared(
     """Every mistake of the test files, or none and each case with what it is judged on."""
     problems: list[Problem] = []
     cases = [case for name in sorted(files) for case in read_cases(name, files[name], problems)]
+    wrong, ready = made_ready(policy, cases)
+    ordered = sorted({*problems, *wrong}, key=lambda p: (p.file, p.line, p.column, p.message))
+    return tuple(ordered), ready
+
+
+def made_ready(
+    policy: CheckedPolicy, cases: Iterable[Case]
+) -> tuple[list[Problem], list[tuple[Case, Scenario]]]:
+    """What cannot be in these cases, and each other case with what it is judged on."""
+    problems: list[Problem] = []
     ready: list[tuple[Case, Scenario]] = []
     for case in cases:
         problems.extend(_unknown_ids(case, policy))
@@ -116,8 +126,7 @@ def prepared(
             problems.append(_placed(case, built))
         else:
             ready.append((case, built))
-    ordered = sorted(set(problems), key=lambda p: (p.file, p.line, p.column, p.message))
-    return tuple(ordered), ready
+    return problems, ready
 
 
 def _run_one(policy: CheckedPolicy, case: Case, scenario: Scenario) -> tuple[CaseResult, Seen]:
