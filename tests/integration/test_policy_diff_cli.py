@@ -169,3 +169,17 @@ def test_what_is_mistyped_ends_with_2(diff: Diff, argv: tuple[str, ...], says: s
 def test_no_decision_in_the_period_is_said(diff: Diff) -> None:
     text = diff(POLICIES, POLICIES, "--at", "2026-06-01").stdout
     assert "There are no decisions in the last 30 days" in text
+
+
+def test_where_nothing_can_be_replayed_a_gate_fails_and_says_why(diff: Diff, copy: Path) -> None:
+    for file in copy.glob("*_test.yaml"):
+        file.unlink()
+    (copy / "spend.yaml").write_text(
+        "apiVersion: watchkeeper/v1\nkind: Policy\nmetadata: {name: spend}\n"
+        "prices: {default: 2 USD}\nbudgets: [{id: b, every: 1d, money: 9 USD, actions: ['*']}]\n"
+        "rules: [{id: x, effect: deny, actions: [check.run], when: impact.money > 1e9}]\n"
+    )
+    text = diff(POLICIES, copy, "--at", AT, "--fail-on", "widened", code=1).stdout
+    assert "money at its prices, which NEW reads" in text
+    assert "--fail-on widened: exit code 1. There are decisions, and none could be" in text
+    assert max(map(len, text.splitlines())) <= 100
