@@ -260,3 +260,67 @@ def test_a_flaw_in_a_variable_is_told_once_and_at_the_variable() -> None:
         )
     )
     assert [(p.line, p.column) for p in problems(text)] == [(6, 27), (7, 32)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            BODY
+            + NIGHT_WINDOW.replace("06:00", "22:00")
+            + rule("    during: night\n")[len(BODY) :],
+            "never opens",
+        ),
+        (
+            BODY + NIGHT_WINDOW.replace("06:00", "6") + rule("    during: night\n")[len(BODY) :],
+            "must be a time",
+        ),
+        (rule("    when: var.x\n") + "variables: {x: [a]}\n", "must be a single value"),
+        (
+            HEAD + "people: {oncall: []}\nrules:\n  - {id: a, effect: ask, actions: [node.drain],"
+            " approvals: {from: [group:oncall]}}\n",
+            "must not be empty",
+        ),
+        (
+            RULE.join([BODY, ""]).replace("allow", "alow")
+            + "exceptions:\n  - {id: e, rule: a, owner: o, ticket: t, until: 2026-04-01, reason: r}\n",
+            "must be one of allow",
+        ),
+        (
+            RULE.join(
+                [BODY, "prices: {default: 5USD}\nbudgets: [{id: b, every: 1d, money: 5 USD}]\n"]
+            ),
+            "amount",
+        ),
+        (
+            RULE.join(
+                [BODY, "prices: {default: 5 USD}\nbudgets: [{id: b, every: 1d, money: 5}]\n"]
+            ),
+            "amount",
+        ),
+        (
+            RULE.join(
+                [
+                    BODY,
+                    "limits: [{id: l, per: pool, actions: [node.drain], max_out: {percent: 150}}]\n",
+                ]
+            ),
+            "'percent' must",
+        ),
+        (
+            RULE.join(
+                [BODY, "limits: [{id: l, per: pool, actions: [node.drain], concurrency: x}]\n"]
+            ),
+            "'concurrency' must",
+        ),
+    ],
+)
+def test_one_mistake_is_told_once_and_nothing_that_follows_from_it(text: str, said: str) -> None:
+    (found,) = problems(text)
+    assert said in found.message
+
+
+def test_names_are_not_called_unknown_while_a_file_that_may_define_them_cannot_be_read() -> None:
+    with pytest.raises(PolicyError) as caught:
+        load({"p/a.yaml": rule("    during: night\n"), "p/b.yaml": "windows: [\n"}, NIGHT)
+    assert {p.file for p in caught.value.problems} == {"p/b.yaml"}

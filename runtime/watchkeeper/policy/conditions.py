@@ -125,9 +125,9 @@ class Conditions:
         if at.scalar is not None:
             place = _Place(reader, at.scalar, expand(at.value, lambda _: None))
             said = f"no {'variable' if use.what == 'var' else 'list'} is called {use.name!r}"
-            place.report_at(
-                use.at, said, f"{use.what}.{use.name}", [f"{use.what}.{k}" for k in known]
-            )
+            name = f"{use.what}.{use.name}"
+            mark = place.mark_of(use.at)
+            reader.unknown(mark, said, name, [f"{use.what}.{k}" for k in known])
 
 
 class _Place:
@@ -156,7 +156,11 @@ class _Place:
     def report_at(
         self, offset: int, message: str, offending: str = "", among: list[str] | None = None
     ) -> None:
-        """A fault at an offset of the written-out text.
+        """A fault at an offset of the written-out text."""
+        self._reader.problem(self.mark_of(offset), message, offending, among or ())
+
+    def mark_of(self, offset: int) -> Mark:
+        """Where an offset of the written-out text stands in the file.
 
         A text on one line, and a `|` block, are found exactly; a text that YAML folded is
         reported where it begins.
@@ -171,7 +175,7 @@ class _Place:
             mark = Mark(mark.line + 1 + line, scalar.indent + column + 1)
         elif scalar.style != ">" and scalar.last_line == mark.line:
             mark = Mark(mark.line, mark.column + quote + column)
-        self._reader.problem(mark, message, offending, among or ())
+        return mark
 
 
 def _named(

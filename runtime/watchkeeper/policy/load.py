@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -37,7 +37,8 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
     Raises PolicyError with every problem of every file, ordered by place.
     """
     problems: list[Problem] = []
-    documents = [d for name in sorted(files) if (d := _document(name, files[name], problems))]
+    read = [_document(name, files[name], problems) for name in sorted(files)]
+    documents = [document for document in read if document]
     people = _people(documents)
     windows = _windows(documents)
     prices = prices_in(documents)
@@ -46,6 +47,8 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
     conditions = Conditions(documents)
     rules = rules_in(documents, windows, people, conditions)
     exemptions = exemptions_in(documents, rules, conditions, at)
+    if None not in read:
+        problems.extend(_unresolved(documents, {*windows, *(rule.id for rule in rules)}))
     found: dict[Grade, list[Problem]] = {grade: [] for grade in Grade}
     if not problems:
         unused = tuple(conditions.unused())
@@ -93,6 +96,27 @@ def _document(name: str, text: str, problems: list[Problem]) -> tuple[Reader, At
         kind = kinds[0] if kinds else ""
     top = reader.read(tree, PEOPLE if kind == "People" else POLICY, "the file")
     return None if top is None else (reader, top)
+
+
+_DEFINING = ("windows", "people", "variables", "lists")
+
+
+def _unresolved(documents: Documents, defined: set[str]) -> Iterator[Problem]:
+    """Names that nothing defines, but those whose definition is there and wrong: that is told.
+    defined: the windows and rules that were read."""
+    unread: set[str] = set()
+    for _, top in documents:
+        if top.wrong.intersection((*_DEFINING, "rules")):
+            return  # a whole section: any name may stand in it
+        for section in _DEFINING:
+            found = top.get(section)
+            unread |= found.wrong if found else set()
+        unread |= top.of("windows", {}).keys() - defined
+        unread |= {spec.of("id", "") for spec in top.each("rules")} - defined
+    for reader, _ in documents:
+        for problem in reader.unresolved:
+            if problem.offending.rpartition(".")[2] not in unread:
+                yield problem
 
 
 def _people(documents: Documents) -> dict[str, tuple[str, ...]]:

@@ -19,9 +19,9 @@ def limits_in(documents: Documents) -> list[Limit]:
                 reader.problem(spec.mark, said, ident)
                 continue
             rate, out = spec.get("rate"), spec.get("max_out")
-            if not {"rate", "max_out", "concurrency"} & set(spec.value):
+            if not spec.wrote("rate", "max_out", "concurrency"):
                 reader.problem(spec.mark, "a limit needs `max_out`, `rate` or `concurrency`", ident)
-            if out is not None and not out.value:
+            if out is not None and not out.wrote("count", "percent"):
                 reader.problem(out.mark, "`max_out` needs `count` or `percent`")
             if out and spec.of("per") in ("tenant", "job") and out.get("percent"):
                 said = "a percentage needs a size, and a tenant or job has none; use `count`"
@@ -69,6 +69,7 @@ _SPENT = ("disruptions", "gpu_hours", "money")
 
 def budgets_in(documents: Documents, prices: Prices) -> list[Budget]:
     budgets: dict[str, Budget] = {}
+    priced = any(top.wrote("prices") for _, top in documents)  # if wrongly, that is told already
     for reader, top in documents:
         for spec in top.each("budgets"):
             ident = spec.of("id", f"{reader.file}:{spec.mark.line}")
@@ -76,13 +77,17 @@ def budgets_in(documents: Documents, prices: Prices) -> list[Budget]:
                 said = f"the budget {ident!r} is defined twice; first at {budgets[ident].where}"
                 reader.problem(spec.mark, said, ident)
                 continue
-            if len(set(_SPENT) & set(spec.value)) != 1:
+            if spec.wrote(*_SPENT) != 1:
                 said = "a budget has one of `disruptions`, `gpu_hours` and `money`"
                 reader.problem(spec.mark, said, ident)
             every, money = spec.get("every"), spec.get("money")
             if every and every.value > LOOKS_BACK_S:
                 reader.problem(every.mark, "the ledger looks back 31 days; `every` is at most 31d")
-            if money and money.value.currency != prices.currency:
+            if (
+                money
+                and money.value.currency != prices.currency
+                and (prices.currency or not priced)
+            ):
                 said = f"the prices are in {prices.currency}" if prices.currency else "no `prices`"
                 reader.problem(money.mark, f"this budget cannot be counted: {said}", ident)
             budgets[ident] = Budget(

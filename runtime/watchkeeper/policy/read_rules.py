@@ -43,7 +43,7 @@ def _rule(
     effect = Decision(spec.of("effect"))
     for name in spec.each("during"):
         if name.value not in windows:
-            reader.problem(name.mark, f"no window is called {name.value!r}", name.value, windows)
+            reader.unknown(name.mark, f"no window is called {name.value!r}", name.value, windows)
     require, asks = spec.get("require"), spec.get("approvals")
     if require is not None and effect is Decision.DENY:
         said = "a deny rule takes no `require`: unmet, it would let more happen"
@@ -102,7 +102,7 @@ def exemptions_in(
             rule = by_id.get(named.value) if named else None
             if named and rule is None:
                 said = f"the exception {ident!r} points to no rule: {named.value!r}"
-                reader.problem(named.mark, said, named.value, by_id)
+                reader.unknown(named.mark, said, named.value, by_id)
             end = _end_of(until)
             if rule is None or until is None or end is None:
                 continue
@@ -150,6 +150,6 @@ def _groups(reader: Reader, named: list[At], people: dict[str, tuple[str, ...]])
     for group in named:
         name = group.value.removeprefix("group:")
         if name not in people:
-            reader.problem(group.mark, f"no group is called {name!r}", name, people)
+            reader.unknown(group.mark, f"no group is called {name!r}", name, people)
         groups.append(name)
     return tuple(sorted(set(groups)))

@@ -27,16 +27,22 @@ class Money(NamedTuple):
 
 
 class At(NamedTuple):
-    """A value and where it stands. value: a scalar, a list of At, or a dict of At."""
+    """A value and where it stands. value: a scalar, a list of At, or a dict of At. wrong: keys that
+    are written and could not be read, which is reported already."""
 
     value: Any
     mark: Mark
     scalar: Scalar | None = None
+    wrong: frozenset[str] = frozenset()
 
     def get(self, key: str) -> At | None:
         """A field of a record, or None where it is not written (or was not readable)."""
         found = self.value.get(key) if isinstance(self.value, dict) else None
         return found if isinstance(found, At) else None
+
+    def wrote(self, *keys: str) -> int:
+        """How many of these fields are written, readable or not."""
+        return len({*keys} & (self.value.keys() | self.wrong))
 
     def of(self, key: str, default: Any = None) -> Any:
         """The plain value of a field, or `default`."""
@@ -55,6 +61,8 @@ class Reader:
     def __init__(self, file: str, problems: list[Problem]) -> None:
         self.file = file
         self._problems = problems
+        self.unresolved: list[Problem] = []
+        """Names that stand for nothing: mistakes only if all that defines names could be read."""
 
     def problem(
         self, mark: Mark, message: str, offending: str = "", among: Iterable[str] = ()
@@ -63,6 +71,13 @@ class Reader:
         hint = nearest(offending, among)
         self._problems.append(
             Problem(self.file, mark.line, mark.column, message, offending, suggestion=hint)
+        )
+
+    def unknown(self, mark: Mark, message: str, name: str, among: Iterable[str] = ()) -> None:
+        """Report a name that nothing defines; see `unresolved`."""
+        hint = nearest(name, among)
+        self.unresolved.append(
+            Problem(self.file, mark.line, mark.column, message, name, suggestion=hint)
         )
 
     def read(self, tree: Tree, spec: Spec, what: str) -> At | None:
@@ -95,7 +110,7 @@ class Reader:
         for name in spec.required:
             if name not in written:
                 self.problem(tree.mark, f"{what} lacks the key {name!r}")
-        return At(found, tree.mark)
+        return At(found, tree.mark, wrong=frozenset((written & spec.fields.keys()) - found.keys()))
 
     def _named(self, tree: Tree, spec: Named, what: str) -> At | None:
         if not isinstance(tree, Mapping):
@@ -108,8 +123,9 @@ class Reader:
                 continue
             read = self.read(value, spec.value, f"{what} {key.text!r}")
             if read is not None:
-                found[key.text] = At(read.value, key.mark, read.scalar)
-        return At(found, tree.mark)
+                found[key.text] = At(read.value, key.mark, read.scalar, read.wrong)
+        written = {key.text for key, _ in tree.items}
+        return At(found, tree.mark, wrong=frozenset(written - found.keys()))
 
     def _many(self, tree: Tree, spec: Many, what: str) -> At | None:
         if spec.or_one and not isinstance(tree, Sequence):
