@@ -324,3 +324,35 @@ def test_names_are_not_called_unknown_while_a_file_that_may_define_them_cannot_b
     with pytest.raises(PolicyError) as caught:
         load({"p/a.yaml": rule("    during: night\n"), "p/b.yaml": "windows: [\n"}, NIGHT)
     assert {p.file for p in caught.value.problems} == {"p/b.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("when", "column", "said"),
+    [
+        ("node.gpus > 3 and impact.jobs == 0", 25, "write && and not and"),
+        ("impact.jobs == 0 OR node.fenced", 28, "write || and not OR"),
+        ("not node.fenced", 11, "write ! and not not"),
+        ("node.gpus = 3", 21, "write == and not ="),
+        ("node.gpus <> 3", 21, "write != and not <>"),
+        ("node.fenced & node.gpus > 3", 23, "write && and not &"),
+        ("node.pool in ('a', 'b')", 24, 'in ["a", "b"]'),
+        ("node.pool.beginsWith('x')", 21, "write startsWith"),
+        ("len(node.pool) > 3", 11, "write size"),
+        ("node.pool.startswith('x')", 21, "Did you mean 'startsWith'?"),
+        ("evidence.age > duration('20min')", 35, 'write it in h, m or s, such as duration("20m")'),
+        ("evidence.age > duration('1d')", 35, 'or duration("24h")'),
+        ("!node.fenced", 11, "a text that begins with ! stands in quotes"),
+        ("*node.fenced", 16, "a text that begins with * stands in quotes"),
+        ("node.rack == 'a: b'", 26, 'a text that holds ": " stands in quotes'),
+        ("'a' in node.labels", 15, "stands in quotes as a whole"),
+    ],
+)
+def test_a_slip_is_told_by_what_to_write(when: str, column: int, said: str) -> None:
+    (found,) = problems(rule(f"    when: {when}\n"))
+    assert said in str(found)
+    assert (found.line, found.column) == (9, column)
+
+
+def test_words_inside_texts_are_no_slips() -> None:
+    (found,) = problems(rule("    when: node.rack == 'a and b = c' )\n"))
+    assert "write" not in found.message

@@ -142,7 +142,7 @@ class _Place:
         offset = sum(len(line) + 1 for line in lines[: fault.line - 1]) + fault.column - 1
         # What was put in for a name is not what the author wrote: it is no help as a hint.
         written = fault.offending if fault.offending in self._scalar.text else ""
-        self.report_at(offset, fault.message, written, [*declared, "now"])
+        self.report_at(offset, fault.message, written, [*(fault.among or (*declared, "now"))])
 
     def report_flaw(self, flaw: Flaw) -> None:
         """A flaw of the whole, by its offset in the written-out text."""

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from watchkeeper.core.facts import FACTS, NEVER_S, Facts
 from watchkeeper.policy.cost import too_much
 from watchkeeper.policy.index import Clauses, clauses_of
+from watchkeeper.policy.slips import FUNCTIONS, Slip, function_meant, slips_in
 from watchkeeper.policy.syntax import Tree, names_in, tree_of
 
 MAX_LENGTH = 2048
@@ -64,6 +65,8 @@ class Fault(NamedTuple):
     column: int
     message: str
     offending: str = ""
+    among: tuple[str, ...] = ()
+    """The words that would have been right here; () where facts would."""
 
 
 class Answer(NamedTuple):
@@ -269,6 +272,9 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 def _faults(message: str, text: str) -> tuple[Fault, ...]:
     """CEL's own message as faults, each with its place and a hint people can act on."""
+    slips = slips_in(text) if "Syntax error" in message else ()
+    if slips:
+        return tuple(_placed(text, slip) for slip in slips)
     found = []
     for match in _ERROR.finditer(message):
         line, column, said = (
@@ -280,11 +286,25 @@ def _faults(message: str, text: str) -> tuple[Fault, ...]:
         if undeclared:
             name = undeclared[1]
             begins = text.splitlines()[line - 1].rfind(name, 0, column + len(name)) + 1
-            found.append(Fault(line, begins or column, f"{name!r} is not a declared fact", name))
+            found.append(_unknown(text, line, begins or column, name))
             continue
         found.append(Fault(line, column, _plainly(said), _word_at(text, line, column)))
     first = message.splitlines()[0].removeprefix("INVALID_ARGUMENT: ")[:200]
     return tuple(found) or (Fault(1, 1, f"the condition does not parse: {first}"),)
+
+
+def _placed(text: str, slip: Slip) -> Fault:
+    return _fault_at(text, slip.at, slip.message)._replace(offending="")
+
+
+def _unknown(text: str, line: int, column: int, name: str) -> Fault:
+    after = text.splitlines()[line - 1][column - 1 + len(name) :]
+    if not after.lstrip().startswith("("):
+        return Fault(line, column, f"{name!r} is not a declared fact", name)
+    said = f"{name!r} is not a function of conditions"
+    if meant := function_meant(name):
+        return Fault(line, column, f"{said}: write {meant}")
+    return Fault(line, column, said, name, FUNCTIONS)
 
 
 def _fault_at(text: str, offset: int, said: str) -> Fault:

@@ -97,11 +97,18 @@ def _bad_literals(tree: Tree) -> list[Flaw]:
         if checked and isinstance(last, Const) and isinstance(last.value, str):
             why = literal_fault(part.function, last.value)
             if why:
-                why = why.removeprefix("INVALID_ARGUMENT: ")
+                why = _HOW.get(part.function) or why.removeprefix("INVALID_ARGUMENT: ")
                 found.append(
                     Flaw(last.at, f"{part.function}({last.value!r}): {why}", repr(last.value))
                 )
     return found
+
+
+_HOW = {
+    "duration": 'write it in h, m or s, such as duration("20m") or duration("24h")',
+    "timestamp": 'write it as timestamp("2026-12-24T12:00:00Z")',
+}
+"""How a literal is written that the library only says it cannot read."""
 
 
 def _unguarded(tree: Tree, known: _Known) -> list[Flaw]:

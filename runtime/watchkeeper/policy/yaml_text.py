@@ -6,6 +6,7 @@ reads `no` as false and 12:30 as 750, and can be made to overflow the stack by d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -86,7 +87,7 @@ def compose(file: str, text: str) -> tuple[Tree | None, list[Problem]]:
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
-        problem(place, f"this is not YAML: {err.problem or err.context}")
+        problem(place, f"this is not YAML: {err.problem or err.context}{_quotes(text, place.line)}")
     except yaml.reader.ReaderError as err:
         before = text[: err.position]
         place = Mark(before.count("\n") + 1, err.position - before.rfind("\n"))
@@ -94,6 +95,23 @@ def compose(file: str, text: str) -> tuple[Tree | None, list[Problem]]:
     except yaml.YAMLError as err:
         problem(Mark(1, 1), f"this is not YAML: {err}")
     return None, problems
+
+
+_VALUE = re.compile(r"^[\s-]*[\w-]+:\s+(?P<value>\S.*)$")
+
+
+def _quotes(text: str, line: int) -> str:
+    """Where a text on this line wants quotes, the advice to put it in some."""
+    lines = text.split("\n")
+    match = _VALUE.match(lines[line - 1]) if line <= len(lines) else None
+    value = match["value"] if match else ""
+    if value[:1] in tuple("*&!@%`"):
+        return f"; a text that begins with {value[0]} stands in quotes"
+    if value[:1] in ("'", '"'):
+        return "; a text that begins with a quote stands in quotes as a whole, of the other kind"
+    if value[:1] not in ("", "{", "[", "|", ">") and re.search(r":(\s|$)", value):
+        return '; a text that holds ": " stands in quotes'
+    return ""
 
 
 class _Composer:
@@ -130,13 +148,15 @@ class _Composer:
             raise _Stop(_mark(event), f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
-                raise _Stop(_mark(event), f"no anchor &{event.anchor} stands before this")
+                said = f"no anchor &{event.anchor} stands before this"
+                raise _Stop(_mark(event), f"{said}; a text that begins with * stands in quotes")
             tree, size = self._anchors[event.anchor]
             self._count(event, size)
             return tree
         tag = str(event.tag or "")
         if tag not in ("", "!") and not tag.startswith("tag:yaml.org,2002:"):
-            raise _Stop(_mark(event), f"the tag {tag} is not allowed here", tag)
+            said = f"the tag {tag} is not allowed here; a text that begins with ! stands in quotes"
+            raise _Stop(_mark(event), said, tag)
         if "python" in tag:
             raise _Stop(_mark(event), f"the tag {tag} is not allowed here", tag)
         tree = self._plain_tree(event, depth)
