@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -16,17 +18,39 @@ from watchkeeper.core.errors import UsageError
 policy_app = typer.Typer(help="Write standing orders that you can trust.", no_args_is_help=True)
 
 PoliciesOption = Annotated[Path, typer.Option(help="Directory of standing orders")]
-AtOption = Annotated[str, typer.Option(help="As of this moment, ISO 8601; default now")]
+AtOption = Annotated[
+    str,
+    typer.Option(help="As of this moment: ISO 8601, or '2026-12-24T12:00 Europe/Berlin'; else now"),
+]
 POLICIES = Path("policies")
+_CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}")
 
 
 def moment(at: str) -> datetime:
-    """The moment that `--at` names; now where it is not given. A time without a zone is UTC."""
+    """The moment that `--at` names; now where it is not given. A time without a zone is UTC.
+
+    Raises UsageError for what is no time, or for one that the clocks of its zone jump over.
+    """
+    time, _, name = " ".join(at.split()).partition(" ")
+    if _CLOCK.match(name):  # `2026-12-24 12:00`, with a zone behind it or not
+        clock, _, name = name.partition(" ")
+        time = f"{time}T{clock}"
     try:
-        found = datetime.fromisoformat(at) if at else datetime.now(UTC)
-    except ValueError:
-        raise UsageError(f"--at {at!r} is not a time. Write it as 2026-12-24T02:30.") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        found = datetime.fromisoformat(time) if at else datetime.now(UTC)
+        zone: tzinfo = ZoneInfo(name) if name else UTC
+    except (ValueError, KeyError, OSError):  # what ZoneInfo raises depends on the name
+        found, zone = None, UTC
+    if found is None or (name and found.tzinfo):
+        raise UsageError(
+            f"--at {at!r} is not a time. Write it as 2026-12-24T02:30, which is UTC, as "
+            "2026-12-24T02:30+01:00, or with an IANA zone: '2026-12-24T02:30 Europe/Berlin'."
+        )
+    if found.tzinfo:
+        return found
+    there = found.replace(tzinfo=zone)
+    if there.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != found:
+        raise UsageError(f"--at {at!r} never comes: the clocks jump over it.")
+    return there
 
 
 @policy_app.command("check")
