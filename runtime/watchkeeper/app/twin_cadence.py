@@ -177,7 +177,7 @@ def _times_of_record(parts: Parts) -> list[float]:
         effect, question = file.effect, file.question
         if file.in_hand and effect is not None:
             times += [effect.verify_by, effect.verify_by + BLIND_S]
-            if effect.enforce_at is not None and not effect.enforced:
+            if effect.enforce_at is not None:
                 times.append(effect.enforce_at)
         elif file.state is State.ASKING and question is not None:
             times.append(question.expires_steady)

@@ -28,6 +28,10 @@ from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Order
 LEDGER_S = 31 * 86400.0
 """How long an effect counts for rates and budgets."""
 
+ENFORCE_AGAIN_S = 30.0
+"""A drain that was ended by force and still goes on after this long is ended again: a provider does
+it once for a key, however often it is asked."""
+
 KEPT_CLOSED = 2_000
 """Ended proposals and closed incidents kept in memory; older ones are in the journal. More than
 one turn can end, so that each thread still hears what became of its own."""
@@ -338,7 +342,9 @@ class Books:
         if file is None or file.effect is None:
             return
         if event.data.get("enforced"):
-            effect = replace(file.effect, enforced=True)
+            # A crash may have come between this line and the call: should the drain go on, it is
+            # called again, under the same key.
+            effect = replace(file.effect, enforced=True, enforce_at=event.steady + ENFORCE_AGAIN_S)
             self.files[file.proposal.id] = replace(file, effect=effect)
             return
         effect = replace(file.effect, issued=True, provider=event.data.get("provider", ""))

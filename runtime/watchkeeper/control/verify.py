@@ -12,7 +12,8 @@ from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
-from watchkeeper.core.action import kind_of, say
+from watchkeeper.core.action import kind_of, node_of, say
+from watchkeeper.core.cluster import RayState
 from watchkeeper.core.event import Kind
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Outcome, OutcomeKind
@@ -63,14 +64,18 @@ def _verify_one(
 
 
 def _must_enforce(file: File, snapshot: Snapshot) -> bool:
+    """Its deadline is over. An order of which a crash left only *started* is not repeated; but
+    where Ray shows that very node draining, the drain was taken, and must not last for ever."""
     effect = file.effect
-    return (
-        effect is not None
-        and effect.enforce_at is not None
-        and not effect.enforced
-        and file.state is State.ISSUED
-        and snapshot.steady >= effect.enforce_at
+    if effect is None or effect.enforce_at is None:
+        return False
+    node = snapshot.nodes.get(node_of(file.action))
+    taken = file.state is State.ISSUED or (
+        node is not None
+        and node.incarnation == effect.before
+        and node.ray_state is RayState.DRAINING
     )
+    return taken and snapshot.steady >= effect.enforce_at
 
 
 def _overdue(file: File, outcome: Outcome) -> Outcome:

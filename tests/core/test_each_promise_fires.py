@@ -1,0 +1,399 @@
+"""Each promise is held by a check that can fail: the check is taken out, and somebody notices.
+
+Two layers, each with a bug seeded into it. A check of `policy.invariants` or of the executor is
+taken out, and a hostile crew (or a hostile hour) over a twin then breaks the promise under the eyes
+of `twin_assert`; so the guard can bark, and what keeps it quiet is that check.
+
+What cannot be shown so, and why:
+- S1: an action names one target by its type, and the twin's door refuses a name that it does not
+  know; shown here as a refusal that disappears, not as a harm.
+- S5 of lives and sessions, S6, S18: held twice, by the executor and by the provider's door; with
+  the executor's half gone the door still refuses, and the guard sees the attempt only where the
+  door is opened too. Shown for lives; S6 and S18 are shown in tests/stories/test_twin_run.py.
+- S8, S16, S17, S22, S24, S25: by construction (import arrows, loaders, no provider), nothing to
+  take out; tests/contracts/test_arrows.py and tests/core/test_policy_load.py hold them.
+- S11, S23 (ramps): not in this version. S12, S14, S15: tests/stories/test_safety.py, and here for
+  what a crew may claim. S28: the clock of the ledger, tests/stories/test_safety.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.properties.hostile_crews import RECKLESS, draft, spec
+
+from watchkeeper.app.twin_parts import Parts, put_together
+from watchkeeper.control import brief, execute
+from watchkeeper.control.turn import turn
+from watchkeeper.core.action import (
+    Action,
+    CheckRun,
+    JobRequeue,
+    NodeCordon,
+    NodeDrain,
+    NodeRestart,
+    NodeUncordon,
+    PoolScale,
+)
+from watchkeeper.core.cluster import World
+from watchkeeper.core.crew import Briefing, CrewReply, Draft
+from watchkeeper.core.event import Kind
+from watchkeeper.core.ports import Receipt
+from watchkeeper.policy import invariants
+from watchkeeper.twin.cluster import TwinCluster
+from watchkeeper.twin.words import TwinSpec
+
+QUIET: TwinSpec = spec(1, faults=False, noise=False, nodes=64, gang_nodes=(16,))
+Asks = Callable[[Briefing], list[Draft]]
+
+
+class Planner:
+    """Asks what it is told to, turn after turn."""
+
+    def __init__(self) -> None:
+        self.asks: Asks = lambda _b: []
+
+    def ask(self, briefing: Briefing) -> CrewReply:
+        return CrewReply(drafts=tuple(self.asks(briefing)))
+
+
+class Stage:
+    """A quiet twin under reckless orders, and a planner who does what the test says."""
+
+    def __init__(self, home: Path) -> None:
+        self.planner = Planner()
+        self.cluster = TwinCluster.of(QUIET)
+        self.parts: Parts = put_together(self.cluster, RECKLESS, home, crew=self.planner)
+        self.tick = 0
+        self.turns(3)
+
+    def turns(self, count: int, every_s: float = 20.0) -> None:
+        for _ in range(count):
+            turn(self.parts.watch)
+            self.cluster.advance(self.cluster.clock.s + every_s)
+
+    def asks(self, asks: Asks, count: int = 6) -> set[str]:
+        """Have this asked, turn after turn; which promises did the guard see broken?"""
+        self.planner.asks = asks
+        self.turns(count)
+        return self.broken
+
+    @property
+    def broken(self) -> set[str]:
+        return {v.id for v in self.parts.guard.ledger.violations}
+
+    @property
+    def refused(self) -> set[str]:
+        events = [e for e in self.parts.journal.events() if e.kind is Kind.VERDICT]
+        return {r["id"] for e in events for r in e.data["verdict"]["reasons"]}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    made.parts.close()
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Seed the bug: this promise is no longer judged."""
+
+    def take_out(ident: str) -> None:
+        kept = tuple(i for i in invariants.INVARIANTS if i.id != ident)
+        assert len(kept) < len(invariants.INVARIANTS)
+        monkeypatch.setattr(invariants, "INVARIANTS", kept)
+
+    return take_out
+
+
+NUMBER = iter(range(10**9))
+
+
+def each(kind: type, names: tuple[str, ...], **more: Any) -> Asks:
+    """This kind on each of these nodes, as it lives now."""
+
+    def asks(briefing: Briefing) -> list[Draft]:
+        nodes = [briefing.snapshot.nodes[n] for n in names if n in briefing.snapshot.nodes]
+        return [
+            draft(f"T-{next(NUMBER)}", kind(node=n.name, incarnation=n.incarnation), **more)
+            for n in nodes
+        ]
+
+    return asks
+
+
+def of(action: Action) -> Asks:
+    return lambda _b: [draft(f"T-{next(NUMBER)}", action)]
+
+
+def workers(stage: Stage, count: int, *, apart: int = 1) -> tuple[str, ...]:
+    return stage.cluster.machines.names[: count * apart : apart]
+
+
+def rack(stage: Stage) -> tuple[str, ...]:
+    return tuple(n.name for n in stage.cluster.read().nodes.values() if n.rack == "rack-02")
+
+
+def idle(stage: Stage) -> str:
+    """A node that runs nothing."""
+    work = stage.cluster.work
+    names = stage.cluster.machines.names
+    return next(n for i, n in enumerate(names) if work.on(i) is None)
+
+
+# What the judge holds: taken out, the guard sees the harm; left in, there is none.
+
+
+def s2(stage: Stage) -> Asks:
+    return each(NodeCordon, rack(stage))
+
+
+def s3(stage: Stage) -> Asks:
+    return each(NodeCordon, workers(stage, 32, apart=2))
+
+
+def s4(stage: Stage) -> Asks:
+    """Written as stopped, right before the effect, and the latch is not yet set."""
+    return _at_the_effect(stage, lambda p: p.watch.record.write(Kind.STOPPED, by="x", reason="y"))
+
+
+def s7(stage: Stage) -> Asks:
+    return each(NodeRestart, workers(stage, 1))  # it runs a gang
+
+
+def s9(stage: Stage) -> Asks:
+    return _at_the_effect(stage, lambda p: p.watch.record.write(Kind.HALTED, why="a test"))
+
+
+def s10(stage: Stage) -> Asks:
+    name = workers(stage, 20)[19]
+    i = stage.cluster.machines.index[name]
+    stage.cluster.machines.end(i, gone=False)
+    return each(NodeRestart, (name,))
+
+
+def s13(stage: Stage) -> Asks:
+    head = next(n.name for n in stage.cluster.read().nodes.values() if n.control_path)
+    return each(CheckRun, (head,))
+
+
+def s19(stage: Stage) -> Asks:
+    job = sorted(stage.cluster.work.gangs)[0]
+
+    def asks(briefing: Briefing) -> list[Draft]:
+        gang = stage.cluster.work.gangs[job]
+        if gang.running:
+            stage.cluster.work.stop(gang)
+        now = stage.cluster.read().jobs[job]
+        return [draft(f"T-{next(NUMBER)}", JobRequeue(job=job, attempt_id=now.attempt_id))]
+
+    return asks
+
+
+def s20(stage: Stage) -> Asks:
+    name = idle(stage)
+
+    def asks(briefing: Briefing) -> list[Draft]:
+        node = briefing.snapshot.nodes[name]
+        life = {"node": name, "incarnation": node.incarnation}
+        if node.ray_state.value != "alive":
+            return [draft(f"T-{next(NUMBER)}", NodeRestart(**life))]
+        fenced = name in briefing.snapshot.fences
+        kind = NodeUncordon if fenced else NodeDrain
+        return [draft(f"T-{next(NUMBER)}", kind(**life))]
+
+    return asks
+
+
+def s21(stage: Stage) -> Asks:
+    stage.parts.watch.record.write(Kind.GATE_CLOSED, action="node.cordon", why="a test")
+    return each(NodeCordon, workers(stage, 1))
+
+
+def s27(stage: Stage) -> Asks:
+    return each(NodeDrain, workers(stage, 3), incident="")
+
+
+def s29(stage: Stage) -> Asks:
+    stage.cluster.cluster_id = "real-other"
+    return each(NodeCordon, workers(stage, 1))
+
+
+def _at_the_effect(stage: Stage, befall: Callable[[Parts], Any]) -> Asks:
+    """It happens after the first judgement and before the second."""
+    look = stage.parts.watch.executor.look
+
+    def looks() -> Any:
+        found = look()
+        books = stage.parts.watch.record.books
+        if not books.halted and not books.orders.stopped:
+            befall(stage.parts)
+        return found
+
+    object.__setattr__(stage.parts.watch.executor, "look", looks)
+    return each(NodeCordon, workers(stage, 1))
+
+
+JUDGED: dict[str, tuple[Callable[[Stage], Asks], int]] = {
+    "S2": (s2, 14),
+    "S3": (s3, 26),
+    "S7": (s7, 3),
+    "S9": (s9, 3),
+    "S10": (s10, 3),
+    "S13": (s13, 3),
+    "S19": (s19, 60),
+    "S20": (s20, 80),
+    "S21": (s21, 3),
+    "S27": (s27, 3),
+}
+
+
+@pytest.mark.parametrize("ident", JUDGED)
+def test_with_its_check_the_promise_holds_and_without_it_the_guard_barks(
+    ident: str, tmp_path: Path, without: Callable[[str], None]
+) -> None:
+    set_up, turns = JUDGED[ident]
+    sound = Stage(tmp_path / "sound")
+    assert sound.asks(set_up(sound), turns) == set()
+    assert ident in sound.refused, "it was this check that refused"
+    sound.parts.close()
+    without(ident)
+    sick = Stage(tmp_path / "sick")
+    with MonkeyDoor(ident):
+        assert ident in sick.asks(set_up(sick), turns)
+    sick.parts.close()
+
+
+class MonkeyDoor:
+    """What stands behind a judged promise as a second lock, opened for this test alone."""
+
+    def __init__(self, ident: str) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.ident = ident
+
+    def __enter__(self) -> None:
+        if self.ident in ("S7", "S13", "S10"):
+            self.patch.setattr(execute, "unmet", lambda _a, _s: "")
+            done = Receipt(provider="twin")  # whatever the provider itself would have refused
+            self.patch.setattr(TwinCluster, "execute", lambda _c, _o: done)
+
+    def __exit__(self, *_: object) -> None:
+        self.patch.undo()
+
+
+def test_s4_the_latch_and_the_verdict_each_stop_and_without_both_the_guard_barks(
+    tmp_path: Path, without: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: list[set[str]] = []
+    for n, seed in enumerate(("none", "latch", "both")):
+        if seed == "latch":
+            monkeypatch.setattr(execute.Executor, "_stopped", lambda _self: False)
+        if seed == "both":
+            without("S4")
+        stage = Stage(tmp_path / str(n))
+        broken.append(stage.asks(s4(stage), 2))
+        stage.parts.close()
+    assert broken == [set(), set(), {"S4"}]
+
+
+# What is held at the effect.
+
+
+def test_s5_a_decision_about_a_life_before_is_void_and_without_both_locks_it_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = workers(stage, 1)[0]
+    stale = of(NodeCordon(node=name, incarnation="another-life"))
+    assert stage.asks(stale, 2) == set()
+    monkeypatch.setattr(execute, "unmet", lambda _a, _s: "")
+    monkeypatch.setattr(stage.cluster.effects.door, "admit", lambda _o: None)
+    assert stage.asks(stale, 2) == {"S5"}
+
+
+def test_s26_an_executor_that_writes_nothing_down_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = execute.Executor._start
+
+    def forgetful(self: Any, file: Any, seen: Any) -> Any:
+        order = real(self, file, seen)
+        books = self.record.books
+        books.files[file.proposal.id] = file  # as if *started* had never been written
+        return order
+
+    monkeypatch.setattr(execute.Executor, "_start", forgetful)
+    monkeypatch.setattr(
+        execute.Executor, "_call", lambda s, f, o: s.actuators["node.cordon"].execute(o)
+    )
+    assert "S26" in stage.asks(each(NodeCordon, workers(stage, 1)), 1)
+
+
+def test_s18_an_executor_that_forgets_what_it_did_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = execute.Executor._call
+
+    def twice(self: Any, file: Any, order: Any) -> None:
+        self.actuators["node.cordon"].execute(order)
+        real(self, file, order)
+
+    monkeypatch.setattr(execute.Executor, "_call", twice)
+    assert {"S18", "S6"} <= stage.asks(each(NodeCordon, workers(stage, 1)), 1)
+
+
+def test_s29_evidence_of_another_world_is_refused_and_an_order_for_another_cluster_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = execute._order
+
+    def astray(*args: Any) -> Any:
+        return msgspec.structs.replace(real(*args), cluster=f"{World.REAL.value}-other")
+
+    monkeypatch.setattr(execute, "_order", astray)
+    monkeypatch.setattr(stage.cluster.effects.door, "admit", lambda _o: None)
+    assert "S29" in stage.asks(each(NodeCordon, workers(stage, 1)), 1)
+
+
+def test_s1_a_target_that_is_not_there_is_refused_by_that_check_alone(
+    stage: Stage, without: Callable[[str], None]
+) -> None:
+    nowhere = of(PoolScale(pool="nowhere", add=1))
+    stage.asks(nowhere, 1)
+    assert "S1" in stage.refused
+    assert not stage.parts.cluster.effects.done
+    without("S1")
+    stage.asks(nowhere, 1)
+    verdicts = [e for e in stage.parts.journal.events() if e.kind is Kind.VERDICT]
+    assert verdicts[-1].data["verdict"]["decision"] == "allow"
+
+
+# What is held before the judge: what a crew may claim.
+
+
+def test_s20_without_the_check_of_signatures_a_planner_gives_nodes_back_as_a_person(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = idle(stage)
+    stage.asks(each(NodeCordon, (name,)), 2)
+    as_person = each(NodeUncordon, (name,), by="person:primary")
+    stage.asks(as_person, 3)
+    assert name in stage.cluster.machines.fences
+    monkeypatch.setattr(brief, "heard", lambda reply, _s: (reply, ()))
+    stage.asks(as_person, 3)
+    assert name not in stage.cluster.machines.fences
+
+
+def test_s21_without_its_own_proof_control_would_believe_the_planners(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brief, "heard", lambda reply, _s: (reply, ()))
+    node = workers(stage, 1)[0]
+    stage.asks(each(NodeDrain, (node,)), 2)
+    ended = [e for e in stage.parts.journal.events() if e.kind is Kind.EFFECT_FINISHED]
+    assert ended[0].data["result"] == "recovered"
+    assert stage.cluster.read().nodes[node].ray_state.value == "draining"
