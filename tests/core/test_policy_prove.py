@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -331,3 +332,19 @@ def test_check_ends_with_zero_only_when_all_is_proved(folder: Path) -> None:
     run = CliRunner().invoke(policy_app, [*at, "--prove", "node.reboot is denied"])
     assert run.exit_code == 3
     assert "Proved" not in run.stdout
+
+
+def test_a_counter_example_is_shown_on_short_lines_and_the_surest_comes_first() -> None:
+    long = " && ".join(f"node.pool != 'a-pool-of-a-long-name-{i}'" for i in range(5))
+    rules = (
+        f'effect: allow, actions: [node.cordon], when: "{long}"',
+        "effect: allow, actions: [node.drain]",
+    )
+    proof = prove(parse("node.* needs a person"), policy(*rules), NIGHT)
+    assert proof.kinds == ("node.drain", "node.cordon")
+    first = proof.shown.splitlines()[0]
+    assert re.fullmatch(r"Not so: node\.drain is allowed by policies/t\.yaml:\d+ r1\.", first)
+    alone = prove(parse("node.cordon needs a person"), policy(*rules), NIGHT)
+    assert len(alone.text) > 200
+    assert max(map(len, alone.shown.splitlines())) <= 100
+    assert " ".join(alone.shown.split()) == alone.text

@@ -84,7 +84,7 @@ def check(
         other = load(read_policy_dir(Path(folder)), when) if folder else None
         proofs.append((said, answer(question, load(files, when), when, other)))
     value = {"sound": good, "text": text, "proofs": [p.as_json(said) for said, p in proofs]}
-    show(output, value, "\n".join([text, *(p.text for _, p in proofs)]))
+    show(output, value, "\n".join([text, *(p.shown for _, p in proofs)]))
     if not good:
         raise typer.Exit(3)
     if any(p.outcome is not Outcome.PROVED for _, p in proofs):

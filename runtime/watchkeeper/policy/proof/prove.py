@@ -7,6 +7,7 @@ each has its declared type. A counter-example may be a false alarm; a proof neve
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
@@ -30,6 +31,8 @@ from watchkeeper.policy.proof.question import (
 )
 from watchkeeper.policy.proof.suppose import Carrier, Supposed, Terms, View
 
+WIDTH = 100
+
 
 class Outcome(StrEnum):
     """What became of a question."""
@@ -51,6 +54,21 @@ class Proof(NamedTuple):
     rules: int = 0
     atoms: int = 0
     cases: int = 0
+    sentences: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The answer for a screen: each sentence on lines of at most WIDTH columns."""
+        return "\n".join(
+            textwrap.fill(
+                sentence,
+                WIDTH,
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            for sentence in self.sentences or (self.text,)
+        )
 
     def as_json(self, question: str) -> dict[str, Any]:
         """The answer as plain values, beside the question as it was asked."""
@@ -257,9 +275,14 @@ def _answer(found: list[_Found], claim: str) -> Proof:
     )
     wrong = [f for f in found if f.outcome is Outcome.NOT_SO]
     if wrong:
+        # What holds with the fewest suppositions is the least likely to be a false alarm.
+        wrong.sort(key=lambda f: len(f.when))
         kinds = tuple(dict.fromkeys(f.kind for f in wrong))
-        text = " ".join(_sentences(wrong[0], kinds[1:]))
-        return proof._replace(outcome=Outcome.NOT_SO, text=text, kinds=kinds, when=wrong[0].when)
+        said = tuple(_sentences(wrong[0], kinds[1:]))
+        text, when = " ".join(said), wrong[0].when
+        return proof._replace(
+            outcome=Outcome.NOT_SO, text=text, kinds=kinds, when=when, sentences=said
+        )
     undecided = [f for f in found if f.outcome is Outcome.NOT_DECIDED]
     if undecided:
         kinds = tuple(dict.fromkeys(f.kind for f in undecided))
