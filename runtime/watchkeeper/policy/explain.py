@@ -60,10 +60,10 @@ def told(found: Explained, recorded: Verdict | None = None) -> str:
     given at the time; where it differs, that is said first."""
     verdict = found.verdict
     by = f" (refused by {verdict.refused_by})" if verdict.refused_by else ""
+    at = f"{found.now.astimezone(UTC):%a %Y-%m-%d %H:%M}Z"
     lines = [
         f"{verdict.decision.value.upper()}{by}: {say(found.proposal.action)}",
-        f"  {found.now.astimezone(UTC):%a %Y-%m-%d %H:%M}Z, policy {found.policy.version}, asked by "
-        f"{found.proposal.by}",
+        f"  {at}, policy {found.policy.version}, asked by {found.proposal.by}",
     ]
     if recorded is not None and recorded.decision is not verdict.decision:
         when = f"policy {recorded.policy_version}"

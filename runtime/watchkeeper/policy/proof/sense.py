@@ -41,7 +41,8 @@ def sense_of(policy: CheckedPolicy) -> Sense:
 
 
 def _constant(policy: CheckedPolicy) -> Iterator[tuple[bool, Problem]]:
-    for order in (*policy.rules, *policy.exemptions):
+    orders: list[Rule | Exemption] = [*policy.rules, *policy.exemptions]
+    for order in orders:
         value = order.when and _value_of(order.when, order.actions)
         if value is not None:
             yield value, _problem(order, value)
