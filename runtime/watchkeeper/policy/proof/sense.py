@@ -43,7 +43,7 @@ def sense_of(policy: CheckedPolicy) -> Sense:
 def _constant(policy: CheckedPolicy) -> Iterator[tuple[bool, Problem]]:
     orders: list[Rule | Exemption] = [*policy.rules, *policy.exemptions]
     for order in orders:
-        value = order.when and _value_of(order.when, order.actions)
+        value = None if order.when is None else _value_of(order.when, order.actions)
         if value is not None:
             yield value, _problem(order, value)
 
