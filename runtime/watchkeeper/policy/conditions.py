@@ -73,10 +73,11 @@ class Conditions:
             without = sorted(k for k in actions if TRAITS[k].scope not in FACTS[name].scopes)
             said = f"{name} is not a fact of {', '.join(without)}, which this rule names as well"
             place.report_at(expanded.text.find(name), said, name)
-        told = set(literal_flaws(compiled.tree))
-        for flaw in flaws_of(compiled):
-            if flaw not in told or not place.in_a_variable(flaw.at):  # else it is told there
-                place.report_flaw(flaw)
+        if flaws := flaws_of(compiled):
+            told = set(literal_flaws(compiled.tree))  # those in a variable are told there
+            for flaw in flaws:
+                if flaw not in told or not place.in_a_variable(flaw.at):
+                    place.report_flaw(flaw)
         return compiled
 
     def unused(self) -> Iterator[tuple[str, str, str]]:

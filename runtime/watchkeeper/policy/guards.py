@@ -54,20 +54,17 @@ def flaws_of(condition: Condition) -> tuple[Flaw, ...]:
 
 def literal_flaws(tree: Tree) -> list[Flaw]:
     """Literals that can never work, wherever the part of the condition stands that holds them."""
-    return [*_bad_literals(tree), *_no_such_values(tree)]
-
-
-def _no_such_values(tree: Tree) -> list[Flaw]:
-    """Texts that a fact of few words is compared with and can never be."""
-    found = []
+    found: list[Flaw | None] = []
     for part in walk(tree):
         match part:
             case Call(function="_==_" | "_!=_", args=(Name(name=name), Const() as text)):
-                found += [_no_such_value(name, text)]
+                found.append(_no_such_value(name, text))
             case Call(function="_==_" | "_!=_", args=(Const() as text, Name(name=name))):
-                found += [_no_such_value(name, text)]
+                found.append(_no_such_value(name, text))
             case Call(function="@in", args=(Name(name=name), Group(parts=parts))):
                 found += [_no_such_value(name, text) for text in parts if isinstance(text, Const)]
+            case Call(function=function, args=(*_, Const(value=str(text), at=at))):
+                found.append(_bad_literal(function, text, at))
     return [flaw for flaw in found if flaw is not None]
 
 
@@ -87,23 +84,19 @@ _FEW = 8
 """So many words are all told."""
 
 
-def _bad_literals(tree: Tree) -> list[Flaw]:
-    found = []
-    for part in walk(tree):
-        if not isinstance(part, Call) or not part.args:
-            continue
-        last = part.args[-1]
-        checked = part.function in ("duration", "timestamp", "matches") or part.function in _ZONED
-        if checked and isinstance(last, Const) and isinstance(last.value, str):
-            why = literal_fault(part.function, last.value)
-            if why:
-                why = _HOW.get(part.function) or why.removeprefix("INVALID_ARGUMENT: ")
-                found.append(
-                    Flaw(last.at, f"{part.function}({last.value!r}): {why}", repr(last.value))
-                )
-    return found
+def _bad_literal(function: str, text: str, at: int) -> Flaw | None:
+    """The last argument of a function that reads it, such as `duration("5 minutes")`."""
+    if function not in _READERS:
+        return None
+    why = literal_fault(function, text)
+    if not why:
+        return None
+    how = _HOW.get(function) if "conversion failed" in why else None
+    why = how or why.removeprefix("INVALID_ARGUMENT: ")
+    return Flaw(at, f"{function}({text!r}): {why}", repr(text))
 
 
+_READERS = _ZONED | {"duration", "timestamp", "matches"}
 _HOW = {
     "duration": 'write it in h, m or s, such as duration("20m") or duration("24h")',
     "timestamp": 'write it as timestamp("2026-12-24T12:00:00Z")',
