@@ -56,6 +56,12 @@ def test_s2_to_s29_no_promise_breaks_whoever_plans(name: str) -> None:
         assert any(run.refused_by for run in runs), "something was refused"
 
 
+@pytest.mark.parametrize("seed", [8, 22])
+def test_s21_a_drain_is_not_ended_by_force_while_the_gate_for_drains_is_closed(seed: int) -> None:
+    """Seeds in which a drain made things worse while another one was under way."""
+    assert played("random", seed).violations == ()
+
+
 def test_the_same_seed_plays_the_same_hostile_night() -> None:
     first, again = played("random", 1, days=0.5 / 24), played("random", 1, days=0.5 / 24)
     assert first.trace_hash == again.trace_hash

@@ -63,7 +63,9 @@ class Executor:
         order = _order(file, file.effect, snapshot.state.cluster)
         node = snapshot.nodes.get(node_of(file.action))
         same = node is not None and node.incarnation == file.effect.before
-        if not same or stale(snapshot) or self._stopped() or self.record.books.halted:
+        books = self.record.books
+        shut = bool(books.halted) or kind_of(file.action) in books.closed_kinds  # S9, S21
+        if not same or stale(snapshot) or self._stopped() or shut:
             return
         ident = file.proposal.id
         self.record.write(
