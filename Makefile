@@ -52,10 +52,8 @@ format: install-dev  ## format and mend what can be mended
 
 test: check  ## every check and every test: unit, property, real Redis, real Ray, real browser
 	@tests/prepare
-	@# The lab mostly waits, so its tests run beside the others, which give way to it.
-	@log=$$(mktemp); $(BIN)/python -m pytest tests/integration -m ray >$$log 2>&1 & lab=$$!; \
-	nice -n 10 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"; code=$$?; \
-	wait $$lab || code=1; cat $$log; rm -f $$log; exit $$code
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"
+	$(BIN)/python -m pytest tests/integration -m ray
 
 screenshot: install-dev  ## make the README's picture anew, from a real lab
 	WATCHKEEPER_SCREENSHOTS=docs $(BIN)/python -m pytest tests/integration/test_day_watch.py -k "asked or looked"

@@ -59,7 +59,7 @@ _COMMON = (
     Atom('impact.checkpoint_age > duration("?s")', 0.0, 240.0),
     Atom('evidence.age > duration("?s")', 0.0, 120.0),
     Atom('proposal.by == "agent:remediation-?"', 0.0, 99.0),
-    Atom('!(incident.class in ["gpu_off_bus", "class-?"])', 0.0, 99.0),
+    Atom('!(pool.name in ["train", "pool-?"])', 0.0, 99.0),
 )
 _NODE = (
     Atom('node.silent_for > duration("?s")', 0.0, 30.0),

@@ -189,10 +189,10 @@ def test_stop_works_without_a_watch(shell: Console) -> None:
             2,
             "--at 'someday' is not a time. Write it as",
         ),
+        (["up", "--twin", "--lab"], 2, "--twin is a cluster of its own"),
         (["init", str(POLICIES)], 2, "holds .* already. Name another directory"),
         (["init", __file__ + "/x"], 2, "cannot be copied to"),
         (["diagnose", "--log", "/nowhere.log"], 2, "/nowhere.log"),
-        (["up", "--twin"], 2, "The twin is not in this version"),
     ],
     ids=lambda v: " ".join(v[:2]) if isinstance(v, list) else "",
 )

@@ -43,7 +43,7 @@ def test_a_line_becomes_a_finding_of_the_kernel(path: Path) -> None:
     assert log.drain() == ()
     append(path, line(79, 0x13), "something else\n")
     (found,) = log.drain()
-    assert (found.code, found.pci, found.value) == ("xid.79", "0000:13:00", 79.0)
+    assert (found.code, found.pci, found.value) == ("xid.79", "0000:13:00", None)
     assert (found.source, found.trust, found.simulated) == ("kernel-log", Trust.KERNEL, True)
     assert found.at is not None
     assert abs(datetime.now(UTC) - found.at) < timedelta(seconds=5)

@@ -3,7 +3,7 @@ journal: before and after each line, each fsync, each call of a provider. With `
 that no fsync had covered are lost too.
 
 Whatever the point: no effect happens twice, no answer that a person was told is taken gets lost,
-and the story ends as it would have. CI plays every sixth point and all around an effect;
+and the story ends as it would have. CI plays every twelfth point and all around an effect;
 WATCHKEEPER_SEEDS beyond 3 plays each.
 """
 
@@ -173,11 +173,11 @@ def whole(home: Path, name: str) -> tuple[Plot, Doom]:
 
 
 def points(passed: list[str]) -> list[int]:
-    """Which boundaries to die at: all, or every sixth and all around effects."""
+    """Which boundaries to die at: all, or every twelfth and all around effects."""
     return [
         n
         for n, where in enumerate(passed, start=1)
-        if EVERY or n % 6 == 0 or "effect" in where or "force" in where or "answered" in where
+        if EVERY or n % 12 == 0 or "effect" in where or "force" in where or "answered" in where
     ]
 
 
