@@ -76,7 +76,7 @@ endif
 
 nightly: $(VENV)/.installed-nightly  ## the long proofs; their figures go to docs/evidence.md
 	$(BIN)/python -m watchkeeper_evals.mutants
-	WATCHKEEPER_NIGHTLY=1 $(BIN)/python -m pytest -rA tests/stories/test_twin_run.py -k "256"
+	WATCHKEEPER_NIGHTLY=1 $(BIN)/python -m pytest -rA tests/stories/test_twin_run.py tests/integration/test_eval_remediation.py
 	WATCHKEEPER_SEEDS=40 $(BIN)/python -m pytest -rA tests/properties/test_any_planner.py tests/stories/test_crash_anywhere.py
 
 schema: install-dev  ## write the policy schemas and the tables of the policy reference anew

@@ -1,6 +1,7 @@
 """`watchkeeper eval remediation` as its users run it: tiny fleets, every door, one answer."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -72,6 +73,7 @@ def test_a_wrong_word_is_told_before_anything_is_played(words, says, code):
     assert says in " ".join(done.stderr.split())
 
 
+@pytest.mark.skipif("WATCHKEEPER_NIGHTLY" not in os.environ, reason="minutes: make nightly")
 def test_spread_over_processes_it_gives_the_same_runs():
     setup = Setup(nodes=32, days=3.0, seeds=2)
     names = tuple(SIMPLE.split(","))
@@ -90,6 +92,7 @@ def test_spread_over_processes_it_gives_the_same_runs():
 
 
 @pytest.mark.ray
+@pytest.mark.skipif("WATCHKEEPER_NIGHTLY" not in os.environ, reason="minutes: make nightly")
 def test_spread_over_ray_tasks_it_gives_the_same_runs():
     words = ("--nodes", "32", "--days", "3", "--seeds", "2", "--only", SIMPLE, "--json")
     here, spread = (json.loads(ask(*words, *more).stdout) for more in ((), ("--parallel",)))
