@@ -10,6 +10,7 @@ from pathlib import Path
 
 from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.adapters.stop_file import FileStop
+from watchkeeper.app.twin_parts import NoMirror
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.look import Looker
 from watchkeeper.control.record import Record
@@ -19,7 +20,7 @@ from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.cluster import ClusterState, World
 from watchkeeper.core.crew import Briefing, Crew, CrewReply
 from watchkeeper.core.errors import Problem
-from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.event import Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.ports import Actuator, ClusterReader, Mirror, TelemetrySource
 from watchkeeper.core.verdict import Autonomy
@@ -39,25 +40,6 @@ class Pages:
 
     def ticket(self, key: str, title: str, body: str) -> bool:  # noqa: ARG002  the port's words
         return self.tickets.setdefault(key, title) is title
-
-
-class NoMirror:
-    """Meets `Mirror`: copies nothing, and never loses anything."""
-
-    def lost(self) -> bool:
-        return False
-
-    def publish(self, name: str, value: bytes) -> None:
-        pass
-
-    def publish_event(self, event: Event) -> None:
-        pass
-
-    def record_demand(self, state: ClusterState) -> None:
-        pass
-
-    def demand_series(self, pool: str) -> list[tuple[float, float, float]]:  # noqa: ARG002
-        return []
 
 
 class OneSet:

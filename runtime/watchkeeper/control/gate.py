@@ -30,9 +30,6 @@ from watchkeeper.health.illness import newly_unhealthy
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.model import CheckedPolicy, Prices
 
-FIRST_DAY_H = 24.0
-"""Nodes that are added are paid for at least this long: they count so in `impact.money`."""
-
 CONSENT_S = 3600.0
 """How long a person's yes carries the steps that they were shown with it."""
 
@@ -162,15 +159,13 @@ def _was_approved(file: File, steady: float) -> bool:
 
 def priced(impact: Impact, action: Action, snapshot: Snapshot, prices: Prices) -> Impact:
     """The impact with what it costs: GPU-hours lost, and the first day of nodes that are added."""
-    price = prices.of(impact.pool)
-    if price is None:
-        return impact
+    if prices.of(impact.pool) is None:
+        return impact  # most policies have no prices, and counting GPUs walks the fleet
     added = (
         action.add * gpus_per_node(snapshot, action.pool) if isinstance(action, PoolScale) else 0
     )
-    return msgspec.structs.replace(
-        impact, money=round(price * (impact.gpu_hours + added * FIRST_DAY_H), 2)
-    )
+    money = prices.cost(impact.pool, impact.gpu_hours, added)
+    return msgspec.structs.replace(impact, money=money)
 
 
 def ledger_of(books: Books, snapshot: Snapshot, proposal: Proposal, impact: Impact) -> LedgerView:

@@ -145,6 +145,10 @@ class Budget:
     shadow: bool = False
 
 
+FIRST_DAY_H = 24.0
+"""Nodes that are added are paid for at least this long: they count so in `impact.money`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """What a GPU-hour costs, by pool; `default` for the rest. No currency: no prices."""
@@ -155,6 +159,12 @@ class Prices:
     def of(self, pool: str) -> float | None:
         """The price of a GPU-hour in a pool; None where none is written."""
         return self.gpu_hour.get(pool, self.gpu_hour.get("default"))
+
+    def cost(self, pool: str, gpu_hours: float, gpus_added: float = 0.0) -> float | None:
+        """What an action costs: the GPU-hours lost, and the first day of GPUs that it adds, in
+        the currency; None where the pool has no price."""
+        price = self.of(pool)
+        return None if price is None else round(price * (gpu_hours + gpus_added * FIRST_DAY_H), 2)
 
 
 class Listed(NamedTuple):

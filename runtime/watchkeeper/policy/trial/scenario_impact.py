@@ -22,7 +22,6 @@ Given = Mapping[str, Any]
 """Dotted name to value: declared facts, and what case_schema names beside them."""
 
 INCARNATION = "incarnation-1"
-_DAY_H = 24.0
 
 
 def is_out(base: Given) -> bool:
@@ -90,11 +89,8 @@ def _money(
     """What it costs: given, or the GPU-hours at the policy's price; added nodes for a day."""
     if "impact.money" in given:
         return float(given["impact.money"])
-    price = prices.of(impact.pool)
-    if price is None:
-        return None
-    added = _DAY_H * gpus_added(base) if isinstance(action, PoolScale) else 0.0
-    return round((impact.gpu_hours + added) * price, 2)
+    added = gpus_added(base) if isinstance(action, PoolScale) else 0
+    return prices.cost(impact.pool, impact.gpu_hours, added)
 
 
 def gpus_added(base: Given) -> int:
