@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 from watchkeeper.core.verdict import Autonomy, Orders, Verdict
 from watchkeeper.policy import expr
-from watchkeeper.policy.hear import shut_windows
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
+from watchkeeper.policy.windows import stand_at
 from watchkeeper_evals.policy_cases import Case, Cases
 from watchkeeper_evals.policy_rules import KINDS, rules_of
 
@@ -203,7 +203,7 @@ class _Run:
 
 def _candidates(policy: CheckedPolicy, kind: str, at: datetime) -> int:
     """Rules that name the kind and wait for no window."""
-    shut = shut_windows(policy, at)
+    shut = stand_at(policy, at).shut
     return sum(not (r.during and shut.issuperset(r.during)) for r in policy.rules_for[kind])
 
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from tests.core.policy_case import policy
 
 from watchkeeper.policy.model import Window
-from watchkeeper.policy.windows import closes_at, is_open, opening_at, opens_at, say, standing
+from watchkeeper.policy.windows import (
+    closes_at,
+    is_open,
+    opening_at,
+    opens_at,
+    say,
+    stand_at,
+    standing,
+)
 
 WEEK = frozenset(range(7))
 
@@ -202,3 +210,40 @@ def test_what_closes_was_open_and_what_opens_was_shut(
     assert opens is not None
     assert opens > at
     assert is_open(win, opens)
+
+
+FOUR = """windows:
+  night: {days: [mon, tue, wed, thu, fri, sat, sun], from: "22:00", to: "06:00", tz: Europe/Berlin}
+  work:
+    days: [mon, tue, wed, thu, fri]
+    from: "09:00"
+    to: "17:00"
+    tz: America/New_York
+    holidays: US
+  always: {days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00", tz: Asia/Kolkata}
+  gap:
+    days: [sun]
+    from: "02:15"
+    to: "02:45"
+    tz: Australia/Lord_Howe
+    first: 2026-02-01
+    last: 2026-11-30
+"""
+
+
+@given(
+    at=st.datetimes(datetime(2025, 12, 1), datetime(2027, 2, 1)),
+    near=st.sampled_from((None, "2026-03-29T01:00", "2026-10-25T01:00", "2026-04-04T15:00")),
+)
+def test_the_quick_look_at_all_windows_tells_what_each_tells(
+    at: datetime, near: str | None
+) -> None:
+    moment = at.replace(tzinfo=UTC)
+    if near is not None:  # within hours of a change of clocks
+        moment = utc(near) + timedelta(seconds=moment.timestamp() % 43_200 - 21_600)
+    stand = stand_at(POLICY, moment)
+    assert stand.says == {name: say(w, moment) for name, w in POLICY.windows.items()}
+    assert stand.shut == {n for n, w in POLICY.windows.items() if not is_open(w, moment)}
+
+
+POLICY = policy("", rest=FOUR)

@@ -21,7 +21,7 @@ def docket(kind: str, rules: Iterable[Rule]) -> Docket:
         by_windows.setdefault(frozenset(rule.during), []).append(Listed(place, rule))
     return Docket(
         parts=tuple(_part(listed) for listed in by_windows.values()),
-        waits=tuple(dict.fromkeys(name for rule in own for name in rule.during)),
+        waits=tuple(sorted({name for rule in own for name in rule.during})),
     )
 
 

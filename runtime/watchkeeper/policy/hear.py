@@ -6,7 +6,6 @@ never disagree.
 
 from __future__ import annotations
 
-import functools
 from datetime import datetime, timedelta
 from enum import Enum
 from operator import itemgetter
@@ -17,7 +16,7 @@ from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.expr import Answer, activate, evaluate, not_silent
 from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule
-from watchkeeper.policy.windows import is_open, minute_at, minute_of
+from watchkeeper.policy.windows import stand_at
 
 
 class State(Enum):
@@ -55,7 +54,7 @@ class _Hearing:
         self, policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
     ) -> None:
         self.policy, self.kind, self.facts, self.ledger, self.now = policy, kind, facts, ledger, now
-        self.shut = shut_windows(policy, now)
+        self.shut = stand_at(policy, now).shut
         self._activation: Any = None
 
     @property
@@ -109,17 +108,6 @@ def hear_all(
     """Every rule for this kind of action, the silent ones too, each asked by itself."""
     hearing = _Hearing(policy, kind, facts, ledger, now)
     return [_heard(rule, hearing.answer(rule), hearing) for rule in policy.rules_for[kind]]
-
-
-def shut_windows(policy: CheckedPolicy, now: datetime) -> frozenset[str]:
-    """The names of the windows that are not open."""
-    return _shut(policy, minute_of(now))
-
-
-@functools.lru_cache(maxsize=64)
-def _shut(policy: CheckedPolicy, minute: int) -> frozenset[str]:
-    at = minute_at(minute)
-    return frozenset([name for name, window in policy.windows.items() if not is_open(window, at)])
 
 
 def _heard(rule: Rule, answer: Answer, hearing: _Hearing) -> Heard:

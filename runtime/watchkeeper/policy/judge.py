@@ -18,12 +18,12 @@ from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Reason, Verdict
 from watchkeeper.policy.budgets import overspent
-from watchkeeper.policy.hear import Heard, State, hear, shut_windows
+from watchkeeper.policy.hear import Heard, State, hear
 from watchkeeper.policy.invariants import Case, Invariant, refusals
 from watchkeeper.policy.limits import Touched, exceeded
 from watchkeeper.policy.model import Budget, CheckedPolicy, Limit, Rule
 from watchkeeper.policy.obligations import obligations_of, unanswerable
-from watchkeeper.policy.windows import say
+from watchkeeper.policy.windows import stand_at
 
 # A member of an Enum is looked up through its class each time that it is named; these are not.
 _ALLOW, _ASK, _DENY = Decision.ALLOW, Decision.ASK, Decision.DENY
@@ -318,7 +318,8 @@ def _under_the_dial(
 
 
 def _default(kind: str, policy: CheckedPolicy, now: datetime) -> Reason:
-    waiting = sorted(shut_windows(policy, now).intersection(policy.dockets[kind].waits))
+    shut = stand_at(policy, now).shut
+    waiting = [name for name in policy.dockets[kind].waits if name in shut]
     text = f"no rule allows {kind} here and now"
     if waiting:
         text += f" (shut: {', '.join(waiting)})"
@@ -371,6 +372,6 @@ def _windows_said(policy: CheckedPolicy, kind: str, heard: list[Heard], now: dat
     waits = policy.dockets[kind].waits
     if not waits:
         return ""
-    shut = shut_windows(policy, now)
+    shut, says = stand_at(policy, now)
     spoke = {n for h in heard if h.rule.binds for n in h.rule.during if n not in shut}
-    return "; ".join([say(policy.windows[name], now) for name in sorted(spoke or waits)])
+    return "; ".join([says[name] for name in (sorted(spoke) or waits)])

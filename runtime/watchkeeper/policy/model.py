@@ -191,7 +191,7 @@ class Part:
 @dataclass(frozen=True, eq=False, slots=True)
 class Docket:
     """The rules of one kind as the judge goes through them. waits: every window that one of them
-    waits for, in the order of the files."""
+    waits for, by name."""
 
     parts: tuple[Part, ...]
     waits: tuple[str, ...]

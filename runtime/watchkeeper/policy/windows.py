@@ -9,12 +9,15 @@ A window is a row of openings: each begins at `from` on one of its days and ends
 from __future__ import annotations
 
 import functools
+from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from watchkeeper.policy.model import CheckedPolicy, Window
 
 _DAY = timedelta(days=1)
+_DAY_MIN = 1440
 _AHEAD_DAYS = 370
 """How far ahead an opening is looked for: past a year, every weekday and holiday has come."""
 
@@ -83,22 +86,7 @@ def opens_at(window: Window, at: datetime) -> datetime | None:
 
 def say(window: Window, at: datetime) -> str:
     """`night: open until 06:00 Europe/Berlin (05:00Z)`, or when it opens next."""
-    return _said(window, minute_of(at))
-
-
-def minute_of(at: datetime) -> int:
-    """Whole minutes since 1970, by which windows move; far cheaper to look up than a datetime."""
-    return int(at.timestamp() // 60)
-
-
-def minute_at(minute: int) -> datetime:
-    """The moment that a minute begins, in UTC."""
-    return datetime.fromtimestamp(minute * 60, UTC)
-
-
-@functools.lru_cache(maxsize=256)
-def _said(window: Window, minute: int) -> str:
-    at = minute_at(minute)
+    at = minute_at(minute_of(at))
     closes = closes_at(window, at)
     if closes is not None:
         if closes - at > _AHEAD_DAYS * _DAY / 2:
@@ -108,6 +96,67 @@ def _said(window: Window, minute: int) -> str:
     if opens is None:
         return f"{window.name}: shut, and does not open again"
     return f"{window.name}: shut until {_clock(window, opens, at)}"
+
+
+def minute_of(at: datetime) -> int:
+    """Whole minutes since 1970, by which windows move."""
+    return int(at.timestamp() // 60)
+
+
+def minute_at(minute: int) -> datetime:
+    """The moment that a minute begins, in UTC."""
+    return datetime.fromtimestamp(minute * 60, UTC)
+
+
+class Stand(NamedTuple):
+    """How all windows of a policy stand at one moment. shut: the names of those that are not
+    open. says: what `say` says of each, by name."""
+
+    shut: frozenset[str]
+    says: Mapping[str, str]
+
+
+def stand_at(policy: CheckedPolicy, at: datetime) -> Stand:
+    """How the windows stand now; what `is_open` and `say` tell of each, for a hot path.
+
+    A day falls into few stretches in which nothing of this changes, so a verdict looks it up.
+    """
+    day, minute = divmod(minute_of(at), _DAY_MIN)
+    begins, stands = _stands(policy, day)
+    return stands[bisect_right(begins, minute) - 1]
+
+
+@functools.lru_cache(maxsize=64)
+def _stands(policy: CheckedPolicy, day: int) -> tuple[tuple[int, ...], tuple[Stand, ...]]:
+    """The stretches of one UTC day: the minute at which each begins, and how all stand in it."""
+    windows = policy.windows.values()
+    begins = sorted({0}.union(*(_turns(window, day) for window in windows)))
+    moments = [minute_at(day * _DAY_MIN + minute) for minute in begins]
+    stands = tuple(
+        Stand(
+            shut=frozenset([w.name for w in windows if not is_open(w, at)]),
+            says={w.name: say(w, at) for w in windows},
+        )
+        for at in moments
+    )
+    return tuple(begins), stands
+
+
+def _turns(window: Window, day: int) -> set[int]:
+    """The minutes of a UTC day at which a window may open, shut, or be said otherwise.
+
+    What is said names a moment, and changes at it, whole days before it (or just after), and at
+    local midnight.
+    """
+    begins = minute_at(day * _DAY_MIN)
+    moments = {m for o in _openings_near(window, begins.date()) for m in o}
+    moments |= {_end_of_row(window, closes) for closes in moments}
+    today = _day(window, begins)
+    moments |= {_moment(window, today + away * _DAY, 0) for away in (0, 1, 2)}
+    if (following := opens_at(window, begins + _DAY)) is not None:
+        moments.add(following)
+    at = {-int(-m.timestamp() // 60) for m in moments}  # rounded up
+    return {minute % _DAY_MIN for first in at for minute in (first, first + 1)}
 
 
 def standing(policy: CheckedPolicy, at: datetime) -> str:
