@@ -8,8 +8,12 @@ from importlib.resources import files
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from watchkeeper.twin.words import HOUR_S
+from watchkeeper.twin.cluster import TwinCluster
+from watchkeeper.twin.laws import laws
+from watchkeeper.twin.topology import build
+from watchkeeper.twin.words import DAY_S, HOUR_S
 from watchkeeper_evals.remediation.baselines import (
     RayAlone,
     RestartOnly,
@@ -21,7 +25,7 @@ from watchkeeper_evals.remediation.oracle import Oracle
 from watchkeeper_evals.remediation.runs import BASELINES, ORACLE, run_one
 from watchkeeper_evals.remediation.setup import Setup, cluster_of
 from watchkeeper_evals.remediation.stage import play
-from watchkeeper_evals.remediation.trace import read_trace
+from watchkeeper_evals.remediation.trace import faults_of, read_trace
 from watchkeeper_evals.remediation.tuning import TRAINING, tuned
 
 HEAD = "t_s,node,fault,duration_s\n"
@@ -155,7 +159,7 @@ def test_the_oracle_keeps_to_the_caps():
     assert most == 2
 
 
-SETUP = Setup(nodes=256, days=21.0, first_seed=11, seeds=4)
+SETUP = Setup(nodes=256, days=21.0, first_seed=1, seeds=4)
 
 
 @cache
@@ -170,8 +174,27 @@ def test_the_oracle_is_at_least_as_good_as_every_baseline_in_the_mean(name):
     assert mean_ettr(ORACLE) >= mean_ettr(name)
 
 
-def test_restarting_dead_nodes_is_at_least_as_good_as_doing_nothing_in_the_mean():
-    assert mean_ettr("restart_only") >= mean_ettr("none")
+@pytest.mark.parametrize("seed", SETUP.every_seed)
+def test_the_oracle_is_at_least_as_good_as_every_baseline_on_every_seed(seed):
+    knew = run_one(SETUP, seed, ORACLE).tally.ettr
+    assert knew >= max(run_one(SETUP, seed, name).tally.ettr for name in BASELINES) - 1e-4
+
+
+def test_restarting_dead_nodes_is_worth_next_to_nothing_where_there_are_spares():
+    """Neither better nor worse is promised: a gang whose node died runs on a spare a minute later,
+    and a node started anew without being mended is one more to fail on."""
+    assert mean_ettr("restart_only") == pytest.approx(mean_ettr("none"), abs=2e-3)
+
+
+def test_restarting_dead_nodes_helps_where_there_is_no_spare():
+    setup = broken("raylet_lost", days=1.0)
+    spec = replace(setup.spec(1), spares=0.0)
+    ettr = {}
+    for name, make in (("none", RayAlone), ("restart_only", RestartOnly)):
+        cluster = TwinCluster(spec, build(spec), faults_of(setup.trace, spec), (), laws())
+        play(cluster, make(cluster), setup.days * DAY_S)
+        ettr[name] = cluster.tally().ettr
+    assert ettr["restart_only"] > ettr["none"]
 
 
 @pytest.mark.parametrize("name", [*BASELINES, ORACLE])

@@ -9,6 +9,7 @@ from math import log, sqrt
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.core.twin_stage import Stage, law
 
 from watchkeeper.twin.cluster import TwinCluster
@@ -68,6 +69,67 @@ def test_ettr_is_what_the_closed_form_expects(
         for seed in range(12)
     ]
     assert np.mean(measured) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("down_h", [0.5, 1.7, 3.5], ids=["half-an-hour", "as-by-hand", "hours"])
+def test_ettr_with_repairs_is_up_time_over_up_and_down_time(down_h: float) -> None:
+    """Alternating renewal: a gang that stands still for R after each failure, with failures only
+    while it runs: E[ETTR] = (M - u0 - D/2) / ((M + R) (1 + w/D)). The twin's hours that nobody
+    worked are lost to `stopped`, each of them. R stays below the time after which owners look."""
+    mttf_s, down_s, every_s, cost_s, restart_s = 12 * 3600.0, down_h * 3600, 1800.0, 30.0, 600.0
+    days, useful, stopped, stops = 40.0, 0.0, 0.0, 0
+    for seed in range(12):
+        faults = crashes(seed, mttf_s, days)
+        stage = Stage(*faults, laws=(CRASH,), nodes=36, gang_nodes=(32,), spares=0.0)
+        stage.keep_running(days * DAY_S, after_s=down_s)
+        gang = stage.gang.copy()
+        gang.settle(days * DAY_S)
+        useful += gang.useful
+        stopped += gang.lost["stopped"]
+        stops += gang.attempt - 1
+    expected = (mttf_s - restart_s - every_s / 2) / ((mttf_s + down_s) * (1 + cost_s / every_s))
+    assert useful / (12 * days * DAY_S) == pytest.approx(expected, rel=0.015)
+    assert stopped == pytest.approx(stops * down_s, rel=0.03)
+
+
+def test_a_gang_that_waits_for_broken_nodes_and_a_fleet_that_shrinks_are_lost_hours() -> None:
+    """The denominator is what gangs are owed: two of four nodes dead for good take all of the
+    gang's hours and none of its neighbours'."""
+    dead = law("dead", scope=Scope.NODE, shows=("node.dead",), cured_by=("person",), relapse=0.0)
+    dead = replace(dead, kills_raylet=True, manual_repair_h=1e6)
+    faults = [
+        TrueFault(id=i, law="dead", at_s=DAY_S, nodes=(i,), first="node.dead") for i in (0, 1)
+    ]
+    stage = Stage(*faults, laws=(dead,), nodes=20, gang_nodes=(4,), spares=0.0)
+    stage.keep_running(3 * DAY_S)
+    tally, gang = stage.twin.tally(), stage.gang.copy()
+    gang.settle(3 * DAY_S)
+    assert tally.allocated == pytest.approx(20 * 8 * 72.0)
+    assert gang.lost["queue"] + gang.lost["stopped"] == pytest.approx(2 * DAY_S, rel=1e-3)
+    lost = tally.lost["queue"] + tally.lost["stopped"]
+    assert lost == pytest.approx(4 * 8 * 48.0, rel=1e-3)
+    assert tally.useful + sum(tally.lost.values()) == pytest.approx(tally.allocated)
+
+
+def test_a_spare_turns_a_dead_node_into_one_restart() -> None:
+    """Then the gang loses u0 and what came since its checkpoint, however long the repair."""
+    dead = law("dead", scope=Scope.NODE, shows=("node.dead",), cured_by=("person",), relapse=0.0)
+    dead = replace(dead, kills_raylet=True, manual_repair_h=1e6)
+    at_s = 10 * 1830.0 + 700.0
+    stage = Stage(
+        TrueFault(id=0, law="dead", at_s=at_s, nodes=(0,), first="node.dead"),
+        laws=(dead,),
+        nodes=20,
+        gang_nodes=(4,),
+        spares=0.1,
+    )
+    stage.keep_running(3 * DAY_S)
+    gang = stage.gang.copy()
+    gang.settle(3 * DAY_S)
+    lost = {cause: s for cause, s in gang.lost.items() if s > 1.0 and cause != "checkpoint"}
+    assert set(lost) <= {"redo", "restart", "stopped"}
+    assert lost["restart"] == pytest.approx(gang.restart_s, abs=120.0)
+    assert lost["redo"] <= gang.every_s
 
 
 def test_the_best_checkpoint_interval_is_young_and_dalys() -> None:

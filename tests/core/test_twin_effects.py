@@ -387,6 +387,24 @@ def test_bringing_back_what_a_deserved_drain_took_out_is_deserved() -> None:
     assert (stage.twin.false_actions.false, stage.twin.false_actions.taken) == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("words", "false"),
+    [
+        pytest.param({}, False, id="off-a-sick-node-it-leaves-as-by-a-drain"),
+        pytest.param({"scope": Scope.RACK}, True, id="off-a-rack-that-only-hands-mend"),
+        pytest.param({"hurts": Hurt.NOTHING}, True, id="harmless"),
+    ],
+)
+def test_a_gang_preempted_off_a_sick_node_is_judged_like_a_drain(
+    words: dict[str, Any], false: bool
+) -> None:
+    wrong = law("wrong", **({"hurts": Hurt.SLOWS, "shows": ("pcie.width",)} | words))
+    stage = Stage(fault(wrong), laws=(wrong,)).at(200.0)
+    order = stage.order(JobPreempt(job="train-gang-01", attempt_id=stage.job().attempt_id))
+    stage.twin.execute(order)
+    assert stage.twin.false_actions.deeds[-1].false is false
+
+
 def test_an_act_too_late_for_a_fault_that_ended_by_itself_is_false_and_noted_as_lapsed() -> None:
     stage = Stage(fault(OFF_BUS, ends_s=300.0), laws=(OFF_BUS,)).at(400.0)
     stage.do("node.cordon")

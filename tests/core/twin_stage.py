@@ -117,13 +117,17 @@ class Stage:
     def requeue(self, name: str = "train-gang-01") -> None:
         self.twin.execute(self.order(JobRequeue(job=name, attempt_id=self.job(name).attempt_id)))
 
-    def keep_running(self, to_s: float) -> None:
-        """A controller that submits each stopped gang again in the same moment."""
+    def keep_running(self, to_s: float, after_s: float = 0.0) -> None:
+        """A controller that submits each stopped gang again so long after, by default at once."""
         while (at_s := self.twin.next_event_s()) <= to_s:
             self.twin.advance(at_s)
             for gang in self.twin.work.gangs.values():
-                if gang.state is JobState.STOPPED:
+                if gang.state is not JobState.STOPPED:
+                    continue
+                if self.twin.clock.s >= gang.since_s + after_s:
                     self.requeue(gang.name)
+                else:
+                    self.twin.agenda.enter(gang.since_s + after_s, lambda: None)
         self.twin.advance(to_s)
 
 

@@ -242,7 +242,7 @@ class Oracle:
         )
 
     def _good(self, i: int) -> bool:
-        return bool(self.machines.able[i]) and not self._bad(i)
+        return self.work.takes(i) and not self._bad(i)
 
     def _spare(self, gang: Gang) -> bool:
         """A sound node of its pool is free."""

@@ -11,7 +11,8 @@ from watchkeeper.twin.words import FaultLaw, Hurt, Scope, TrueFault
 @dataclass(eq=False, slots=True)
 class Ailment:
     """left: indexes of the nodes that it still holds. downed: those whose raylet it ended.
-    stopped: (gang, attempt) that it ended. told: an instrument has spoken of it."""
+    stopped: (gang, attempt) that it ended. told: an instrument has spoken of it. found: people know
+    where it is, and start nothing there."""
 
     fault: TrueFault
     law: FaultLaw
@@ -20,6 +21,7 @@ class Ailment:
     stopped: list[tuple[Gang, int]] = field(default_factory=list)
     over_s: float | None = None
     told: bool = False
+    found: bool = False
 
     @property
     def hurts(self) -> bool:

@@ -244,9 +244,9 @@ class Effects:
 
     def _say_check(self, name: str, life: str, key: str, passed: bool | None) -> None:
         detail = "" if passed is not False else "the workload did not finish as it should"
-        self.checks = self.checks | {
-            name: CheckResult(node=name, incarnation=life, key=key, passed=passed, detail=detail)
-        }
+        began = self.harm.clock.now() if passed is None else self.checks[name].at
+        result = CheckResult(name, life, key, passed, detail, began)
+        self.checks = self.checks | {name: result}
         self.stamp += 1
 
     def _requeue(self, action: JobRequeue) -> None:

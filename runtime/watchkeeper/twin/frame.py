@@ -15,7 +15,7 @@ from watchkeeper.twin.chance import Stream, stream
 from watchkeeper.twin.clock import TwinClock
 from watchkeeper.twin.machines import NEVER, Machines
 from watchkeeper.twin.words import Hurt, Scope, TwinSpec
-from watchkeeper.twin.work import FULL_WATTS, Work
+from watchkeeper.twin.work import FULL_WATTS, STARVED, WORKING, Work
 
 SAMPLE_S = 5.0
 """Collectors read this often."""
@@ -33,6 +33,7 @@ _UTIL, _TEMP, _WATTS = (
     _COL["power_watts"],
 )
 _CLOCK, _THROTTLE, _PRESENT = _COL["sm_clock_mhz"], _COL["throttle_reasons"], _COL["present"]
+_RX, _TRICKLE = HOST_FIELDS.index("network_rx_bytes_per_s"), 3e7
 _LINKS, _DBE = _COL["nvlink_links_up"], _COL["ecc_uncorrected_total"]
 
 _STATES = (
@@ -144,6 +145,14 @@ class Panel:
             self._vendor = ("simulated",) * len(self._names)
         self._gpu = self._compute(minute)
         self._host = HOSTS[self.work.activity]
+        if (self.work.activity == STARVED).any():
+            self._starve()
+
+    def _starve(self) -> None:
+        """What the loaders of a starved gang read: as much as its storage gives."""
+        for gang in self.work.gangs.values():
+            if gang.running and gang.pace.cause == "starved" and gang.pace.share < 1.0:
+                self._host[gang.nodes, _RX] = max(_TRICKLE, gang.pace.share * HOSTS[WORKING, _RX])
 
     def _compute(self, minute: int) -> NDArray[np.float32]:
         code = self.work.activity

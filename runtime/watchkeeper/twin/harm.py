@@ -16,7 +16,7 @@ from watchkeeper.twin.clock import TwinClock
 from watchkeeper.twin.faults import node_rates, relapse
 from watchkeeper.twin.gangs import Gang
 from watchkeeper.twin.machines import Machines
-from watchkeeper.twin.people import manual_repair_s
+from watchkeeper.twin.people import found_s, manual_repair_s
 from watchkeeper.twin.symptoms import ROLL_S, Telling, line, target, tellings
 from watchkeeper.twin.wire import Wire
 from watchkeeper.twin.words import FaultLaw, Hurt, Scope, TrueFault, TwinSpec
@@ -87,6 +87,9 @@ class Harm:
         self.agenda.enter(fault.ends_s, lambda: self._ends_by_itself(ailment))
         by_hand_s = fault.at_s + manual_repair_s(self.spec, law, fault)
         self.agenda.enter(by_hand_s, lambda: self.mend(ailment))
+        if ailment.hurts:
+            known_s = fault.at_s + found_s(self.spec, law, fault)
+            self.agenda.enter(known_s, lambda: self._found(ailment))
 
     def _left_with_the_old_node(self, fault: TrueFault, law: FaultLaw) -> bool:
         """A node that was replaced fails at the mean rate: what its lemon would have had more is
@@ -195,6 +198,8 @@ class Harm:
 
     def _leave(self, ailment: Ailment, nodes: set[int], comes_back: bool) -> None:
         self.ailments.leave(ailment, nodes)
+        if ailment.found:
+            self.work.shunned -= {i for i in nodes if not any(a.found for a in self.ailments.on(i))}
         for gang in self.work.running_on(sorted(nodes)):
             self.work.feel(gang)
         if ailment.left:
@@ -211,6 +216,8 @@ class Harm:
         if not ailment.left:
             return
         self._leave(ailment, set(ailment.left), True)
+        if ailment.found:
+            self.work.fill()
         self.agenda.enter(self.clock.s + BACK_S, lambda: self._all_rise(ailment))
 
     def _all_rise(self, ailment: Ailment) -> None:
@@ -246,6 +253,22 @@ class Harm:
             if gang.attempt == attempt:
                 self.work.requeue(gang)
         self.work.fill()
+
+    def _found(self, ailment: Ailment) -> None:
+        """People know where it is: gangs that it ended run again without those nodes, one that it
+        slows is moved if there are nodes for it. Nothing is mended, and nobody cordons anything.
+        """
+        if not ailment.left:
+            return
+        ailment.found = True
+        self.work.shunned |= ailment.left
+        for gang, attempt in ailment.stopped:
+            if gang.attempt == attempt:
+                self.work.requeue(gang)
+        if ailment.law.hurts is Hurt.SLOWS:
+            for gang in self.work.running_on(sorted(ailment.left)):
+                if self.work.can_leave(gang):
+                    self.work.preempt(gang)
 
     def _start_anew_by_hand(self, ailment: Ailment, i: int) -> None:
         if self.busy(i) or self.kept_down(i):

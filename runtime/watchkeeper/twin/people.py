@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from watchkeeper.core.word import Word
 from watchkeeper.twin.chance import Stream, stream
-from watchkeeper.twin.words import HOUR_S, FaultLaw, TrueFault, TwinSpec
+from watchkeeper.twin.words import HOUR_S, FaultLaw, Scope, TrueFault, TwinSpec
 
 
 class Reply(Word, frozen=True):
@@ -77,6 +77,22 @@ class OnCall(Word, frozen=True):
 REPAIR_SIGMA = 1.0
 """Spread of repairs by hand. Assumed: recovery in OLMo's cluster spreads wider (mean ten times the
 median, sigma 2.2), but that counts waiting too."""
+
+
+FOUND_H = 102.8 / 60
+"""People who look after a stopped gang know its broken node after this time on average, and submit
+the gang again without it; the repair itself may take days. The mean manual restart of a node's
+failure: Acme, NSDI24, Table 3, recalled and not read again."""
+
+
+def found_s(spec: TwinSpec, law: FaultLaw, fault: TrueFault) -> float:
+    """Seconds from onset until people, whom nobody helps, know where this fault is; inf where they
+    know it no sooner than they have mended it. What nobody sees is found when it is noticed, and a
+    gang cannot leave its storage."""
+    avoidable = law.scope not in (Scope.JOB, Scope.STORAGE)
+    if law.silent or not avoidable or law.manual_repair_h <= FOUND_H:
+        return math.inf
+    return manual_repair_s(spec, law, fault) * FOUND_H / law.manual_repair_h
 
 
 def manual_repair_s(spec: TwinSpec, law: FaultLaw, fault: TrueFault) -> float:

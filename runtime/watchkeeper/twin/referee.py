@@ -15,11 +15,13 @@ from watchkeeper.core.cluster import JobState
 from watchkeeper.core.ports import EffectOrder
 from watchkeeper.twin.ailment import Ailment, Ailments
 from watchkeeper.twin.harm import Harm
-from watchkeeper.twin.words import HOUR_S
+from watchkeeper.twin.words import HOUR_S, Scope
 
-PREPARES = frozenset({"node.cordon", "node.drain"})
+OUT = frozenset({"node.cordon", "node.drain"})
+PREPARES = OUT | {"job.preempt"}
 """These cure nothing and come before whatever does: they are deserved by any fault of the node
-that an act on the node, or a person at it, ends."""
+that an act on the node, or a person at it, ends. A gang that is preempted off such a node leaves it
+as by a drain; off a domain that only hands mend, it does not."""
 OF_JOBS = frozenset({"job.requeue", "job.preempt", "job.place"})
 LAPSED_S = HOUR_S
 """A fault that ended by itself within this time before the act is noted beside the false action,
@@ -96,6 +98,8 @@ def deserves(ailments: Ailments, kind: str, nodes: Sequence[int], gpu: int = -1)
 
 
 def _prepares(kind: str, ailment: Ailment) -> bool:
+    if kind == "job.preempt" and ailment.law.scope not in (Scope.GPU, Scope.NODE):
+        return False
     return kind in PREPARES and not set(ailment.law.cured_by) <= OF_JOBS
 
 
@@ -145,7 +149,7 @@ class Referee:
         if deed is None:
             return
         self.actions.deeds.append(deed)
-        if deed.law and deed.kind in PREPARES:
+        if deed.law and deed.kind in OUT:
             self._out_for[self.harm.machines.index[deed.target.partition(":")[2]]] = deed.law
 
     def back_in_service(self, i: int) -> None:

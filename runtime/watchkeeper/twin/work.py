@@ -7,7 +7,8 @@ and whoever is asked submits a stopped gang again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from math import inf
 
 import numpy as np
@@ -37,6 +38,7 @@ IDLE, WORKING, STARTING, HUNG, SLOW, STARVED = range(6)
 class Work:
     """Every gang by name, and the node each holds.
 
+    shunned: nodes that people know to be broken and start nothing on, though Ray would.
     dirty: names of gangs that changed since `roster` last looked; stamp counts the changes.
     failed, left and submitted are told what happens here: a gang ended because of an ailment that
     it was started upon; a node's gang is gone; a gang's processes are about to start anew.
@@ -57,6 +59,7 @@ class Work:
         self.holder: list[Gang | None] = [None] * len(machines)
         self.activity = np.zeros(len(machines), np.int8)
         self.caps: dict[tuple[int, int], float] = {}
+        self.shunned: set[int] = set()
         self.stamp = 0
         self.failed: Callable[[Gang, Ailment], None] = lambda _gang, _ailment: None
         self.left: Callable[[int], None] = lambda _node: None
@@ -205,19 +208,11 @@ class Work:
     def _start(self, gang: Gang) -> bool:
         """Gather its nodes (its own where they still take work) and start it there."""
         self.submitted(gang)
-        able, holder = self.machines.able, self.holder
-        keep = [i for i in gang.nodes if able[i] and (holder[i] is gang or holder[i] is None)]
+        holder, takes = self.holder, self.takes
+        keep = [i for i in gang.nodes if takes(i) and (holder[i] is gang or holder[i] is None)]
         missing = gang.width - len(keep)
         if missing:
-            mine = set(keep)
-            more = [
-                i
-                for i in range(len(self.machines))
-                if holder[i] is None
-                and i not in mine
-                and able[i]
-                and self.machines.word(i).pool == gang.pool
-            ][:missing]
+            more = list(islice(self._free(gang, set(keep)), missing))
             if len(more) < missing:
                 return False
             keep = sorted([*keep, *more])
@@ -231,6 +226,22 @@ class Work:
         self._meet_what_stops(gang)
         self.agenda.enter(gang.ready_s, lambda: self._changed(gang))
         return True
+
+    def takes(self, i: int) -> bool:
+        """Would a gang be started there?"""
+        return bool(self.machines.able[i]) and i not in self.shunned
+
+    def _free(self, gang: Gang, but: set[int]) -> Iterator[int]:
+        """Nodes of its pool that nobody holds, but for these."""
+        for i, held in enumerate(self.holder):
+            free = held is None and i not in but and self.takes(i)
+            if free and self.machines.word(i).pool == gang.pool:
+                yield i
+
+    def can_leave(self, gang: Gang) -> bool:
+        """There are free nodes in the place of those of its own that are shunned."""
+        lacking = sum(i in self.shunned for i in gang.nodes)
+        return len(list(islice(self._free(gang, set()), lacking))) == lacking
 
     def _hold(self, gang: Gang, nodes: list[int]) -> None:
         for i in nodes:
