@@ -12,6 +12,7 @@ from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.incident import Signal
 from watchkeeper.core.ports import ClusterReader, TelemetrySource
 from watchkeeper.core.telemetry import FleetFrame, Snapshot, SourceState
+from watchkeeper.health.clocks import Hearing, by_our_clock, listen, put_right
 
 FRESH_S = 15.0
 """A source older than this may raise incidents and never carries an action (S5)."""
@@ -32,6 +33,7 @@ class Looker:
         self._state_at = 0.0
         self._frame = FleetFrame.empty()
         self._frame_at: float | None = None
+        self._hearing: Hearing | None = None
         self._pending: list[Signal] = []
         self._ray_error = "not read yet"
         self.dropped = 0
@@ -77,10 +79,11 @@ class Looker:
         except ClusterUnavailable as err:
             age = None if self._frame_at is None else self._clock.steady() - self._frame_at
             return SourceState("telemetry", age, str(err))
-        self._frame = read.frame
+        hearing = listen(read.frame, self._hearing, self._clock.now().timestamp())
+        self._hearing, self._frame = hearing, by_our_clock(read.frame, hearing)
         self._frame_at = self._clock.steady()
         self.refused += read.refused
-        self._pending.extend(read.signals)
+        self._pending.extend(put_right(read.signals, hearing))
         overflow = len(self._pending) - MAX_PENDING
         if overflow > 0:
             del self._pending[:overflow]

@@ -17,6 +17,7 @@ from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
 from watchkeeper.health.correlate import correlate
+from watchkeeper.health.doubt import weigh
 from watchkeeper.health.notice import notice
 from watchkeeper.policy.invariants import mass_unhealthy
 
@@ -43,9 +44,10 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
     books = watch.record.books
     arrived = watch.looker.take_signals()
     ours = tuple(s for s in arrived if s.world is snapshot.world)
-    derived, watch.sightings = notice(snapshot, watch.sightings, watch.sense)
+    derived, seen = notice(snapshot, watch.sightings, watch.sense)
     before = dict(books.incidents)
-    signals = ours + derived
+    told, watch.sightings = weigh(ours, before.values(), snapshot, seen, watch.sense)
+    signals = told + derived
     after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
     for incident in after:
         _note_incident(watch, before.get(incident.id), _in_its_stage(watch, incident))

@@ -32,6 +32,7 @@ from watchkeeper.health.news import (
     known,
     not_from_the_future,
     of_a_life,
+    of_an_attempt,
 )
 from watchkeeper.health.sense import REAL, SenseSettings
 from watchkeeper.health.titles import title
@@ -69,7 +70,7 @@ def correlate(
         if target_node(signal.target):
             continue
         if signal.target.startswith("job:"):
-            _join_job(book, signal, snapshot, ids)
+            _join_job(book, of_an_attempt(signal, snapshot), snapshot, ids)
         else:
             _join_target(book, signal, snapshot, ids)
     _absorb_jobs(book, snapshot)
@@ -233,9 +234,11 @@ def _is_sick(target: str, fault: Fault, signals: tuple[Signal, ...]) -> bool:
 _WORDS_FOR: dict[Fault, frozenset[Fault]] = {
     Fault.NODE_LOST: frozenset({Fault.NODE_SILENT}),
     Fault.NODE_FLAPPING: frozenset({Fault.NODE_LOST, Fault.NODE_SILENT}),
-    Fault.NODE_SUSPECT: GANG_FAULTS,
+    Fault.NODE_SUSPECT: GANG_FAULTS | {Fault.JOB_STOPPED},
+    Fault.GANG_HANG: frozenset({Fault.JOB_STOPPED}),
 }
-"""What else supports a class: silence a lost node, a suffering gang the node that stands out."""
+"""What else supports a class: silence a lost node; a gang that suffers, and that its own watchdog
+then ends, the node that stands out in it."""
 
 
 def _supports(signal_fault: Fault, fault: Fault) -> bool:

@@ -60,7 +60,8 @@ def gather(book: Book, snapshot: Snapshot, ids: Ids, settings: SenseSettings) ->
     for family in dict.fromkeys(_FAMILY[i.fault] for i in fresh):
         own = [i for i in fresh if _FAMILY[i.fault] == family]
         _join_known(book, own, snapshot)
-        own = [i for i in own if book[i.id].is_open]
+        # Silence is Unknown: it joins a domain that is known to be down, and makes none.
+        own = [i for i in own if book[i.id].is_open and i.fault != Fault.NODE_SILENT]
         wider = [i for i in book.values() if _is_wider(i, since, family)]
         while own and (found := _domain(own, wider, snapshot, family, settings)) is not None:
             kind, name, taken, parts = found

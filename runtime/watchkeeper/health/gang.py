@@ -21,7 +21,8 @@ from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.robust import deviations, slower
 from watchkeeper.health.sense import SenseSettings, level_id
-from watchkeeper.health.sightings import GangPast, Sightings
+from watchkeeper.health.sensors import no_witness
+from watchkeeper.health.sightings import GangPast, SensorPast, Sightings
 
 PACE_S = 60.0
 """One pace is measured over this time, so that it depends little on how often we look."""
@@ -38,7 +39,9 @@ ODD = 6.0
 """Robust deviations by which a GPU differs from those of its gang (ours; published work uses 3,
 with far more readings)."""
 PEERS = 4
-"""A gang of fewer nodes has no peers to compare."""
+"""In a gang of fewer nodes GPUs are compared with GPUs: at most one in so many may differ."""
+PEER_GPUS = 8
+"""With fewer GPUs than this there are no peers to compare."""
 _COLUMNS: tuple[tuple[int, float, float], ...] = (
     (GPU_FIELDS.index("utilization_percent"), 8.0, 0.0),
     (GPU_FIELDS.index("power_watts"), 20.0, 0.08),
@@ -66,7 +69,8 @@ def watch_gangs(
             codes = list(_codes(past, now))
             if codes:
                 known = dict(past.odd)
-                odd = tuple((n, known.get(n, now)) for n in odd_nodes(snapshot, job))
+                odd_now = odd_nodes(snapshot, job, before.sensors)
+                odd = tuple((n, known.get(n, now)) for n in odd_now)
                 past = replace(past, odd=odd)
                 found += _signals(snapshot, job, past, codes, settings)
         pasts[job.name] = past
@@ -183,28 +187,34 @@ def _codes(past: GangPast, now: float) -> Iterator[tuple[str, float]]:
         yield "gang.nan", past.nan_since
 
 
-def odd_nodes(snapshot: Snapshot, job: Job) -> dict[str, float]:
+def odd_nodes(snapshot: Snapshot, job: Job, sensors: SensorPast | None = None) -> dict[str, float]:
     """Nodes of this gang that differ from the others, and by how many robust deviations. None
-    where many differ (then that is the program's shape) or where there are too few to compare."""
-    frame = snapshot.frame
-    fresh = snapshot.at.timestamp() - 60.0
+    where many differ (then that is the program's shape) or where there are too few to compare. A
+    gang of few nodes is judged by its GPUs, where there are enough of them. Readings that are old
+    or stand still bear no witness."""
+    frame, now = snapshot.frame, snapshot.at.timestamp()
     rows = [
         (row, name)
         for name in job.nodes
-        if (row := frame.row.get(name)) is not None and frame.read_at[row] >= fresh
+        if (row := frame.row.get(name)) is not None
+        and frame.read_at[row] >= now - 60.0
+        and not no_witness(sensors, row, name, now)
     ]
-    if len(rows) < PEERS:
+    if len(rows) * frame.gpu.shape[1] < PEER_GPUS:
         return {}
     gpus = frame.gpu[[row for row, _ in rows]]
-    worst = np.zeros(len(rows))
+    worst, gpus_odd = np.zeros(len(rows)), np.zeros(gpus.shape[:2], np.bool_)
     for column, least, share in _COLUMNS:
         values = gpus[:, :, column].astype(np.float64)
         known = values[~np.isnan(values)]
-        if known.size < PEERS:
+        if known.size < PEER_GPUS:
             continue
         floor = max(least, share * abs(float(np.median(known)))) / 2.0
         away = np.nan_to_num(np.abs(deviations(values, floor)))
         worst = np.maximum(worst, away.max(axis=1))
+        gpus_odd |= away >= ODD
+    if len(rows) < PEERS and gpus_odd.sum() > gpus_odd.size // PEERS:
+        return {}
     (odd,) = np.nonzero(worst >= ODD)
     if not 0 < len(odd) <= max(1, len(rows) // 16):
         return {}

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from watchkeeper.core.cluster import Node, RayState
+from watchkeeper.core.cluster import JobState, Node, RayState
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import Snapshot
@@ -36,6 +36,19 @@ def of_a_life(signal: Signal, home: Incident | None, snapshot: Snapshot) -> Sign
     if home is not None and before:
         return replace(signal, incarnation=home.incarnation)
     return replace(signal, incarnation=node.incarnation)
+
+
+def of_an_attempt(signal: Signal, snapshot: Snapshot) -> Signal:
+    """Who tells of a gang may name a node's incarnation, or none: it speaks of the attempt that
+    ran at that time, where that is the one we know."""
+    job = snapshot.jobs.get(signal.target.partition(":")[2])
+    if job is None or signal.incarnation == job.attempt_id:
+        return signal
+    lives = {n.incarnation for n in (snapshot.nodes.get(name) for name in job.nodes) if n}
+    strange = not signal.incarnation or signal.incarnation in lives
+    if strange and (signal.at >= job.state_since or job.state is JobState.STOPPED):
+        return replace(signal, incarnation=job.attempt_id)
+    return signal
 
 
 def before_this_life(signal: Signal, node: Node | None, settings: SenseSettings) -> bool:

@@ -35,10 +35,11 @@ def notice(
         stuck, sensors = watch_sensors(snapshot, before.sensors, settings)
         seen += stuck
     passed, now = debounce(tuple(seen), before, snapshot.at)
-    now = replace(now, looked=snapshot.at.timestamp(), cut=cut, sensors=sensors)
+    deaf = _deaf(before, snapshot.at.timestamp(), lost=bool(blind & _NO_READINGS))
+    now = replace(now, looked=snapshot.at.timestamp(), cut=cut, sensors=sensors, deaf=deaf)
     found: list[Signal] = [*passed, *heat]
     if "ray" not in blind:
-        gangs, pasts = watch_gangs(snapshot, before, settings)
+        gangs, pasts = watch_gangs(snapshot, replace(before, sensors=sensors), settings)
         stalled = [] if blind & _NO_READINGS else starved(snapshot, pasts)
         hungry = {name for _, names in stalled for name in names}
         found += [s for s in gangs if s.target.partition(":")[2] not in hungry]
@@ -47,6 +48,15 @@ def notice(
         now = replace(now, gangs=pasts, deaths=deaths)
         found += flaps
     return tuple(sorted(found, key=lambda s: (s.target, s.code))), now
+
+
+def _deaf(before: Sightings, now: float, *, lost: bool) -> tuple[float, float]:
+    """(since when, until when) the store of telemetry was last found not to answer."""
+    began, ended = before.deaf
+    if not lost:
+        return began, ended
+    on = ended == before.looked  # it was lost at the last look, too
+    return (began if on else max(before.looked, 0.0) or now), now
 
 
 def in_doubt(sightings: Sightings, at_s: float) -> bool:

@@ -50,6 +50,9 @@ class SenseSettings:
     counts them. throttle_s, brake_s: how long clocks stay cut by heat, or by the power brake.
     flap_deaths within flap_window_s are flapping. domain_nodes within domain_window_s are one
     fault of what they share. frozen_s: a sensor that stands still while others move.
+
+    confirm_apart_s: two readings so far apart are two, of a link or a port that may pass;
+    confirm_s: the second must come within that. late_s: a line told so long after its time is old.
     """
 
     silent_after_s: float = 60.0
@@ -71,6 +74,9 @@ class SenseSettings:
     domain_nodes: int = 5
     domain_window_s: float = 300.0
     frozen_s: float = 1800.0
+    confirm_apart_s: float = 20.0
+    confirm_s: float = 600.0
+    late_s: float = 900.0
     source_limit_s: Mapping[str, float] = field(
         default_factory=lambda: {"ray": 30.0, "telemetry": 60.0, "redis": 30.0}
     )
@@ -88,6 +94,7 @@ LAB = SenseSettings(
     hang_min_s=30.0,
     blind_s=300.0,
     flap_window_s=600.0,
+    confirm_apart_s=5.0,
     source_limit_s={"ray": 15.0, "telemetry": 15.0, "redis": 15.0},
 )
 
@@ -122,7 +129,40 @@ def lost_sources(snapshot: Snapshot, settings: SenseSettings = REAL) -> frozense
     return frozenset(lost)
 
 
+COLLECTORS = "collectors"
+"""The source that is lost when too many collectors are silent at once."""
+FEW_SILENT, SILENT_SHARE = 4, 0.05
+"""More silent collectors than both, on nodes that Ray hears: that is one fault of the telemetry,
+and not one of each node (ours)."""
+
+
+def unheard(snapshot: Snapshot, settings: SenseSettings = REAL) -> tuple[str, ...]:
+    """Nodes that Ray hears and we do not, where these are so many that the telemetry itself must
+    have failed for them; () where they are few, or where no telemetry comes at all."""
+    blind = lost_sources(snapshot, settings)
+    if blind & {"ray", "telemetry", "redis"}:
+        return ()
+    quiet = _overdue(snapshot, settings)
+    alive = [n for n in quiet if snapshot.nodes[n].ray_state is RayState.ALIVE]
+    if len(alive) <= max(FEW_SILENT, int(SILENT_SHARE * len(snapshot.nodes))):
+        return ()
+    return tuple(alive)
+
+
 def _sources(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
+    if quiet := unheard(snapshot, settings):
+        target = f"source:{COLLECTORS}"
+        yield Signal(
+            id=level_id("source.lost", target, snapshot.state.session, None),
+            code="source.lost",
+            target=target,
+            at=snapshot.at,
+            source="watch",
+            trust=Trust.PROVIDER,
+            world=snapshot.world,
+            value=float(len(quiet)),
+            raw=f"{len(quiet)} of {len(snapshot.nodes)} nodes are not heard; Ray hears them",
+        )
     for name in sorted(lost_sources(snapshot, settings)):
         source = snapshot.sources[name]
         age = source.age_s
@@ -143,10 +183,12 @@ def _nodes(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
     blind = lost_sources(snapshot, settings)
     if "ray" in blind:
         return  # what we know of nodes is old; `source.lost` says so
-    for name in _overdue(snapshot, settings):
-        # A store that is lost makes nobody silent: it is we who cannot hear.
-        if "telemetry" not in blind and "redis" not in blind:
-            yield _silent(snapshot, snapshot.nodes[name], settings)
+    # A store that is lost makes nobody silent: it is we who cannot hear.
+    if "telemetry" not in blind and "redis" not in blind:
+        many = set(unheard(snapshot, settings))
+        for name in _overdue(snapshot, settings):
+            if name not in many:
+                yield _silent(snapshot, snapshot.nodes[name], settings)
     # Most nodes are alive, and of those nothing is to be said: one quick pass over ten thousand.
     for node in [n for n in snapshot.nodes.values() if n.ray_state is not RayState.ALIVE]:
         match node.ray_state:

@@ -36,6 +36,10 @@ MOVES = 5
 MOST_STILL = 0.2
 MOST = 64
 """Signals of one kind in one turn. More is one fault of the telemetry, not of so many GPUs."""
+ONE_BY_ONE = 4
+"""Nodes whose readings cannot be true, told one by one; more are one change of a unit (ours)."""
+STILL_S = 300.0
+"""A node none of whose readings moved for so long is no witness, though it is not told yet."""
 
 _POWER = GPU_FIELDS.index("power_watts")
 _LIMIT = GPU_FIELDS.index("power_limit_watts")
@@ -116,13 +120,39 @@ def _moved(frame: FleetFrame, before: SensorPast | None, now: float, frozen_s: f
     lively = ((moves >= MOVES) & (now - moved < frozen_s / 4)).sum(axis=2) >= 2
     # Where it stands still for most of the fleet it is coarse, or not measured: no node's fault.
     odd = still.mean(axis=(0, 1)) <= MOST_STILL
-    frozen = still & lively[:, :, None] & odd
+    frozen = (still & lively[:, :, None] & odd) | (
+        _whole_rows(seen, still, moves) & ~np.isnan(seen[:, :, _MAY_FREEZE])
+    )
     rows = np.flatnonzero(frozen.any(axis=(1, 2))).tolist()[:MOST]
     stuck = tuple(
         (row, float(moved[row][:, _MAY_FREEZE][frozen[row]].min()), int(frozen[row].sum()))
         for row in rows
     )
     return SensorPast(frame.nodes, now, seen, moved, moves, stuck)
+
+
+def _whole_rows(
+    seen: NDArray[np.float32], still: NDArray[np.bool_], moves: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """bool[N, 1, 1]: of this node every temperature and every power stands still to the last
+    digit, though they moved before and those of most nodes still do: its collector repeats itself.
+    """
+    known = ~np.isnan(seen[:, :, _MAY_FREEZE])
+    stands = (still | ~known).all(axis=(1, 2)) & known.any(axis=(1, 2))
+    moved_once = (moves[:, :, _MAY_FREEZE] >= MOVES).any(axis=(1, 2))
+    if stands.mean() > MOST_STILL:
+        return np.zeros((len(seen), 1, 1), np.bool_)
+    rows: NDArray[np.bool_] = np.logical_and(stands, moved_once)
+    return rows[:, None, None]
+
+
+def no_witness(past: SensorPast | None, row: int, name: str, now: float) -> bool:
+    """Whether the readings of this row stood still for so long that they say nothing of now."""
+    if past is None or row >= len(past.nodes) or past.nodes[row] != name:
+        return False
+    moved = past.moved[row][:, _MAY_FREEZE]
+    lively = (past.moves[row][:, _MAY_FREEZE] >= MOVES).any()
+    return bool(lively and now - moved.max() >= STILL_S)
 
 
 def impossible(gpu: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -152,7 +182,9 @@ def clocks_cut(gpu: NDArray[np.float32], code: str) -> NDArray[np.bool_]:
 
 def _implausible(snapshot: Snapshot, settings: SenseSettings) -> list[Signal]:
     rows = np.flatnonzero(impossible(snapshot.frame.gpu).any(axis=1)).tolist()
-    if len(rows) > MOST:  # one change of a unit is one fault, of the telemetry and not of nodes
+    if (
+        len(rows) > ONE_BY_ONE
+    ):  # one change of a unit is one fault, of the telemetry and not of nodes
         at = snapshot.at.timestamp()
         return [_of(snapshot, "sensor.implausible", "cluster", rows[0], at, float(len(rows)))]
     found = []

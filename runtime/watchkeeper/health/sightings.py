@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from watchkeeper.core.incident import Signal
+
 
 class GangPast(msgspec.Struct, frozen=True, gc=False):
     """One attempt of a gang. Times are epoch seconds by our own looking.
@@ -63,7 +65,8 @@ class Sightings:
     """seen: signal id -> time of the first reading, in epoch seconds, of facts that need two.
     looked: epoch seconds of the last look. gangs: by name. deaths: node -> (incarnation, time) of
     its last deaths that were not our doing. cut: (code, gpu target) -> since when its clocks are
-    cut. sensors: how readings move."""
+    cut. sensors: how readings move. held: (node, class of fault) -> lines that nothing bears out
+    yet. deaf: when the store of telemetry last ceased to answer, and when it was last found so."""
 
     seen: Mapping[str, float] = field(default_factory=dict)
     looked: float = 0.0
@@ -71,3 +74,5 @@ class Sightings:
     deaths: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
     cut: Mapping[tuple[str, str], float] = field(default_factory=dict)
     sensors: SensorPast | None = None
+    held: dict[tuple[str, str], tuple[Signal, ...]] = field(default_factory=dict)
+    deaf: tuple[float, float] = (float("inf"), float("-inf"))
