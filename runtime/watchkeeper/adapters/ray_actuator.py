@@ -176,13 +176,15 @@ class RayActuator:
                 f"{action.node} is not fenced, so a check there could meet other work. "
                 "Cordon it first."
             )
+        now = time.time()
         mark = CheckMark(
             node=action.node,
             incarnation=action.incarnation,
             key=order.key,
             passed=None,
             detail="The check is running.",
-            ends_by=time.time() + _CHECK_S + 15,
+            ends_by=now + _CHECK_S + 15,
+            at=now,
         )
         self._mark(mark)
         threading.Thread(target=self._run_check, args=(mark, groups), daemon=True).start()
@@ -238,6 +240,12 @@ class RayActuator:
 
     def _requeue(self, action: JobRequeue) -> str:
         assert self._jobs is not None
+        if action.before is not None:
+            # The gang's own program picks its checkpoint: we would start it on what is not trusted.
+            raise EffectFailed(
+                f"Ray cannot start {action.job} from a checkpoint of before {action.before}; its "
+                "owner must choose one. Nothing was submitted."
+            )
         subs, _ = parse_submissions(self._gcs.submissions())
         latest = latest_attempts(subs).get(action.job)
         if latest is None:

@@ -53,7 +53,7 @@ _WAITING_GROUP = ("pending", "rescheduling")
 
 class CheckMark(Word, frozen=True):
     """A check as noted in the cluster while it runs and when it ended. ends_by: epoch seconds
-    after which a check without a result has failed."""
+    after which a check without a result has failed. at: epoch seconds of its beginning."""
 
     node: str
     incarnation: str
@@ -61,6 +61,7 @@ class CheckMark(Word, frozen=True):
     passed: bool | None
     detail: str
     ends_by: float
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ def fold_checks(rows: Rows) -> dict[str, CheckResult]:
             key=mark.key,
             passed=False if late else mark.passed,
             detail="The check did not report in time." if late else mark.detail,
+            at=None if mark.at is None else datetime.fromtimestamp(mark.at, UTC),
         )
     return found
 

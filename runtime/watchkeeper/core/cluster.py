@@ -115,13 +115,15 @@ class Fence(Word, frozen=True):
 
 
 class CheckResult(Word, frozen=True):
-    """How a `check.run` ended on one incarnation. `passed` is None while it runs."""
+    """How a `check.run` ended on one incarnation. `passed` is None while it runs. `at`: when it
+    began; None where the provider does not tell, and then it speaks about nothing said before."""
 
     node: str
     incarnation: str
     key: str
     passed: bool | None
     detail: str = ""
+    at: datetime | None = None
 
 
 class PoolDemand(Word, frozen=True):

@@ -6,7 +6,8 @@
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
-from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
+from watchkeeper.core.cluster import CheckResult
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, Signal
 
 
 class Fault(StrEnum):
@@ -76,6 +77,35 @@ UNHEALTHY_NODE = REPAIRED_ON_NODE | {Fault.NODE_SILENT, Fault.GPU_HANDS_ON}
 
 GANG_FAULTS = frozenset({Fault.GANG_HANG, Fault.GANG_SLOW, Fault.GANG_NAN})
 """Faults of a gang that runs on, with no word from an instrument of a node."""
+
+CHECK_TELLS = frozenset(
+    {
+        Fault.GPU_HARDWARE,
+        Fault.GPU_DRIVER,
+        Fault.NVLINK,
+        Fault.NETWORK_LINK,
+        Fault.PCIE,
+        Fault.NODE_SUSPECT,
+    }
+)
+"""Faults that a short real workload on the node meets, or shows to be over. It says nothing of
+memory (the next row may be hit tomorrow), and what left the bus needs no check to be known."""
+
+
+def cleared(incident: Incident, check: CheckResult | None, incarnation: str) -> bool:
+    """Did a check of this incarnation pass that began after the last word against its node?"""
+    if check is None or check.at is None or incident.fault not in CHECK_TELLS:
+        return False
+    if check.passed is not True or check.incarnation != incarnation:
+        return False
+    node, its_gpus = f"node:{incident.node}", f"gpu:{incident.node}/"
+    return all(
+        s.at <= check.at
+        for s in incident.signals
+        if s.trust not in ATTACKER_WRITABLE
+        if s.target == node or s.target.startswith(its_gpus)
+    )
+
 
 _RANK: tuple[Fault, ...] = (
     Fault.CAPACITY_SHORT,
