@@ -30,6 +30,7 @@ from watchkeeper.app.twin_parts import Parts, put_together
 from watchkeeper.control import brief, execute
 from watchkeeper.control.turn import turn
 from watchkeeper.core.action import (
+    TRAITS,
     Action,
     CheckRun,
     JobRequeue,
@@ -38,12 +39,14 @@ from watchkeeper.core.action import (
     NodeRestart,
     NodeUncordon,
     PoolScale,
+    node_of,
 )
 from watchkeeper.core.cluster import World
 from watchkeeper.core.crew import Briefing, CrewReply, Draft
 from watchkeeper.core.event import Kind
 from watchkeeper.core.ports import Receipt
 from watchkeeper.policy import invariants
+from watchkeeper.remedy import verify
 from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.words import TwinSpec
 
@@ -388,12 +391,16 @@ def test_s20_without_the_check_of_signatures_a_planner_gives_nodes_back_as_a_per
     assert name not in stage.cluster.machines.fences
 
 
-def test_s21_without_its_own_proof_control_would_believe_the_planners(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(brief, "heard", lambda reply, _s: (reply, ()))
-    node = workers(stage, 1)[0]
-    stage.asks(each(NodeDrain, (node,)), 2)
-    ended = [e for e in stage.parts.journal.events() if e.kind is Kind.EFFECT_FINISHED]
-    assert ended[0].data["result"] == "recovered"
-    assert stage.cluster.read().nodes[node].ray_state.value == "draining"
+def test_s21_without_its_own_proof_control_would_believe_the_planners(stage: Stage) -> None:
+    """Held twice: the planner's proof is not heard, and one that proves nothing fails."""
+    results: list[str] = []
+    for node, open_too in zip(workers(stage, 2, apart=8), (False, True), strict=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(brief, "heard", lambda reply, _s: (reply, ()))
+            if open_too:
+                patch.setattr(verify, "traits_of", lambda _a: TRAITS["notify.page"])
+            stage.asks(each(NodeDrain, (node,)), 2)
+        files = stage.parts.watch.record.books.files.values()
+        drain = next(f for f in files if node_of(f.action) == node and f.effect is not None)
+        results.append(drain.state.value)
+    assert results == ["failed", "recovered"]

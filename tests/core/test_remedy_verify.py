@@ -4,7 +4,9 @@ import pytest
 from tests.core import sick_cluster as c
 
 from watchkeeper.core.action import (
+    TRAITS,
     CheckRun,
+    GpuPowerCap,
     GpuQuarantine,
     GpuReset,
     JobRequeue,
@@ -13,10 +15,13 @@ from watchkeeper.core.action import (
     NodeReboot,
     NodeRestart,
     NodeUncordon,
+    NotifyPage,
     PoolScale,
 )
 from watchkeeper.core.cluster import JobState, RayState
 from watchkeeper.core.impact import simulate
+from watchkeeper.core.proposal import Effect
+from watchkeeper.core.telemetry import GPU_FIELDS
 from watchkeeper.core.verdict import OutcomeKind
 from watchkeeper.remedy.plan import RemedyView
 from watchkeeper.remedy.precondition import unmet
@@ -108,6 +113,50 @@ def test_observe(action, now, kind):
     outcome = see(action, now)
     assert outcome.kind is kind, outcome.seen
     assert outcome.seen.endswith(".")
+
+
+RESET = GpuReset(node="w1", incarnation=LIFE, gpu=3)
+CAP = GpuPowerCap(node="w1", incarnation=LIFE, gpu=3, watts=400.0)
+
+
+def limited(watts: float, **more):
+    """A snapshot in which the driver reports this limit for GPU 3 of w1."""
+    now = c.snapshot(**more)
+    now.frame.gpu[0, 3, GPU_FIELDS.index("power_limit_watts")] = watts
+    return now
+
+
+gone = c.dead("w1")
+SINCE = {
+    "it answers, in a reading from after the reset": (RESET, c.snapshot(), 120, OK),
+    "it answers, in a reading that may be from before": (RESET, c.snapshot(), 30, LATER),
+    "it is lost": (RESET, c.snapshot(lost=[("w1", 3)]), 120, LATER),
+    "another GPU is lost": (RESET, c.snapshot(lost=[("w1", 4)]), 120, OK),
+    "it is lost, on a node that is out": (RESET, c.snapshot(gone, lost=[("w1", 3)]), 120, LATER),
+    "nobody hears a node that is alive": (RESET, c.snapshot(silent={"w1": 300}), 120, LATER),
+    "nobody can hear a node that is out": (RESET, c.snapshot(gone, silent={"w1": 300}), 120, OK),
+    "the limit is set": (CAP, limited(400.0), 30, OK),
+    "the limit is lower still": (CAP, limited(399.0), 30, OK),
+    "another limit is set": (CAP, limited(700.0), 30, LATER),
+    "the limit is not known": (CAP, c.snapshot(), 30, LATER),
+    "the limit was read before": (CAP, limited(400.0, silent={"w1": 60}), 30, LATER),
+}
+
+
+@pytest.mark.parametrize(("action", "now", "ago_s", "kind"), SINCE.values(), ids=SINCE)
+def test_s21_a_reset_and_a_power_cap_are_held_against_later_readings(action, now, ago_s, kind):
+    assert see(action, now, since=c.ago(ago_s)).kind is kind
+
+
+def test_s21_every_kind_that_changes_the_cluster_names_what_will_show_it():
+    assert [k for k, t in TRAITS.items() if t.changes == (t.shows == "none")] == []
+
+
+def test_s21_what_changes_the_cluster_is_never_done_for_want_of_a_proof():
+    unproven = Effect(predicate="none", within_s=60.0)
+    assert observe(unproven, DRAIN, LIFE, c.snapshot()).kind is BAD
+    page = NotifyPage(subject="w1", title="look")
+    assert observe(unproven, page, "", c.snapshot()).kind is OK
 
 
 def test_what_is_not_seen_in_time_has_failed():

@@ -163,7 +163,7 @@ def test_s9_flushall_in_the_middle_clears_no_halt_and_refills_nothing(tell: Tell
     story = tell()
     story.turns(2)
     for name in ("train-01", "train-02"):
-        story.cluster.silence(name)
+        story.cluster.lose(name)
     story.until(lambda: story.record.books.halted, within=60)
     story.mirror.flushall()
     story.turns(20)

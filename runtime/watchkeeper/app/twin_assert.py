@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from watchkeeper.control.books import File
-from watchkeeper.control.life import State
+from watchkeeper.control.life import BADLY, State
 from watchkeeper.control.record import Record
 from watchkeeper.core.action import TRAITS, NodeRestart, kind_of, node_of, targets_of
 from watchkeeper.core.cluster import ClusterState, Job, JobState, Node, RayState
@@ -25,6 +25,7 @@ MOST_AN_HOUR, MOST_REQUEUES, MOST_REPAIRS = 20, 5, 3
 SILENT_S, QUIET_S = 300.0, 60.0
 TAKES_OUT = frozenset({"node.cordon", "node.drain", "node.reboot", "node.replace", "node.restart"})
 REPAIRS = frozenset({"node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset"})
+UNDER_WAY = frozenset({State.STARTED, State.ISSUED})
 HALVED = ("pool", "rack", "leaf", "nvlink_domain", "power_feed", "zone")
 SERIAL = ("rack", "leaf", "nvlink_domain")
 
@@ -95,7 +96,7 @@ class Asserting:
 
     def enforce(self, order: EffectOrder) -> Receipt:
         """The end of a drain, by force."""
-        broken = [v for v in self._orders_of_people(order) if v]
+        broken = [v for v in self._orders_of_people(order, UNDER_WAY | BADLY) if v]
         receipt = self._cluster.enforce(order)
         self.ledger.violations += broken
         self.boundary("effect.after")
@@ -133,7 +134,9 @@ class Asserting:
     def _says(self, ident: str, order: EffectOrder, text: str) -> Violation:
         return Violation(ident, self._cluster.clock.s, order.key, text)
 
-    def _orders_of_people(self, order: EffectOrder) -> Iterator[Violation]:
+    def _orders_of_people(
+        self, order: EffectOrder, states: frozenset[State] = UNDER_WAY
+    ) -> Iterator[Violation]:
         books, kind = self._record.books, kind_of(order.action)
         if self._stop.is_set() or books.orders.stopped:
             yield self._says("S4", order, f"{kind} while the watch is stopped")
@@ -144,7 +147,7 @@ class Asserting:
         file = self._file(order)
         if books.orders.autonomy is Autonomy.OBSERVE:
             yield self._says("dial", order, f"{kind} while the dial is at observe")
-        if file is None or file.state not in (State.STARTED, State.ISSUED):
+        if file is None or file.state not in states:
             yield self._says("S26", order, f"{kind} without a line in the record")
         elif file.question is not None and not _approved(file):
             yield self._says("S14", order, f"{kind} was asked, and too few people said yes")

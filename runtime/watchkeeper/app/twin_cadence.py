@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from watchkeeper.app.twin_parts import Parts
 from watchkeeper.app.twin_people import People
+from watchkeeper.control import adrift
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 from watchkeeper.twin.frame import SAMPLE_S
@@ -170,7 +171,7 @@ def crew_thinks_s(crew: object, now_s: float) -> float:
 def _times_of_record(parts: Parts) -> list[float]:
     """When something that is under way or was asked runs out; the clock's next step for what may
     begin now."""
-    times: list[float] = []
+    times = adrift.times(parts.watch.record.books)
     for file in parts.watch.record.books.files.values():
         if not file.busy:
             continue

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.control.life import BUSY, IN_HAND, State, Step, advance
+from watchkeeper.control.life import BADLY, BUSY, IN_HAND, State, Step, advance
 from watchkeeper.core.action import Action, kind_of, node_of
 from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Event, Kind
@@ -31,6 +31,15 @@ LEDGER_S = 31 * 86400.0
 ENFORCE_AGAIN_S = 30.0
 """A drain that was ended by force and still goes on after this long is ended again: a provider does
 it once for a key, however often it is asked."""
+
+ENFORCE_LATER_S = 120.0
+"""The same once the drain itself counts as failed, or in doubt."""
+
+KEPT_KEYS = 10_000
+"""Keys of pages and tickets that are remembered, as many as the pager itself remembers."""
+
+CALLS_S = 3600.0
+"""How long a call on people counts for `hush`."""
 
 KEPT_CLOSED = 2_000
 """Ended proposals and closed incidents kept in memory; older ones are in the journal. More than
@@ -145,8 +154,13 @@ class Books:
     lifts: dict[str, Lift] = field(default_factory=dict)
     escalated: set[str] = field(default_factory=set)
     acted: dict[str, None] = field(default_factory=dict)
+    drains: dict[str, str] = field(default_factory=dict)
+    """Node -> the newest drain of it that ended as failed, worse or in doubt."""
     spent_nonces: set[str] = field(default_factory=set)
     paged: dict[str, float] = field(default_factory=dict)
+    calls: list[tuple[float, str, str, str]] = field(default_factory=list)
+    """Pages and tickets of the last hour that others than the watch caused: (steady, source, kind
+    of event, about); `hush` bounds them."""
     forecasts: dict[str, Forecast] = field(default_factory=dict)
     session: str = ""
     reconciled: bool = False
@@ -299,6 +313,9 @@ class Books:
 
     def _break_glass(self, event: Event) -> None:
         lift = _parse(event.data["lift"], Lift)
+        over = [i for i, old in self.lifts.items() if old.reviewed_by and i not in self.files]
+        for ident in over:
+            del self.lifts[ident]
         self.lifts[lift.proposal] = lift
         self.counts["answer", "break_glass"] += 1
         lifted = msgspec.structs.replace(event, data={"proposal": lift.proposal})
@@ -344,7 +361,8 @@ class Books:
         if event.data.get("enforced"):
             # A crash may have come between this line and the call: should the drain go on, it is
             # called again, under the same key.
-            effect = replace(file.effect, enforced=True, enforce_at=event.steady + ENFORCE_AGAIN_S)
+            again_s = ENFORCE_AGAIN_S if file.in_hand else ENFORCE_LATER_S
+            effect = replace(file.effect, enforced=True, enforce_at=event.steady + again_s)
             self.files[file.proposal.id] = replace(file, effect=effect)
             return
         effect = replace(file.effect, issued=True, provider=event.data.get("provider", ""))
@@ -362,9 +380,11 @@ class Books:
         if file is None:
             return
         self.counts["outcome", file.state.value] += 1
-        node = node_of(file.action)
-        if file.state is State.RECOVERED and kind_of(file.action) == "check.run":
+        node, kind = node_of(file.action), kind_of(file.action)
+        if file.state is State.RECOVERED and kind == "check.run":
             self.checked[node] = str(getattr(file.action, "incarnation", ""))
+        if kind == "node.drain" and file.state in BADLY:
+            self.drains[node] = file.proposal.id
 
     def _incident(self, event: Event) -> None:
         incident = _parse(event.data["incident"], Incident)
@@ -426,7 +446,13 @@ class Books:
 
     def _told(self, event: Event) -> None:
         self.paged[event.data["key"]] = event.steady
+        if len(self.paged) > KEPT_KEYS:
+            del self.paged[next(iter(self.paged))]
         self.counts["notify", event.kind.value] += 1
+        self.counts["notify", "held_back"] += event.data.get("held", 0)
+        if source := event.data.get("source", ""):
+            self.calls = [c for c in self.calls if event.steady - c[0] < CALLS_S]
+            self.calls.append((event.steady, source, event.kind.value, event.data["about"]))
 
     def _forecast(self, event: Event) -> None:
         forecast = _parse(event.data["forecast"], Forecast)
@@ -443,14 +469,21 @@ class Books:
         for file in ended[: len(ended) - KEPT_CLOSED]:
             if file.effect is None or newest - file.changed_steady > LEDGER_S:
                 del self.files[file.proposal.id]
-                self.acted.pop(file.proposal.id, None)
-                self._let_go(file.proposal.incident, file.proposal.id)
+                self._let_go(file.proposal)
 
-    def _let_go(self, incident: str, ident: str) -> None:
-        idents = self._of_incident[incident]
+    def _let_go(self, proposal: Proposal) -> None:
+        """Forget all that was kept about a Proposal; a break-glass is kept until its review."""
+        ident = proposal.id
+        self.acted.pop(ident, None)
+        self.escalated.discard(ident)
+        if ident in self.lifts and self.lifts[ident].reviewed_by:
+            del self.lifts[ident]
+        if self.drains.get(node_of(proposal.action)) == ident:
+            del self.drains[node_of(proposal.action)]
+        idents = self._of_incident[proposal.incident]
         idents.remove(ident)
         if not idents:
-            del self._of_incident[incident]
+            del self._of_incident[proposal.incident]
 
 
 _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {

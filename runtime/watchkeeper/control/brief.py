@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from watchkeeper.control import hush
 from watchkeeper.control.books import File
 from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
@@ -177,6 +178,13 @@ def _close(watch: Watch, incident: Incident, conclusion: Conclusion) -> None:
         # A question that nobody answered has paged already; a second page would say the same.
         last = watch.record.books.last_of_thread(conclusion.thread)
         told = last is not None and last.state is State.EXPIRED
-        send = watch.teller.page if conclusion.page and not told else watch.teller.ticket
-        title = f"{ended.id} needs a person: {ended.title}"
-        send(f"escalated:{ended.id}", title, conclusion.why, (ended.id,))
+        hush.call(
+            watch,
+            hush.ESCALATION,
+            f"escalated:{ended.id}",
+            f"{ended.id} needs a person: {ended.title}",
+            conclusion.why,
+            (ended.id,),
+            about=ended.id,
+            page=conclusion.page and not told,
+        )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from watchkeeper.control.books import Books
 from watchkeeper.control.life import State
-from watchkeeper.core.action import Action, NodeUncordon, kind_of, node_of
+from watchkeeper.core.action import Action, GpuReset, NodeUncordon, kind_of, node_of
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.illness import still_ill
+from watchkeeper.remedy.verify import answered_since
 
 
 def concerns(incident: Incident, action: Action, snapshot: Snapshot) -> bool:
@@ -59,4 +60,20 @@ def fence_stays(proposal: Proposal, books: Books, snapshot: Snapshot) -> str:
         ill = incident.is_open and incident.node == action.node
         if ill and still_ill(incident, snapshot) is True:
             return f"{incident.id} is still seen on {action.node}: its fence stays."
+    return _unanswered(action, books, snapshot)
+
+
+def _unanswered(action: NodeUncordon, books: Books, snapshot: Snapshot) -> str:
+    """A GPU that was reset while its node was out could not be seen then; it must be seen now
+    (S21). A person or a new host may do without."""
+    for file in books.past():
+        last = file.action
+        if node_of(last) != action.node or file.effect is None:
+            continue
+        if kind_of(last) in ("node.replace", "node.reboot"):
+            return ""
+        if not isinstance(last, GpuReset) or file.state is State.REFUSED:
+            continue
+        if not answered_since(last.node, last.gpu, snapshot, file.effect.started_at):
+            return f"GPU {last.gpu} of {last.node} was reset and has not answered: its fence stays."
     return ""

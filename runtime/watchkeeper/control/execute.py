@@ -22,7 +22,7 @@ from watchkeeper.core.event import Kind
 from watchkeeper.core.impact import generation
 from watchkeeper.core.ports import Actuator, EffectOrder, StopFile
 from watchkeeper.core.telemetry import Snapshot
-from watchkeeper.core.verdict import Answer, Decision
+from watchkeeper.core.verdict import Answer, Autonomy, Decision
 from watchkeeper.core.word import digest, plain
 from watchkeeper.policy.model import CheckedPolicy
 from watchkeeper.remedy.precondition import unmet
@@ -58,14 +58,10 @@ class Executor:
         self._call(file, order)
 
     def enforce(self, file: File, snapshot: Snapshot) -> None:
-        """End by force what a deadline has overtaken (a drain). Checks latch and target again."""
+        """End by force what a deadline has overtaken (a drain), under way or ended badly. Checks
+        latch, halt, dial and target again."""
         assert file.effect is not None
-        order = _order(file, file.effect, snapshot.state.cluster)
-        node = snapshot.nodes.get(node_of(file.action))
-        same = node is not None and node.incarnation == file.effect.before
-        books = self.record.books
-        shut = bool(books.halted) or kind_of(file.action) in books.closed_kinds  # S9, S21
-        if not same or stale(snapshot) or self._stopped() or shut:
+        if self.may_not_end(file, snapshot):
             return
         ident = file.proposal.id
         self.record.write(
@@ -76,13 +72,35 @@ class Executor:
             text="the deadline has passed: its raylet is ended",
             durable=True,
         )
+        if self._stopped():  # pressed while the line was written
+            return
         actuator = self.actuators[kind_of(file.action)]
         try:
-            actuator.enforce(order)
+            actuator.enforce(_order(file, file.effect, snapshot.state.cluster))
         except (EffectFailed, LeaseLost) as err:
-            self._finish(file, "failed", str(err))
+            if file.in_hand:
+                self._finish(file, "failed", str(err))
         except EffectInDoubt:
             pass  # verification sees what became of it
+
+    def may_not_end(self, file: File, snapshot: Snapshot) -> str:
+        """Why a drain may not be ended by force now, or ""."""
+        node, effect, books = (
+            snapshot.nodes.get(node_of(file.action)),
+            file.effect,
+            self.record.books,
+        )
+        if effect is None or node is None or node.incarnation != effect.before:
+            return "it is another raylet now"
+        if self._stopped():
+            return "the watch is stopped"
+        if books.halted:
+            return "the watch is halted"  # S9
+        if kind_of(file.action) in books.closed_kinds:
+            return f"the gate for {kind_of(file.action)} is closed"  # S21
+        if books.orders.autonomy is Autonomy.OBSERVE:
+            return "the dial is at observe"
+        return stale(snapshot)
 
     # The steps, in order.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 
+from watchkeeper.control import hush
 from watchkeeper.control.books import File, Question
 from watchkeeper.control.break_glass import REVIEW_WITHIN
 from watchkeeper.control.life import State
@@ -34,6 +35,7 @@ def keep_orders(watch: Watch) -> None:
     _keep_policy(watch)
     _keep_copies(watch)
     remind_of_reviews(watch)
+    hush.tell_held(watch)
 
 
 def _keep_policy(watch: Watch) -> None:
@@ -145,11 +147,15 @@ def _escalate(watch: Watch, file: File) -> None:
     ident, groups = file.proposal.id, file.question.escalate_to
     subject = (ident, file.proposal.incident)
     watch.record.write(Kind.ESCALATED, subject, proposal=ident, groups=groups, durable=True)
-    watch.teller.page(
+    hush.call(
+        watch,
+        hush.QUESTION,
         f"escalate:{ident}",
         f"Nobody has answered yet: {say(file.action)}?",
         f"{', '.join(groups)} may answer too. {watch.console_url}/a/{ident}",
         subject,
+        about=file.proposal.incident,
+        page=True,
     )
 
 
@@ -185,11 +191,15 @@ def _expire(watch: Watch, file: File, question: Question) -> None:
         Kind.APPROVAL_EXPIRED, (ident, file.proposal.incident), proposal=ident, durable=True
     )
     if question.on_timeout == "escalate":
-        watch.teller.page(
+        hush.call(
+            watch,
+            hush.QUESTION,
             f"expired:{ident}",
             f"Nobody answered: {say(file.action)}?",
             f"{file.proposal.reason} {file.proposal.if_ignored}",
             (ident, file.proposal.incident),
+            about=file.proposal.incident,
+            page=True,
         )
 
 

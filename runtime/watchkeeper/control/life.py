@@ -86,6 +86,9 @@ BUSY = frozenset({State.MADE, State.ASKING, State.CLEARED, State.STARTED, State.
 IN_HAND = frozenset({State.STARTED, State.ISSUED})
 """States in which an effect may be under way."""
 
+BADLY = frozenset({State.FAILED, State.IN_DOUBT, State.WORSE})
+"""States of an effect that ended, and not as it was meant to."""
+
 
 def advance(state: State, step: Step) -> State:
     """The next state. Raises Bug for a pair that the table does not hold."""

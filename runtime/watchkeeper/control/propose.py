@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import msgspec
 
+from watchkeeper.control import hush
 from watchkeeper.control.asking import if_approved
 from watchkeeper.control.books import Question
 from watchkeeper.control.gate import bound_of, priced, weigh
@@ -34,11 +35,14 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         return None
     kind = kind_of(draft.action)
     if kind not in watch.serves:
-        watch.teller.ticket(
+        hush.call(
+            watch,
+            hush.PLANNER,
             f"unserved:{draft.thread}:{kind}",
             f"{say(draft.action)}: no provider serves {kind} here",
             draft.reason,
             (draft.incident,),
+            about=_about(watch, draft),
         )
         watch.told_results.append(_told(draft, "outcome", "failed", f"no provider serves {kind}"))
         return None
@@ -73,9 +77,25 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
 
 def _tell(watch: Watch, draft: Draft, action: TicketOpen | NotifyPage) -> None:
     key = f"{kind_of(action)}:{draft.thread}:{digest(action.title)[:8]}"
-    send = watch.teller.page if isinstance(action, NotifyPage) else watch.teller.ticket
-    send(key, action.title, action.body or draft.reason, (draft.incident,))
-    watch.told_results.append(_told(draft, "outcome", "recovered", "told"))
+    became = hush.call(
+        watch,
+        hush.PLANNER,
+        key,
+        action.title,
+        action.body or draft.reason,
+        (draft.incident,),
+        about=_about(watch, draft),
+        page=isinstance(action, NotifyPage),
+    )
+    if became == "held":
+        watch.told_results.append(_told(draft, "outcome", "refused", "people are called enough"))
+    else:
+        watch.told_results.append(_told(draft, "outcome", "recovered", "told"))
+
+
+def _about(watch: Watch, draft: Draft) -> str:
+    """The incident it is about; any name that a planner makes up counts as none."""
+    return draft.incident if draft.incident in watch.record.books.incidents else ""
 
 
 def _told(draft: Draft, kind: str, value: str, says: str) -> StepResult:
@@ -99,7 +119,16 @@ def judge_it(watch: Watch, snapshot: Snapshot, proposal: Proposal) -> Verdict:
     if verdict.halts and not books.halted:
         halt(watch, verdict.because)
     if verdict.alert:
-        watch.teller.page(f"alert:{digest(verdict.alert)[:12]}", "The judge alerts", verdict.alert)
+        hush.call(
+            watch,
+            hush.ALERT,
+            f"alert:{digest(verdict.alert)[:12]}",
+            "The judge alerts",
+            verdict.alert,
+            (proposal.id, proposal.incident),
+            about=proposal.incident,
+            page=True,
+        )
     return verdict
 
 
@@ -108,6 +137,11 @@ def ask_people_if_told_to(
 ) -> None:
     """Put the question: what is shown, under which digest, to whom, until when."""
     if verdict.decision is not Decision.ASK:
+        return
+    if full := hush.may_ask(watch, proposal.incident):
+        watch.record.write(
+            Kind.WITHDRAWN, (proposal.id, proposal.incident), proposal=proposal.id, why=full
+        )
         return
     incident = watch.record.books.incidents.get(proposal.incident)
     shown = Shown(
@@ -148,11 +182,14 @@ def ask_people_if_told_to(
         question=msgspec.to_builtins(question),
         durable=True,
     )
-    watch.teller.ticket(
+    hush.call(
+        watch,
+        hush.QUESTION,
         f"ask:{proposal.id}",
         f"Waits for you: {say(proposal.action)}?",
         f"{proposal.reason} {watch.console_url}/a/{proposal.id}",
         (proposal.id, proposal.incident),
+        about=proposal.incident,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from watchkeeper.control.record import Record
 from watchkeeper.core.errors import JournalBroken
@@ -17,20 +18,32 @@ class Teller:
         self._notifier = notifier
         self._record = record
 
-    def page(self, key: str, title: str, body: str = "", subject: tuple[str, ...] = ()) -> bool:
-        """Wake a person, once for each key."""
+    def page(
+        self, key: str, title: str, body: str = "", subject: tuple[str, ...] = (), **more: Any
+    ) -> bool:
+        """Wake a person, once for each key. more: what else its line in the record says."""
         sent = self._notifier.page(key, title, body)
         if sent:
-            self._write(Kind.PAGED, key, title, body, subject)
+            self._write(Kind.PAGED, key, title, body, subject, more)
         return sent
 
-    def ticket(self, key: str, title: str, body: str = "", subject: tuple[str, ...] = ()) -> bool:
+    def ticket(
+        self, key: str, title: str, body: str = "", subject: tuple[str, ...] = (), **more: Any
+    ) -> bool:
         """Leave work for a person, once for each key."""
         sent = self._notifier.ticket(key, title, body)
         if sent:
-            self._write(Kind.TICKETED, key, title, body, subject)
+            self._write(Kind.TICKETED, key, title, body, subject, more)
         return sent
 
-    def _write(self, kind: Kind, key: str, title: str, body: str, subject: tuple[str, ...]) -> None:
+    def _write(
+        self,
+        kind: Kind,
+        key: str,
+        title: str,
+        body: str,
+        subject: tuple[str, ...],
+        more: dict[str, Any],
+    ) -> None:
         with contextlib.suppress(JournalBroken):
-            self._record.write(kind, subject, key=key, title=title, body=body, durable=True)
+            self._record.write(kind, subject, key=key, title=title, body=body, durable=True, **more)

@@ -6,6 +6,7 @@ function of its own; what may act is behind `act`, and it looks and judges again
 
 from __future__ import annotations
 
+from watchkeeper.control.adrift import look_after
 from watchkeeper.control.brief import ask_the_crew, conclude
 from watchkeeper.control.keep import end_stale_questions, keep_orders, know_the_session, publish
 from watchkeeper.control.propose import (
@@ -31,6 +32,7 @@ def turn(watch: Watch) -> None:
     think(watch, snapshot)
     halt_if_too_many_are_ill(watch, snapshot)
     verify(watch.record, watch.executor, watch.teller, snapshot)
+    look_after(watch.record, watch.executor, watch.teller, snapshot)
     end_stale_questions(watch, snapshot)
     judge_what_was_lifted(watch, snapshot)
     reply = ask_the_crew(watch, snapshot)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from watchkeeper.control.books import File
 from watchkeeper.control.execute import Executor
+from watchkeeper.control.hush import Held
 from watchkeeper.control.look import Looker
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
@@ -72,6 +73,7 @@ class Watch:
     delivered: set[str] = field(default_factory=set)
     results: dict[str, tuple[File, StepResult]] = field(default_factory=dict)
     last_thought: dict[str, str] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
     demand_recorded_at: float = -1e9
     blind_since: float | None = None
     copied: bool = False

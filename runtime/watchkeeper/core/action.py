@@ -222,7 +222,9 @@ class Traits(Word, frozen=True):
     policy means these). disruptive: it can take work or capacity away. recovers: it gives
     capacity or work back; a breaker never blocks it when a person asks. undo: the kind that
     takes it back, if any. timeout_s: how long one effect call may take. verify_s: how long
-    until telemetry must show the expected effect.
+    until telemetry must show the expected effect. shows: the predicate on later, independent
+    telemetry that must hold then (`remedy.verify` knows each); `none` only where nothing of the
+    cluster changes (S21).
     """
 
     scope: str
@@ -232,26 +234,41 @@ class Traits(Word, frozen=True):
     reversible: bool = False
     irreversible: bool = False
     undo: str = ""
+    shows: str = "none"
     timeout_s: float = 20.0
     verify_s: float = 120.0
 
 
 TRAITS: dict[str, Traits] = {
-    "node.cordon": Traits(scope="node", disruptive=True, reversible=True, undo="node.uncordon"),
-    "node.uncordon": Traits(scope="node", recovers=True, reversible=True, undo="node.cordon"),
-    "node.drain": Traits(scope="node", disruptive=True, verify_s=180.0),
-    "node.restart": Traits(scope="node", disruptive=True, recovers=True, timeout_s=60.0),
-    "node.reboot": Traits(scope="node", disruptive=True, timeout_s=60.0, verify_s=1800.0),
-    "node.replace": Traits(scope="node", disruptive=True, irreversible=True, verify_s=1800.0),
-    "gpu.reset": Traits(scope="gpu", disruptive=True, timeout_s=60.0),
-    "gpu.quarantine": Traits(scope="gpu", disruptive=True, timeout_s=60.0),
-    "gpu.power_cap": Traits(scope="gpu", reversible=True, undo="gpu.power_cap"),
-    "job.requeue": Traits(scope="job", recovers=True, timeout_s=30.0, verify_s=180.0),
-    "job.preempt": Traits(scope="job", disruptive=True, timeout_s=60.0),
-    "job.place": Traits(scope="job"),
-    "pool.scale": Traits(scope="pool", timeout_s=60.0, verify_s=300.0),
-    "pool.reserve": Traits(scope="pool"),
-    "check.run": Traits(scope="node", timeout_s=30.0, verify_s=120.0),
+    "node.cordon": Traits(
+        scope="node", disruptive=True, reversible=True, undo="node.uncordon", shows="node.fenced"
+    ),
+    "node.uncordon": Traits(
+        scope="node", recovers=True, reversible=True, undo="node.cordon", shows="node.open"
+    ),
+    "node.drain": Traits(scope="node", disruptive=True, shows="node.gone", verify_s=180.0),
+    "node.restart": Traits(
+        scope="node", disruptive=True, recovers=True, shows="node.alive", timeout_s=60.0
+    ),
+    "node.reboot": Traits(
+        scope="node", disruptive=True, shows="node.alive", timeout_s=60.0, verify_s=1800.0
+    ),
+    "node.replace": Traits(
+        scope="node", disruptive=True, irreversible=True, shows="node.alive", verify_s=1800.0
+    ),
+    "gpu.reset": Traits(
+        scope="gpu", disruptive=True, shows="gpu.answers", timeout_s=60.0, verify_s=300.0
+    ),
+    "gpu.quarantine": Traits(scope="gpu", disruptive=True, shows="gpu.hidden", timeout_s=60.0),
+    "gpu.power_cap": Traits(scope="gpu", reversible=True, undo="gpu.power_cap", shows="gpu.capped"),
+    "job.requeue": Traits(
+        scope="job", recovers=True, shows="job.running", timeout_s=30.0, verify_s=180.0
+    ),
+    "job.preempt": Traits(scope="job", disruptive=True, shows="job.ended", timeout_s=60.0),
+    "job.place": Traits(scope="job", shows="job.running"),
+    "pool.scale": Traits(scope="pool", shows="pool.grown", timeout_s=60.0, verify_s=300.0),
+    "pool.reserve": Traits(scope="pool", shows="pool.reserved"),
+    "check.run": Traits(scope="node", shows="check.passed", timeout_s=30.0, verify_s=120.0),
     "ticket.open": Traits(scope="watch", changes=False),
     "notify.page": Traits(scope="watch", changes=False),
 }

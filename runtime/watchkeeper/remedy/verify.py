@@ -5,12 +5,15 @@ Evidence is the snapshot alone: neither the provider's receipt nor an agent's wo
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+from datetime import datetime, timedelta
 
 from watchkeeper.core.action import (
     Action,
     CheckRun,
+    GpuPowerCap,
     GpuQuarantine,
+    GpuReset,
     JobPreempt,
     JobRequeue,
     NodeDrain,
@@ -22,26 +25,16 @@ from watchkeeper.core.action import (
 from watchkeeper.core.cluster import JobState, Node, RayState
 from watchkeeper.core.impact import out_by_domain
 from watchkeeper.core.proposal import Effect, Impact
-from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.verdict import Outcome, OutcomeKind
 from watchkeeper.remedy.plan import RemedyView
 
-_PREDICATE = {
-    "node.cordon": "node.fenced",
-    "node.uncordon": "node.open",
-    "node.drain": "node.gone",
-    "node.restart": "node.alive",
-    "node.reboot": "node.alive",
-    "node.replace": "node.alive",
-    "gpu.quarantine": "gpu.hidden",
-    "check.run": "check.passed",
-    "job.requeue": "job.running",
-    "job.place": "job.running",
-    "job.preempt": "job.ended",
-    "pool.scale": "pool.grown",
-}
 GRACE_S = 30.0
 """After a drain's deadline we end the raylet ourselves; Ray then needs a while to see it."""
+RESET_S = 60.0
+"""A reset takes 1 to 3 minutes; a reading from before this may be of the GPU as it was."""
+CAP_SLACK = 1.01
+"""Drivers round a limit; one beyond this is another limit."""
 _SPARES_THE_LIVING = frozenset(
     {"node.restart", "node.uncordon", "check.run", "job.requeue", "job.place", "pool.scale"}
 )
@@ -50,8 +43,8 @@ _SPARES_THE_LIVING = frozenset(
 
 def expected_effect(action: Action, view: RemedyView) -> Effect:
     """What later telemetry must show for this action to count as done, and by when."""
-    kind = kind_of(action)
-    within, detail = traits_of(action).verify_s, ""
+    traits = traits_of(action)
+    within, detail = traits.verify_s, ""
     match action:
         case NodeDrain():
             within = max(within, action.deadline_s + 2 * GRACE_S)
@@ -62,7 +55,7 @@ def expected_effect(action: Action, view: RemedyView) -> Effect:
             detail = f"step>={step}" if step is not None else ""
         case PoolScale():
             detail = f"nodes>={_serving(view.snapshot, action.pool) + action.add}"
-    return Effect(predicate=_PREDICATE.get(kind, "none"), within_s=within, detail=detail)
+    return Effect(predicate=traits.shows, within_s=within, detail=detail)
 
 
 def observe(
@@ -83,7 +76,7 @@ def observe(
     """
     if harm := _worse(action, snapshot, since, impact):
         return Outcome(kind=OutcomeKind.WORSE, seen=harm)
-    ok, seen = _holds(effect, action, before_incarnation, snapshot)
+    ok, seen = _holds(effect, action, before_incarnation, snapshot, since)
     if ok:
         return Outcome(kind=OutcomeKind.RECOVERED, seen=seen)
     if ok is False:
@@ -95,11 +88,16 @@ def observe(
 
 
 def _holds(
-    effect: Effect, action: Action, before: str, snapshot: Snapshot
+    effect: Effect, action: Action, before: str, snapshot: Snapshot, since: datetime | None
 ) -> tuple[bool | None, str]:
     """(True: it holds; None: not yet; False: it never will, the sentence that says so)."""
     if effect.predicate == "none":
-        return True, "There is nothing to see for this action."
+        changes = traits_of(action).changes
+        return not changes, (
+            "What changes the cluster must be seen to; nothing was named that would show it."
+            if changes
+            else "There is nothing to see for this action."
+        )
     source = snapshot.sources.get("ray")
     if source is not None and source.error:
         return None, "Ray does not answer, so nothing can be seen."
@@ -130,6 +128,10 @@ def _holds(
             return _alive(node, before, snapshot)
         case "check.passed":
             return _check(node, action, snapshot)
+        case "gpu.answers" if isinstance(action, GpuReset):
+            return _answers(node, action.gpu, snapshot, since)
+        case "gpu.capped" if isinstance(action, GpuPowerCap):
+            return _capped(node, action, snapshot, since)
         case "gpu.hidden":
             index = action.gpu if isinstance(action, GpuQuarantine) else -1
             hidden = index in node.hidden_gpus
@@ -181,6 +183,53 @@ def _check(node: Node, action: Action, snapshot: Snapshot) -> tuple[bool | None,
     if result.passed:
         return True, f"The check of {node.name} passed."
     return False, f"The check of {node.name} failed: {result.detail or 'no reason given'}."
+
+
+def _answers(
+    node: Node, gpu: int, snapshot: Snapshot, since: datetime | None
+) -> tuple[bool | None, str]:
+    """Does the driver report the GPU after its reset? On a node that is out of Ray and whose
+    collector went with it nobody can say: `answered_since` is asked before it serves again."""
+    after = None if since is None else since + timedelta(seconds=RESET_S)
+    present = _reading(node.name, gpu, "present", snapshot, after)
+    if present is not None:
+        answers = present == 1.0
+        return answers or None, f"GPU {gpu} of {node.name} {'answers' if answers else 'is lost'}."
+    if node.ray_state is RayState.DEAD and node.process_gone is not False:
+        return True, (
+            f"{node.name} is out and silent; it does not serve again before GPU {gpu} answers."
+        )
+    return None, f"{node.name} has not told of GPU {gpu} since."
+
+
+def _capped(
+    node: Node, action: GpuPowerCap, snapshot: Snapshot, since: datetime | None
+) -> tuple[bool | None, str]:
+    limit = _reading(node.name, action.gpu, "power_limit_watts", snapshot, since)
+    if limit is None:
+        return None, f"{node.name} has not told the limit of GPU {action.gpu} since."
+    says = f"The limit of GPU {action.gpu} of {node.name} is {limit:g} W."
+    return limit <= action.watts * CAP_SLACK or None, says
+
+
+def answered_since(node: str, gpu: int, snapshot: Snapshot, since: datetime) -> bool:
+    """Has the driver reported this GPU in a reading taken after then? What a reset must lead to
+    before its node is given back; silence is no answer."""
+    return _reading(node, gpu, "present", snapshot, since) == 1.0
+
+
+def _reading(
+    node: str, gpu: int, column: str, snapshot: Snapshot, after: datetime | None
+) -> float | None:
+    """One value of the node's last reading; None where it is older, or Unknown."""
+    frame = snapshot.frame
+    row, last = frame.row.get(node), frame.last_read(node)
+    if row is None or last is None or not 0 <= gpu < frame.gpu.shape[1]:
+        return None
+    if after is not None and last <= after.timestamp():
+        return None
+    value = float(frame.gpu[row, gpu, GPU_FIELDS.index(column)])
+    return None if math.isnan(value) else value
 
 
 def _job_ended(action: JobPreempt, snapshot: Snapshot) -> tuple[bool | None, str]:
