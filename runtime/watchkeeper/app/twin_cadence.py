@@ -217,7 +217,6 @@ def _times_of_doubt(parts: Parts) -> list[float]:
             times.append(now_s - now_s % MINUTE_S + MINUTE_S)  # each of its reports
         elif late_s is None or now_s - late_s < SECOND_S:
             times.append(soon)
-    times += [
-        soon for past in seen.gangs.values() if past.late_looks and past.late_looks < MOST_LOOKS
-    ]
+    if seen.gangs.late_for_fewer_looks_than(MOST_LOOKS):
+        times.append(soon)
     return times

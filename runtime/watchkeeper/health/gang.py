@@ -9,8 +9,8 @@ driver's readings show of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace as with_fields
 from math import isfinite
-from statistics import median
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,18 +19,12 @@ from watchkeeper.core.cluster import Job, JobState
 from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import utc
-from watchkeeper.health.robust import deviations, slower
+from watchkeeper.health.paces import GangPast, Gangs, stepped
+from watchkeeper.health.robust import deviations
 from watchkeeper.health.sense import SenseSettings, level_id
 from watchkeeper.health.sensors import no_witness
-from watchkeeper.health.sightings import GangPast, SensorPast, Sightings
+from watchkeeper.health.sightings import SensorPast, Sightings
 
-PACE_S = 60.0
-"""One pace is measured over this time, so that it depends little on how often we look."""
-USUAL, RECENT = 32, 5
-LEAST_USUAL = 10
-"""Minutes of a gang's past before its pace is judged at all."""
-SLOW_OF_RECENT = 3
-"""So many of the last five minutes must be slow: a checkpoint takes one of them."""
 LATE_LOOKS, LATE_S = 3, 20.0
 """A step must be late on so many looks, and for so long past the limit."""
 ODD_S = 20.0
@@ -54,117 +48,71 @@ _WORTH = ("loss", "grad_norm")
 
 def watch_gangs(
     snapshot: Snapshot, before: Sightings, settings: SenseSettings
-) -> tuple[list[Signal], dict[str, GangPast]]:
-    """What the gangs' steps say now, and what to remember of them. A gang that goes on well costs
-    a comparison or two: at 10,000 nodes there are thousands of them."""
+) -> tuple[list[Signal], Gangs]:
+    """What the gangs' steps say now, and what to remember of them. Gangs that go on well are only
+    rows of a few arrays: at 10,000 nodes there are thousands of them."""
     now = snapshot.at.timestamp()
-    pasts: dict[str, GangPast] = {}
+    jobs = [
+        job
+        for job in snapshot.jobs.values()
+        if job.state is JobState.RUNNING and job.step is not None
+    ]
+    gangs = stepped(before.gangs, jobs, before.looked, now, settings)
+    gangs = _judged(gangs, jobs, now, settings)
     found: list[Signal] = []
-    for job in snapshot.jobs.values():
-        if job.state is not JobState.RUNNING or job.step is None:
-            continue
-        past = _seen(job, before.gangs.get(job.name), before.looked, now, settings)
-        if now - job.state_since.timestamp() >= settings.gang_grace_s:
-            past = _judged(job, past, now)
-            codes = list(_codes(past, now))
-            if codes:
-                known = dict(past.odd)
-                odd_now = odd_nodes(snapshot, job, before.sensors)
-                odd = tuple((n, known.get(n, now)) for n in odd_now)
-                past = replace(past, odd=odd)
-                found += _signals(snapshot, job, past, codes, settings)
-        pasts[job.name] = past
-    return found, pasts
+    odd = dict(gangs.odd)
+    for i in _said_of(gangs):
+        job = jobs[i]
+        past = gangs[job.name]
+        codes = list(_codes(past, now)) if _is_grown(job, now, settings) else []
+        if codes:
+            known = dict(past.odd)
+            odd_now = odd_nodes(snapshot, job, before.sensors)
+            odd[job.name] = tuple((n, known.get(n, now)) for n in odd_now)
+            past = replace(past, odd=odd[job.name])
+            found += _signals(snapshot, job, past, codes, settings)
+    return found, with_fields(gangs, odd=odd)
 
 
-def _limit_s(past: GangPast, settings: SenseSettings) -> float:
-    """Seconds without a step after which this gang is late."""
-    paces = past.usual + past.recent
-    if not paces:
-        return settings.blind_s
-    own = max(settings.hang_factor * median(paces), 2.0 * past.pause_s)
-    return max(settings.hang_min_s, min(own, settings.blind_s))
+def _is_grown(job: Job, now: float, settings: SenseSettings) -> bool:
+    """An attempt is not judged in its first minutes."""
+    return now - job.state_since.timestamp() >= settings.gang_grace_s
 
 
-def _seen(
-    job: Job, past: GangPast | None, looked: float, now: float, settings: SenseSettings
-) -> GangPast:
-    step = job.step or 0
-    if past is None or past.attempt != job.attempt_id or step < past.step:
-        at = _step_time(job, job.state_since.timestamp(), now)
-        return GangPast(job.attempt_id, step, at, step, at, settings.blind_s)
-    if step == past.step:
-        return past
-    at = _step_time(job, looked, now)
-    stood = looked - past.at > past.limit_s / 2
-    measured = at - past.mark_at >= PACE_S
-    pause = at - past.at - (step - past.step - 1) * past.usual_pace if past.usual_pace else 0.0
-    longer = pause > past.pause_s
-    past = replace(past, step=step, at=at, late_since=None, late_looks=0)
-    if longer:
-        past = replace(past, pause_s=min(pause, settings.blind_s / 2))
-    if stood:  # a time in which it made no step at all says nothing of its pace
-        past = replace(past, mark_step=step, mark_at=at)
-    elif measured:
-        past = _paced(past, settings)
-    return replace(past, limit_s=_limit_s(past, settings)) if longer or measured else past
-
-
-def _step_time(job: Job, earliest: float, now: float) -> float:
-    """When its newest step came: its own word where that can be true, else when we saw it."""
-    told = job.step_at.timestamp() if job.step_at is not None else now
-    return told if earliest <= told <= now else now
-
-
-def _paced(past: GangPast, settings: SenseSettings) -> GangPast:
-    """Add what was measured since the mark; after a long absence, as so many minutes alike."""
-    took, steps = past.at - past.mark_at, past.step - past.mark_step
-    pace, times = took / steps, min(USUAL + RECENT, max(1, int(took / PACE_S)))
-    usual, recent = past.usual, past.recent
-    every = (*usual, *recent, pace)
-    if max((*recent, pace)) <= settings.slow_factor * min(every):
-        # None of them can count as slow: all at once what the loop below does one by one.
-        every = (*every, *(pace,) * (times - 1))
-        usual, recent, times = every[:-RECENT][-USUAL:], every[-RECENT:], 0
-    for _ in range(times):
-        slow = _is_slow(recent, usual, settings)
-        recent = (*recent, pace)
-        if len(recent) > RECENT:
-            # What is slow never becomes what is usual.
-            usual = usual if slow else (*usual, recent[0])[-USUAL:]
-            recent = recent[1:]
-    slow = _is_slow(recent, usual, settings)
-    return replace(
-        past,
-        usual=usual,
-        recent=recent,
-        usual_pace=median(usual) if usual else 0.0,
-        slow=slow,
-        slow_since=(past.slow_since or past.at) if slow else None,
-        mark_at=past.at,
-        mark_step=past.step,
+def _judged(gangs: Gangs, jobs: list[Job], now: float, settings: SenseSettings) -> Gangs:
+    """Count the looks on which a gang was late, or its loss no number."""
+    late = now - gangs.at > gangs.limit_s
+    nan = np.array([_is_nan(job) for job in jobs], np.bool_)
+    if not (late | nan | (gangs.late_looks > 0) | (gangs.nan_looks > 0)).any():
+        return gangs
+    late_since, late_looks = gangs.late_since.copy(), gangs.late_looks.copy()
+    nan_since, nan_looks = gangs.nan_since.copy(), gangs.nan_looks.copy()
+    for holds, since, looks in ((late, late_since, late_looks), (nan, nan_since, nan_looks)):
+        for i in np.flatnonzero(holds | (looks > 0)).tolist():
+            if not _is_grown(jobs[i], now, settings):
+                continue
+            if holds[i]:
+                since[i], looks[i] = now if np.isnan(since[i]) else since[i], looks[i] + 1
+            else:
+                since[i], looks[i] = np.nan, 0
+    return with_fields(
+        gangs,
+        late_since=late_since,
+        late_looks=late_looks,
+        nan_since=nan_since,
+        nan_looks=nan_looks,
     )
 
 
-def _is_slow(recent: tuple[float, ...], usual: tuple[float, ...], settings: SenseSettings) -> bool:
-    if len(usual) < LEAST_USUAL or len(recent) < SLOW_OF_RECENT:
-        return False
-    # The limit is at least this high: nearly every gang of a fleet is done with here.
-    if sorted(recent)[-SLOW_OF_RECENT] <= settings.slow_factor * min(usual):
-        return False
-    return sum(slower(recent, usual, settings.slow_factor)) >= SLOW_OF_RECENT
+def _is_nan(job: Job) -> bool:
+    told = job.metadata
+    return bool(told) and any(_no_number(told.get(key, "")) for key in _WORTH)
 
 
-def _judged(job: Job, past: GangPast, now: float) -> GangPast:
-    if now - past.at > past.limit_s:
-        past = replace(past, late_since=past.late_since or now, late_looks=past.late_looks + 1)
-    elif past.late_looks:
-        past = replace(past, late_since=None, late_looks=0)
-    if job.metadata and any(_no_number(job.metadata.get(key, "")) for key in _WORTH):
-        past = replace(past, nan_since=past.nan_since or now, nan_looks=past.nan_looks + 1)
-    elif past.nan_looks:
-        past = replace(past, nan_since=None, nan_looks=0)
-    return past
+def _said_of(gangs: Gangs) -> list[int]:
+    """Rows of the gangs of which `_codes` may say something."""
+    looks = np.maximum(gangs.late_looks, gangs.nan_looks) >= LATE_LOOKS
+    return np.flatnonzero(looks | ~np.isnan(gangs.slow_since)).tolist()
 
 
 def _no_number(text: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from watchkeeper.core.cluster import RayState
 from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import utc
@@ -44,8 +45,9 @@ def notice(
         hungry = {name for _, names in stalled for name in names}
         found += [s for s in gangs if s.target.partition(":")[2] not in hungry]
         found += [signal for signal, _ in stalled]
-        deaths, flaps = _flaps(snapshot, passed, before, settings)
-        now = replace(now, gangs=pasts, deaths=deaths)
+        ours = _in_our_hands(snapshot, before)
+        deaths, flaps = _flaps(snapshot, passed, replace(before, ours=ours), settings)
+        now = replace(now, gangs=pasts, deaths=deaths, ours=ours)
         found += flaps
     return tuple(sorted(found, key=lambda s: (s.target, s.code))), now
 
@@ -64,16 +66,27 @@ def in_doubt(sightings: Sightings, at_s: float) -> bool:
     the clock that skips quiet stretches must not skip now. at_s: epoch seconds."""
     if sightings.seen or sightings.cut:
         return True
-    return any(
-        past.nan_looks or past.late_looks or past.slow or at_s - past.at > past.limit_s / 4
-        for past in sightings.gangs.values()
-    )
+    return sightings.gangs.in_doubt(at_s)
+
+
+OUR_DOING_S = 1800.0
+"""A node that leaves so soon after our fence or a drain was on it, or after its raylet left behind
+one, left because of what was done to it (ours)."""
+
+
+def _in_our_hands(snapshot: Snapshot, before: Sightings) -> dict[str, float]:
+    """Nodes that we, or who drains them, have in hand; a fence ends with the raylet behind it."""
+    now = snapshot.at.timestamp()
+    held = {name: at for name, at in before.ours.items() if now - at <= OUR_DOING_S}
+    draining = (n.name for n in snapshot.nodes.values() if n.ray_state is RayState.DRAINING)
+    held.update(dict.fromkeys((*snapshot.fences, *draining), now))
+    return held
 
 
 def _flaps(
     snapshot: Snapshot, passed: Iterable[Signal], before: Sightings, settings: SenseSettings
 ) -> tuple[dict[str, tuple[tuple[str, float], ...]], list[Signal]]:
-    """Deaths that were not our doing (no fence of ours), and the nodes that had too many."""
+    """Deaths that were not our doing, and the nodes that had too many."""
     oldest = snapshot.at.timestamp() - settings.flap_window_s
     deaths = dict(before.deaths)
     flaps: list[Signal] = []
@@ -82,7 +95,7 @@ def _flaps(
             continue
         name = signal.target.partition(":")[2]
         known = deaths.get(name, ())
-        if name not in snapshot.fences and all(life != signal.incarnation for life, _ in known):
+        if name not in before.ours and all(life != signal.incarnation for life, _ in known):
             known = (*known, (signal.incarnation, signal.at.timestamp()))
             deaths[name] = known[-8:]
     for name, times in list(deaths.items()):

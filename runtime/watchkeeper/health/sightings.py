@@ -9,41 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from watchkeeper.core.incident import Signal
-
-
-class GangPast(msgspec.Struct, frozen=True, gc=False):
-    """One attempt of a gang. Times are epoch seconds by our own looking.
-
-    step, at: its newest step and when it came. mark_step, mark_at: where the pace now being
-    measured began. usual, recent: paces in seconds per step, one a minute; `recent` is what is
-    judged, `usual` what it is judged by. pause_s: its longest pause between steps. limit_s: without
-    a step for so long it is late. slow: it is slower than usual now. slow_since, late_since,
-    late_looks: since when, and on how many looks. nan_since, nan_looks: the same for a loss that is
-    no number. odd: node -> since when it differs from its peers.
-    """
-
-    attempt: str
-    step: int
-    at: float
-    mark_step: int
-    mark_at: float
-    limit_s: float
-    usual: tuple[float, ...] = ()
-    recent: tuple[float, ...] = ()
-    usual_pace: float = 0.0
-    pause_s: float = 0.0
-    slow: bool = False
-    slow_since: float | None = None
-    late_since: float | None = None
-    late_looks: int = 0
-    nan_since: float | None = None
-    nan_looks: int = 0
-    odd: tuple[tuple[str, float], ...] = ()
+from watchkeeper.health.paces import Gangs
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,14 +34,16 @@ class SensorPast:
 class Sightings:
     """seen: signal id -> time of the first reading, in epoch seconds, of facts that need two.
     looked: epoch seconds of the last look. gangs: by name. deaths: node -> (incarnation, time) of
-    its last deaths that were not our doing. cut: (code, gpu target) -> since when its clocks are
+    its last deaths that were not our doing. ours: node -> when our fence, or a drain, was last seen on
+    it. cut: (code, gpu target) -> since when its clocks are
     cut. sensors: how readings move. held: (node, class of fault) -> lines that nothing bears out
     yet. deaf: when the store of telemetry last ceased to answer, and when it was last found so."""
 
     seen: Mapping[str, float] = field(default_factory=dict)
     looked: float = 0.0
-    gangs: Mapping[str, GangPast] = field(default_factory=dict)
+    gangs: Gangs = field(default_factory=Gangs)
     deaths: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+    ours: Mapping[str, float] = field(default_factory=dict)
     cut: Mapping[tuple[str, str], float] = field(default_factory=dict)
     sensors: SensorPast | None = None
     held: dict[tuple[str, str], tuple[Signal, ...]] = field(default_factory=dict)

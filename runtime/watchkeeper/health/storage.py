@@ -6,16 +6,14 @@ way to it, and no node's fault.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from watchkeeper.core.cluster import JobState
 from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import utc
+from watchkeeper.health.paces import Gangs
 from watchkeeper.health.sense import level_id
-from watchkeeper.health.sightings import GangPast
 
 GANGS = 3
 SHARE = 0.3
@@ -25,16 +23,9 @@ IDLE_PERCENT = 10.0
 _LOAD = GPU_FIELDS.index("utilization_percent")
 
 
-def starved(
-    snapshot: Snapshot, pasts: Mapping[str, GangPast]
-) -> list[tuple[Signal, frozenset[str]]]:
+def starved(snapshot: Snapshot, pasts: Gangs) -> list[tuple[Signal, frozenset[str]]]:
     """One signal for each zone (or `cluster`) that starves, with the gangs it explains."""
-    now = snapshot.at.timestamp()
-    late = {
-        name: past.at
-        for name, past in pasts.items()
-        if now - past.at > past.limit_s / 2 and past.usual
-    }
+    late = pasts.without_steps(snapshot.at.timestamp(), 1 / 2)
     if len(late) < GANGS:
         return []
     zones: dict[str, list[str]] = {}

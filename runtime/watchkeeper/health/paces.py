@@ -1,0 +1,330 @@
+"""How every gang of the fleet steps, as columns: asked once a turn by `gang`.
+
+A fleet has as many gangs as nodes, and nearly all of them go on well. So what is remembered of them
+is a handful of arrays; one by one we look only at those few of which something is to be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from watchkeeper.core.cluster import Job
+from watchkeeper.health.robust import slower
+
+PACE_S = 60.0
+"""One pace is measured over this time, so that it depends little on how often we look."""
+USUAL, RECENT = 32, 5
+LEAST_USUAL = 10
+"""Minutes of a gang's past before its pace is judged at all."""
+SLOW_OF_RECENT = 3
+"""So many of the last five minutes must be slow: a checkpoint takes one of them."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Patience(Protocol):
+    """What of `sense.SenseSettings` is asked here; see there. Seconds, and factors."""
+
+    @property
+    def hang_min_s(self) -> float: ...
+    @property
+    def hang_factor(self) -> float: ...
+    @property
+    def blind_s(self) -> float: ...
+    @property
+    def slow_factor(self) -> float: ...
+
+
+class GangPast(msgspec.Struct, frozen=True, gc=False):
+    """One attempt of a gang. Times are epoch seconds by our own looking.
+
+    step, at: its newest step and when it came. mark_step, mark_at: where the pace now being
+    measured began. usual, recent: paces in seconds per step, one a minute; `recent` is what is
+    judged, `usual` what it is judged by. pause_s: its longest pause between steps. limit_s: without
+    a step for so long it is late. slow: it is slower than usual now. slow_since, late_since,
+    late_looks: since when, and on how many looks. nan_since, nan_looks: the same for a loss that is
+    no number. odd: node -> since when it differs from its peers.
+    """
+
+    attempt: str
+    step: int
+    at: float
+    mark_step: int
+    mark_at: float
+    limit_s: float
+    usual: tuple[float, ...] = ()
+    recent: tuple[float, ...] = ()
+    usual_pace: float = 0.0
+    pause_s: float = 0.0
+    slow: bool = False
+    slow_since: float | None = None
+    late_since: float | None = None
+    late_looks: int = 0
+    nan_since: float | None = None
+    nan_looks: int = 0
+    odd: tuple[tuple[str, float], ...] = ()
+
+
+def _no_floats() -> Floats:
+    return np.zeros(0)
+
+
+def _no_ints() -> Ints:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Gangs(Mapping[str, GangPast]):
+    """The same of all gangs that run: row i is names[i]. A column that says "since" holds NaN where
+    nothing lasts. paces: f8[N, USUAL + RECENT], the newest on the right, NaN where there is none
+    yet; the last RECENT of them are `recent`. Read as a mapping it gives one gang's word."""
+
+    names: tuple[str, ...] = ()
+    attempts: tuple[str, ...] = ()
+    step: Ints = field(default_factory=_no_ints)
+    at: Floats = field(default_factory=_no_floats)
+    mark_step: Ints = field(default_factory=_no_ints)
+    mark_at: Floats = field(default_factory=_no_floats)
+    limit_s: Floats = field(default_factory=_no_floats)
+    paces: Floats = field(default_factory=lambda: np.empty((0, USUAL + RECENT)))
+    usual_pace: Floats = field(default_factory=_no_floats)
+    pause_s: Floats = field(default_factory=_no_floats)
+    slow_since: Floats = field(default_factory=_no_floats)
+    late_since: Floats = field(default_factory=_no_floats)
+    late_looks: Ints = field(default_factory=_no_ints)
+    nan_since: Floats = field(default_factory=_no_floats)
+    nan_looks: Ints = field(default_factory=_no_ints)
+    odd: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+    row: Mapping[str, int] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, name: str) -> GangPast:
+        i = self.row[name]
+        known = [pace for pace in self.paces[i].tolist() if pace == pace]
+        return GangPast(
+            attempt=self.attempts[i],
+            step=int(self.step[i]),
+            at=float(self.at[i]),
+            mark_step=int(self.mark_step[i]),
+            mark_at=float(self.mark_at[i]),
+            limit_s=float(self.limit_s[i]),
+            usual=tuple(known[:-RECENT]),
+            recent=tuple(known[-RECENT:]),
+            usual_pace=float(self.usual_pace[i]),
+            pause_s=float(self.pause_s[i]),
+            slow=not np.isnan(self.slow_since[i]),
+            slow_since=_or_none(self.slow_since[i]),
+            late_since=_or_none(self.late_since[i]),
+            late_looks=int(self.late_looks[i]),
+            nan_since=_or_none(self.nan_since[i]),
+            nan_looks=int(self.nan_looks[i]),
+            odd=self.odd.get(name, ()),
+        )
+
+    def without_steps(self, now: float, share: float) -> dict[str, float]:
+        """Gangs that made no step for more than this share of their limit, and have a past to be
+        judged by: name -> their last step."""
+        (rows,) = np.nonzero(
+            (now - self.at > self.limit_s * share) & ~np.isnan(self.paces[:, USUAL - 1])
+        )
+        return {self.names[i]: float(self.at[i]) for i in rows.tolist()}
+
+    def in_doubt(self, now: float) -> bool:
+        """Whether a later look at the same steps may say more of some gang."""
+        doubt = (self.nan_looks > 0) | (self.late_looks > 0) | ~np.isnan(self.slow_since)
+        return bool((doubt | (now - self.at > self.limit_s / 4)).any())
+
+    def late_for_fewer_looks_than(self, looks: int) -> bool:
+        """Whether some gang is late, and was not yet seen so on so many looks."""
+        return bool(((self.late_looks > 0) & (self.late_looks < looks)).any())
+
+
+def _or_none(since: np.floating[Any]) -> float | None:
+    return None if np.isnan(since) else float(since)
+
+
+_COLUMNS = tuple(f.name for f in fields(Gangs) if f.name not in ("names", "attempts", "odd", "row"))
+
+
+def stepped(
+    before: Gangs, jobs: Sequence[Job], looked: float, now: float, settings: Patience
+) -> Gangs:
+    """What to remember of these jobs' steps, all of which run and report them. looked: the last
+    look, in epoch seconds."""
+    step = np.array([job.step for job in jobs], np.int64)
+    told = np.array([now if job.step_at is None else job.step_at.timestamp() for job in jobs])
+    past = _same_rows(before, jobs, step, told, now, settings)
+    # Its own word where that can be true, else when we saw it.
+    at = np.where((looked <= told) & (told <= now), told, now)
+    moved = step > past.step
+    if not moved.any():
+        return past
+    steps = step - past.step
+    pause = np.where(past.usual_pace > 0, at - past.at - (steps - 1) * past.usual_pace, 0.0)
+    longer = moved & (pause > past.pause_s)
+    stood = moved & (looked - past.at > past.limit_s / 2)
+    measured = moved & ~stood & (at - past.mark_at >= PACE_S)
+    now_past = replace(
+        past,
+        step=np.where(moved, step, past.step),
+        at=np.where(moved, at, past.at),
+        late_since=np.where(moved, np.nan, past.late_since),
+        late_looks=np.where(moved, 0, past.late_looks),
+        pause_s=np.where(longer, np.minimum(pause, settings.blind_s / 2), past.pause_s),
+        # A time in which it made no step at all says nothing of its pace.
+        mark_step=np.where(stood, step, past.mark_step),
+        mark_at=np.where(stood, at, past.mark_at),
+    )
+    return _measured(now_past, np.flatnonzero(measured), np.flatnonzero(longer), settings)
+
+
+def _same_rows(
+    before: Gangs, jobs: Sequence[Job], step: Ints, told: Floats, now: float, settings: Patience
+) -> Gangs:
+    """What was remembered, in the order of these jobs; a new attempt, or one whose steps went
+    back, begins anew."""
+    names = tuple([job.name for job in jobs])
+    attempts = tuple([job.attempt_id for job in jobs])
+    if names == before.names and attempts == before.attempts and (step >= before.step).all():
+        return before
+    old = [before.row.get(name, -1) for name in names]
+    new = np.array(
+        [
+            i < 0 or before.attempts[i] != attempt or before.step[i] > n
+            for i, attempt, n in zip(old, attempts, step.tolist(), strict=True)
+        ],
+        np.bool_,
+    )
+    kept, rows = np.flatnonzero(~new), np.array(old, np.int64)[~new]
+    columns: dict[str, Any] = {}
+    for name in _COLUMNS:
+        column = getattr(before, name)
+        blank = np.nan if name.endswith("since") or name == "paces" else 0
+        columns[name] = np.full((len(names), *column.shape[1:]), blank, column.dtype)
+        columns[name][kept] = column[rows]
+    began = np.array([job.state_since.timestamp() for job in jobs])
+    first = np.where((began <= told) & (told <= now), told, now)
+    for name, value in (("step", step), ("mark_step", step), ("at", first), ("mark_at", first)):
+        columns[name][new] = value[new]
+    columns["limit_s"][new] = settings.blind_s
+    fresh = {names[i] for i in np.flatnonzero(new).tolist()}
+    return Gangs(
+        names=names,
+        attempts=attempts,
+        odd={n: odd for n, odd in before.odd.items() if n in set(names) and n not in fresh},
+        row={name: i for i, name in enumerate(names)},
+        **columns,
+    )
+
+
+def _measured(past: Gangs, rows: Ints, longer: Ints, settings: Patience) -> Gangs:
+    """Add what was measured since the mark; after a long absence, as so many minutes alike."""
+    took = past.at[rows] - past.mark_at[rows]
+    pace = took / (past.step[rows] - past.mark_step[rows])
+    times = np.clip((took / PACE_S).astype(np.int64), 1, USUAL + RECENT)
+    paces, slow_since = past.paces.copy(), past.slow_since.copy()
+    mine = paces[rows]
+    # None of them can count as slow: all at once what `_one_by_one` does minute by minute.
+    again = np.where(times[:, None] > np.arange(1, SLOW_OF_RECENT + 1), pace[:, None], -np.inf)
+    lowest = np.fmin.reduce(mine, axis=1, initial=np.inf)
+    plain = _nth(np.concatenate((mine[:, USUAL:], again), axis=1)) <= (
+        settings.slow_factor * np.fmin(lowest, pace)
+    )
+    for count in np.unique(times[plain]).tolist():
+        which = np.flatnonzero(plain & (times == count))
+        mine[which] = np.concatenate(
+            (mine[which, count:], np.repeat(pace[which, None], count, axis=1)), axis=1
+        )
+    for i in np.flatnonzero(~plain).tolist():
+        mine[i] = _one_by_one(mine[i], float(pace[i]), int(times[i]), settings)
+    paces[rows] = mine
+    slow = _slow(mine, settings)
+    since = slow_since[rows]
+    slow_since[rows] = np.where(slow, np.where(np.isnan(since), past.at[rows], since), np.nan)
+    usual_pace, mark_at, mark_step = (
+        past.usual_pace.copy(),
+        past.mark_at.copy(),
+        past.mark_step.copy(),
+    )
+    usual_pace[rows] = np.nan_to_num(_medians(mine[:, :USUAL]))
+    mark_at[rows], mark_step[rows] = past.at[rows], past.step[rows]
+    limit_s = past.limit_s.copy()
+    anew = np.union1d(rows, longer)
+    limit_s[anew] = _limits(paces[anew], past.pause_s[anew], settings)
+    return replace(
+        past,
+        paces=paces,
+        slow_since=slow_since,
+        usual_pace=usual_pace,
+        mark_at=mark_at,
+        mark_step=mark_step,
+        limit_s=limit_s,
+    )
+
+
+def _one_by_one(row: Floats, pace: float, times: int, settings: Patience) -> Floats:
+    """One gang's paces with this one added so many times. What is slow never becomes usual."""
+    known = row[~np.isnan(row)].tolist()
+    usual, recent = tuple(known[:-RECENT]), tuple(known[-RECENT:])
+    for _ in range(times):
+        slow = _is_slow(recent, usual, settings)
+        recent = (*recent, pace)
+        if len(recent) > RECENT:
+            usual = usual if slow else (*usual, recent[0])[-USUAL:]
+            recent = recent[1:]
+    every = (*usual, *recent)
+    return np.array((np.nan,) * (USUAL + RECENT - len(every)) + every)
+
+
+def _slow(paces: Floats, settings: Patience) -> Bools:
+    """bool[N]: so many of its recent paces are slower than its usual ones."""
+    usual, recent = paces[:, :USUAL], paces[:, USUAL:]
+    least = np.fmin.reduce(usual, axis=1, initial=np.inf)
+    # The limit is at least this high: nearly every gang of a fleet is done with here.
+    found: Bools = _nth(recent) > settings.slow_factor * least
+    for i in np.flatnonzero(found).tolist():
+        known = paces[i][~np.isnan(paces[i])].tolist()
+        found[i] = _is_slow(tuple(known[-RECENT:]), tuple(known[:-RECENT]), settings)
+    return found
+
+
+def _nth(paces: Floats) -> Floats:
+    """f8[N]: of each row the slowest but so many that a row with them counts as slow."""
+    ordered = np.sort(np.where(np.isnan(paces), -np.inf, paces), axis=1)
+    return np.asarray(ordered[:, -SLOW_OF_RECENT], np.float64)
+
+
+def _is_slow(recent: tuple[float, ...], usual: tuple[float, ...], settings: Patience) -> bool:
+    if len(usual) < LEAST_USUAL or len(recent) < SLOW_OF_RECENT:
+        return False
+    return sum(slower(recent, usual, settings.slow_factor)) >= SLOW_OF_RECENT
+
+
+def _limits(paces: Floats, pause_s: Floats, settings: Patience) -> Floats:
+    """Seconds without a step after which each gang is late."""
+    own = np.maximum(settings.hang_factor * _medians(paces), 2.0 * pause_s)
+    own = np.where(np.isnan(own), settings.blind_s, own)
+    return np.maximum(settings.hang_min_s, np.minimum(own, settings.blind_s))
+
+
+def _medians(rows: Floats) -> Floats:
+    """f8[N]: the median of each row without its NaN; NaN where it has nothing else. (numpy's own
+    takes eight times as long.)"""
+    known = (~np.isnan(rows)).sum(axis=1)
+    ordered = np.sort(rows, axis=1)  # NaN comes last
+    i = np.arange(len(rows))
+    low, high = ordered[i, np.maximum(known - 1, 0) // 2], ordered[i, known // 2]
+    return np.asarray((low + high) / 2.0, np.float64)
