@@ -9,13 +9,12 @@ Nothing else here can err, so `&&`, `||` and `!` are plain logic.
 
 from __future__ import annotations
 
+import operator
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import reduce
-from operator import or_
 from typing import Any, NamedTuple
 
 from watchkeeper.core.facts import FACTS, NEVER_S, Facts
@@ -26,8 +25,6 @@ MOST_CLAUSES = 16
 
 MAX_CHARACTERS, MAX_ITEMS = 256, 64
 """A fact with a longer text, or of more items, is left to CEL."""
-
-Find = Callable[[Sequence[Any], Any], int]
 
 
 class Atom(NamedTuple):
@@ -50,13 +47,22 @@ Clauses = list[frozenset[Literal]]
 """A condition: every clause must hold, and of a clause any one literal."""
 
 
-class FactBits(NamedTuple):
-    """What one fact decides. orders: how to find its place among thresholds, these, and the bits
-    that are true at each place. values: the bits that are true at one value. tests: the rest."""
+class Number(NamedTuple):
+    """What a fact with an order decides. cuts: every value that it is compared with, in order.
+    bits[2 * i] is what is true of a value just below cuts[i], bits[2 * i + 1] of cuts[i] itself,
+    and the last of a value above them all."""
 
     name: str
     fit: Callable[[Any], Any]
-    orders: tuple[tuple[Find, tuple[Any, ...], tuple[int, ...]], ...]
+    cuts: tuple[Any, ...]
+    bits: tuple[int, ...]
+
+
+class Text(NamedTuple):
+    """What any other fact decides. values: what is true of one value. tests: the rest."""
+
+    name: str
+    fit: Callable[[Any], Any]
     values: Mapping[Any, int]
     tests: tuple[tuple[Callable[[Any, Any], bool], Any, int], ...]
 
@@ -67,7 +73,8 @@ class Index:
     of which each must have a bit that is true as well. width: how many bits there are; their
     denials stand above them."""
 
-    facts: tuple[FactBits, ...]
+    numbers: tuple[Number, ...]
+    texts: tuple[Text, ...]
     all_of: tuple[tuple[int, int], ...]
     any_of: tuple[tuple[int, int, tuple[int, ...]], ...]
     width: int
@@ -76,14 +83,17 @@ class Index:
         """The places of the conditions that hold, in no order; None where CEL must be asked of
         each."""
         true = 0
-        for name, fit, orders, values, tests in self.facts:
+        for name, fit, cuts, bits in self.numbers:
             value = fit(facts.get(name))
             if value is None:
                 return None
-            for find, thresholds, bits in orders:
-                true |= bits[find(thresholds, value)]
-            if values:
-                true |= values.get(value, 0)
+            at = bisect_left(cuts, value)
+            true |= bits[2 * at + (at < len(cuts) and cuts[at] == value)]
+        for name, fit, values, tests in self.texts:
+            value = fit(facts.get(name))
+            if value is None:
+                return None
+            true |= values.get(value, 0) if values else 0
             for test, wanted, bit in tests:
                 if test(value, wanted):
                     true |= bit
@@ -106,7 +116,8 @@ def index(conditions: Iterable[Clauses]) -> Index:
         by_fact.setdefault(atom.fact, []).append((atom, bit))
     needs = [(at, *_needs(clauses, bits)) for at, clauses in enumerate(conditions)]
     return Index(
-        facts=tuple(_fact_bits(name, own) for name, own in by_fact.items()),
+        numbers=tuple(_number(name, own) for name, own in by_fact.items() if _ordered(name)),
+        texts=tuple(_text(name, own) for name, own in by_fact.items() if not _ordered(name)),
         all_of=tuple((at, need) for at, need, any_of in needs if not any_of),
         any_of=tuple((at, need, any_of) for at, need, any_of in needs if any_of),
         width=len(bits),
@@ -120,36 +131,46 @@ def _needs(clauses: Clauses, bits: Mapping[Atom, int]) -> tuple[int, tuple[int, 
 
 
 def _union(masks: Iterable[int]) -> int:
-    return reduce(or_, masks, 0)
+    return reduce(operator.or_, masks, 0)
 
 
-def _fact_bits(name: str, atoms: list[tuple[Atom, int]]) -> FactBits:
+def _ordered(name: str) -> bool:
+    return _sort(name) in _NUMBERS
+
+
+def _number(name: str, atoms: list[tuple[Atom, int]]) -> Number:
+    known = [(cut, atom.op, bit) for atom, bit in atoms for cut in _cuts_of(atom)]
+    cuts = sorted({cut for cut, _, _ in known})
+    bits = [
+        _union(bit for cut, op, bit in known if _HOLDS[op](place, 2 * cuts.index(cut) + 1))
+        for place in range(2 * len(cuts) + 1)
+    ]
+    return Number(name, _FIT[_sort(name)], tuple(cuts), tuple(bits))
+
+
+def _cuts_of(atom: Atom) -> tuple[Any, ...]:
+    return atom.value if atom.op == "in" else (atom.value,)
+
+
+def _text(name: str, atoms: list[tuple[Atom, int]]) -> Text:
     values: dict[Any, int] = {}
     for atom, bit in atoms:
         for value in atom.value if atom.op == "in" else ():
             values[value] = values.get(value, 0) | bit
-    orders = [_order(op, atoms) for op in _ORDERS if any(atom.op == op for atom, _ in atoms)]
     tests = [(_TESTS[atom.op], atom.value, bit) for atom, bit in atoms if atom.op in _TESTS]
-    return FactBits(name, _FIT[FACTS[name].type], tuple(orders), values, tuple(tests))
+    return Text(name, _FIT[_sort(name)], values, tuple(tests))
 
 
-def _order(op: str, atoms: list[tuple[Atom, int]]) -> tuple[Find, tuple[Any, ...], tuple[int, ...]]:
-    """Thresholds in order; bits[i] is what is true where i of them lie before the value."""
-    find, before = _ORDERS[op]
-    ordered = sorted((atom.value, bit) for atom, bit in atoms if atom.op == op)
-    bits = [
-        _union(bit for _, bit in (ordered[:at] if before else ordered[at:]))
-        for at in range(len(ordered) + 1)
-    ]
-    return find, tuple(threshold for threshold, _ in ordered), tuple(bits)
-
-
-_ORDERS: dict[str, tuple[Find, bool]] = {
-    ">": (bisect_left, True),  # true of the thresholds that lie before the value
-    ">=": (bisect_right, True),
-    "<": (bisect_right, False),
-    "<=": (bisect_left, False),
+_NUMBERS = ("int", "double", "duration")
+_HOLDS: dict[str, Callable[[int, int], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "in": operator.eq,
 }
+"""By operator, of the place of a value and that of a cut among `Number.bits`."""
+
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "has": lambda value, wanted: wanted in value,
@@ -164,12 +185,12 @@ def clauses_of(tree: Tree, *, denied: bool = False) -> Clauses | None:
     match tree:
         case Call(function="!_", args=(inner,)):
             return clauses_of(inner, denied=not denied)
-        case Call(function="_&&_" | "_||_" as operator, args=(left, right)):
+        case Call(function="_&&_" | "_||_" as joint, args=(left, right)):
             one, other = clauses_of(left, denied=denied), clauses_of(right, denied=denied)
             if one is None or other is None:
                 return None
             both = one + other
-            if (operator == "_||_") is not denied:
+            if (joint == "_||_") is not denied:
                 both = [a | b for a in one for b in other]
             return both if len(both) <= MOST_CLAUSES else None
         case Const(value=bool(value)):
@@ -194,8 +215,8 @@ def _atom(tree: Tree) -> Atom | None:
             function in _OF_TEXTS and _sort(name) == "string"
         ):
             return Atom(name, function, text)
-        case Call(function=operator, args=(left, right)) if operator in _COMPARISONS:
-            op = _COMPARISONS[operator]
+        case Call(function=sign, args=(left, right)) if sign in _COMPARISONS:
+            op = _COMPARISONS[sign]
             if isinstance(right, Name):
                 left, right, op = right, left, _TURNED.get(op, op)
             if isinstance(left, Name):
@@ -237,14 +258,14 @@ def _value(tree: Tree, sort: str) -> Any:
     return None
 
 
-def _duration(text: str) -> timedelta | None:
-    """A written duration in one unit, where it is exact in microseconds."""
+def _duration(text: str) -> int | None:
+    """A written duration in one unit, in microseconds, where it is exact in those."""
     match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?s|(\d{1,6})([mh])", text, re.ASCII)
     if match is None:
         return None
     if match[4]:
-        return timedelta(**{{"m": "minutes", "h": "hours"}[match[4]]: int(match[3])})
-    return timedelta(seconds=int(match[1]), microseconds=int((match[2] or "").ljust(6, "0")))
+        return int(match[3]) * {"m": 60_000_000, "h": 3_600_000_000}[match[4]]
+    return int(match[1]) * 1_000_000 + int((match[2] or "").ljust(6, "0"))
 
 
 def _fit_bool(value: Any) -> bool | None:
@@ -261,29 +282,33 @@ def _fit_double(value: Any) -> float | None:
     return None if _fit_int(value) is None else float(value)
 
 
-def _fit_duration(value: Any) -> timedelta | None:
-    # The very value that CEL would be given, rounded to microseconds as it is there.
-    fits = type(value) is float and 0.0 <= value <= NEVER_S
-    return timedelta(0, value) if fits else None
+def _fit_duration(value: Any) -> int | None:
+    # What CEL would be given, in whole microseconds: rounded as `timedelta` does, at half its cost.
+    if type(value) is not float or not 0.0 <= value <= NEVER_S:
+        return None
+    return int(value) * 1_000_000 + round(value % 1.0 * 1e6)
 
 
 def _fit_string(value: Any) -> str | None:
-    if type(value) is not str or len(value) > MAX_CHARACTERS or "\0" in value:
+    if type(value) is not str or len(value) > MAX_CHARACTERS:
         return None
-    return value if value.isascii() or _encodes(value) else None
+    if value.isascii() and value.isprintable():
+        return value  # nearly all of them
+    return value if "\0" not in value and _encodes(value) else None
 
 
 def _fit_map(value: Any) -> Mapping[str, str] | None:
     if type(value) is not dict or len(value) > MAX_ITEMS:
         return None
-    texts = (*value, *value.values())
-    return value if all(_fit_string(text) is not None for text in texts) else None
+    return value if _fit_all((*value, *value.values())) else None
 
 
 def _fit_list(value: Any) -> Sequence[str] | None:
-    if type(value) is not list or len(value) > MAX_ITEMS:
-        return None
-    return value if all(_fit_string(text) is not None for text in value) else None
+    return value if type(value) is list and len(value) <= MAX_ITEMS and _fit_all(value) else None
+
+
+def _fit_all(texts: Sequence[Any]) -> bool:
+    return None not in map(_fit_string, texts)
 
 
 def _encodes(text: str) -> bool:

@@ -35,8 +35,8 @@ SECOND_SOURCE = 2
 REPAIRS_7D = 3
 REQUEUES_24H = 5
 
-CAPPED = ("pool", "rack", "leaf", "nvlink_domain", "power_feed", "zone")
-SERIAL = ("rack", "leaf", "nvlink_domain")
+CAPPED = ("pool:", "rack:", "leaf:", "nvlink_domain:", "power_feed:", "zone:")
+SERIAL = ("rack:", "leaf:", "nvlink_domain:")
 
 
 class Case(NamedTuple):
@@ -54,12 +54,13 @@ class Case(NamedTuple):
 
 
 class Invariant(NamedTuple):
-    """id: as in docs/invariants.md. says: the promise. check: why not, or "". wakes: a refusal
-    wakes a person. halts: a refusal halts the watch."""
+    """id: as in docs/invariants.md. says: the promise. check: why not, or "". on: the kinds of
+    action that it can refuse. wakes: a refusal wakes a person. halts: a refusal halts the watch."""
 
     id: str
     says: str
     check: Callable[[Case], str]
+    on: frozenset[str]
     wakes: bool = False
     halts: bool = False
 
@@ -67,7 +68,7 @@ class Invariant(NamedTuple):
 def refusals(case: Case) -> tuple[tuple[Invariant, Reason], ...]:
     """Every invariant that refuses, with its reason; all are asked, so that a person sees all."""
     found = []
-    for invariant in INVARIANTS:
+    for invariant in ASKED[case.kind]:
         why = invariant.check(case)
         if why:
             reason = Reason(kind="invariant", id=invariant.id, says=Decision.DENY, text=why)
@@ -77,6 +78,8 @@ def refusals(case: Case) -> tuple[tuple[Invariant, Reason], ...]:
 
 def mass_unhealthy(ledger: LedgerView) -> str:
     """Why the fleet's health itself is in doubt (S9), or ""."""
+    if not ledger.newly_unhealthy:
+        return ""
     for pool, count in sorted(ledger.newly_unhealthy.items()):
         size = ledger.size.get(f"pool:{pool}", 0)
         if count > most_unhealthy(size):
@@ -114,7 +117,7 @@ def _s2(case: Case) -> str:
     if not takes_out(case.impact):
         return ""
     for key, size in case.impact.domain_size.items():
-        if key.partition(":")[0] not in CAPPED or size < 2:
+        if size < 2 or not key.startswith(CAPPED):
             continue
         out = case.impact.domain_out.get(key, 0) + 1
         if out > max(1, size // 2):
@@ -123,8 +126,6 @@ def _s2(case: Case) -> str:
 
 
 def _s3(case: Case) -> str:
-    if not case.traits.disruptive:
-        return ""
     reaches = case.ledger.reaches_s
     if reaches is not None and reaches < 3600:
         return f"the ledger shows the fleet's last {reaches:.0f} s only, which counts as used"
@@ -148,8 +149,6 @@ def _s5(case: Case) -> str:
 
 
 def _s7(case: Case) -> str:
-    if case.kind != "node.restart":
-        return ""
     state, node = case.facts.get("node.ray_state"), node_of(case.proposal.action)
     if state in ("alive", "draining") and case.impact.jobs:
         return f"{node} is {state} and runs {', '.join(case.impact.jobs)}: drain it first"
@@ -170,8 +169,6 @@ def _s9_halted(case: Case) -> str:
 
 
 def _s10(case: Case) -> str:
-    if case.traits.scope not in ("node", "gpu") or not case.traits.disruptive:
-        return ""
     facts, node = case.facts, node_of(case.proposal.action)
     state = facts.get("node.ray_state", "unknown")
     if state == "dead" and facts.get("node.process_gone") is True:
@@ -193,16 +190,12 @@ def _s10(case: Case) -> str:
 
 
 def _s13(case: Case) -> str:
-    if case.traits.scope not in ("node", "gpu"):
-        return ""
     if case.facts.get("node.control_path") is False:
         return ""
     return f"{node_of(case.proposal.action)} carries the control path: the watch never touches it"
 
 
 def _s19(case: Case) -> str:
-    if case.kind != "job.requeue":
-        return ""
     target = targets_of(case.proposal.action)[0]
     day = 86400.0
     done = sum(e.action == case.kind and e.target == target and e.age_s < day for e in case.past)
@@ -212,13 +205,8 @@ def _s19(case: Case) -> str:
 def _s20(case: Case) -> str:
     """Counts other incidents' repairs of this node, and repeats of this very step; the steps of
     one repair are one repair. Past the limit only a person may give the node back."""
-    if case.traits.scope not in ("node", "gpu"):
+    if case.kind == _GIVES_BACK and case.proposal.by.startswith("person:"):
         return ""
-    gives_back = case.kind == "node.uncordon" and not case.proposal.by.startswith("person:")
-    if not case.traits.disruptive and not gives_back:
-        return ""
-    if case.kind in ("node.cordon", "gpu.quarantine"):
-        return ""  # these take the node or GPU out of use, which is what a limit reached asks for
     node, incident = node_of(case.proposal.action), case.proposal.incident
     mine = [e for e in case.past if e.node == node and e.action in REPAIRS and e.age_s < WEEK_S]
     others = {e.incident or e.proposal for e in mine if not incident or e.incident != incident}
@@ -240,7 +228,7 @@ def _s27(case: Case) -> str:
         return ""  # by far the most verdicts
     node, incident = node_of(case.proposal.action), case.proposal.incident
     targets = targets_of(case.proposal.action)
-    keys = {k for k in case.impact.domain_size if k.partition(":")[0] in SERIAL}
+    keys = {k for k in case.impact.domain_size if k.startswith(SERIAL)}
     keys |= {f"job:{name}" for name in case.impact.jobs}
     for e in under_way:
         if e.action in KINDS and not KINDS[e.action].changes:
@@ -258,7 +246,7 @@ def _s27(case: Case) -> str:
 
 def _s29(case: Case) -> str:
     there = case.facts.get("world")
-    own = case.proposal.world.value
+    own = case.proposal.world
     return "" if own == there else f"evidence of the {own} world is no reason in the {there} world"
 
 
@@ -270,21 +258,57 @@ def _disruptive(kind: str) -> bool:
     return kind not in KINDS or KINDS[kind].disruptive
 
 
+def _kinds(of: Callable[[Traits], bool]) -> frozenset[str]:
+    """The kinds of action that are so, of those that change the cluster."""
+    return frozenset([kind for kind, traits in KINDS.items() if traits.changes and of(traits)])
+
+
+_GIVES_BACK = "node.uncordon"
+_ALL = _kinds(lambda traits: traits.changes)
+_DISRUPTIVE = _kinds(lambda traits: traits.disruptive)
+_ON_NODES = _kinds(lambda traits: traits.scope in ("node", "gpu"))
+_TAKES_OUT_OF_USE = {"node.cordon", "gpu.quarantine"}
+"""What a limit of repairs that is reached asks for; so that limit never forbids it."""
+
 INVARIANTS: tuple[Invariant, ...] = (
-    Invariant("S1", "Targets are explicit and exist.", _s1),
-    Invariant("S2", "Never more than half of a domain is out by our doing.", _s2),
-    Invariant("S3", "At most 20 disruptive actions start in an hour.", _s3, wakes=True),
-    Invariant("S4", "Nothing changes while the watch is stopped.", _s4),
-    Invariant("S5", "Nothing changes before a new Ray session is reconciled.", _s5),
-    Invariant("S7", "A node that is in use is not restarted.", _s7),
-    Invariant("S9", "Too many unhealthy at once halts the watch.", _s9, wakes=True, halts=True),
-    Invariant("S9", "A watch that halted itself does nothing.", _s9_halted),
-    Invariant("S10", "Silence is unknown, never dead.", _s10),
-    Invariant("S13", "The control path is never touched.", _s13),
-    Invariant("S19", "A job is requeued at most 5 times in 24 hours.", _s19, wakes=True),
-    Invariant("S20", "A node is repaired at most 3 times in 7 days.", _s20, wakes=True),
-    Invariant("S21", "A kind of action that made things worse stays closed.", _s21),
-    Invariant("S27", "One disruptive action at a time in a rack, leaf, NVLink or job.", _s27),
-    Invariant("S29", "Worlds never mix.", _s29),
+    Invariant("S1", "Targets are explicit and exist.", _s1, _ALL),
+    Invariant("S2", "Never more than half of a domain is out by our doing.", _s2, _ALL),
+    Invariant(
+        "S3", "At most 20 disruptive actions start in an hour.", _s3, _DISRUPTIVE, wakes=True
+    ),
+    Invariant("S4", "Nothing changes while the watch is stopped.", _s4, _ALL),
+    Invariant("S5", "Nothing changes before a new Ray session is reconciled.", _s5, _ALL),
+    Invariant("S7", "A node that is in use is not restarted.", _s7, frozenset({"node.restart"})),
+    Invariant(
+        "S9", "Too many unhealthy at once halts the watch.", _s9, _ALL, wakes=True, halts=True
+    ),
+    Invariant("S9", "A watch that halted itself does nothing.", _s9_halted, _ALL),
+    Invariant("S10", "Silence is unknown, never dead.", _s10, _ON_NODES & _DISRUPTIVE),
+    Invariant("S13", "The control path is never touched.", _s13, _ON_NODES),
+    Invariant(
+        "S19",
+        "A job is requeued at most 5 times in 24 hours.",
+        _s19,
+        frozenset({"job.requeue"}),
+        wakes=True,
+    ),
+    Invariant(
+        "S20",
+        "A node is repaired at most 3 times in 7 days.",
+        _s20,
+        _ON_NODES & (_DISRUPTIVE | {_GIVES_BACK}) - _TAKES_OUT_OF_USE,
+        wakes=True,
+    ),
+    Invariant("S21", "A kind of action that made things worse stays closed.", _s21, _ALL),
+    Invariant("S27", "One disruptive action at a time in a rack, leaf, NVLink or job.", _s27, _ALL),
+    Invariant("S29", "Worlds never mix.", _s29, _ALL),
 )
-"""Asked in this order for every action that changes the cluster."""
+"""What is promised, in the order in which it is asked."""
+
+
+def by_kind(invariants: tuple[Invariant, ...]) -> dict[str, tuple[Invariant, ...]]:
+    """For each kind of action, those that can refuse it."""
+    return {kind: tuple([i for i in invariants if kind in i.on]) for kind in KINDS}
+
+
+ASKED = by_kind(INVARIANTS)

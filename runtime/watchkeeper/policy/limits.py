@@ -27,10 +27,16 @@ class Touched(NamedTuple):
 
 def exceeded(limits: Iterable[Limit], touched: Touched) -> Iterator[tuple[Limit, str]]:
     """Each limit that this action would break, and how. One limit may hold several bounds."""
+    takes = takes_out(touched.impact)
     for limit in limits:
-        for bound in (_out, _rate, _concurrency):
-            if said := bound(limit, touched):
-                yield limit, said
+        if takes and bounds_out(limit) and (said := _out(limit, touched)):
+            yield limit, said
+        if limit.rate_count is not None and (said := _rate(limit, limit.rate_count, touched)):
+            yield limit, said
+        if limit.concurrency is not None and (
+            said := _concurrency(limit, limit.concurrency, touched)
+        ):
+            yield limit, said
 
 
 def keys_of(per: str, proposal: Proposal, impact: Impact) -> list[str]:
@@ -93,8 +99,6 @@ def _unknown(limit: Limit, keys: list[str], touched: Touched) -> str:
 
 def _out(limit: Limit, touched: Touched) -> str:
     impact = touched.impact
-    if not bounds_out(limit) or not takes_out(impact):
-        return ""
     keys = keys_of(limit.per, touched.proposal, impact)
     if unknown := _unknown(limit, keys, touched):
         return unknown
@@ -112,32 +116,28 @@ def _out(limit: Limit, touched: Touched) -> str:
     return ""
 
 
-def _rate(limit: Limit, touched: Touched) -> str:
-    if limit.rate_count is None:
-        return ""
-    recent = [e for e in touched.past if e.action in limit.actions and e.age_s < limit.rate_per_s]
+def _rate(limit: Limit, most: int, touched: Touched) -> str:
+    recent = [e for e in touched.past if e.age_s < limit.rate_per_s and e.action in limit.actions]
     keys = keys_of(limit.per, touched.proposal, touched.impact)
     if why := _unknown(limit, keys, touched) or unseen(limit.per, limit.rate_per_s, touched):
         return why
     for key in keys:
         started = len(in_domain(recent, key))
-        if started + 1 > limit.rate_count:
+        if started + 1 > most:
             within = span(limit.rate_per_s)
-            return f"{started} started in {key} within {within}, and at most {limit.rate_count} may"
+            return f"{started} started in {key} within {within}, and at most {most} may"
     return ""
 
 
-def _concurrency(limit: Limit, touched: Touched) -> str:
-    if limit.concurrency is None:
-        return ""
+def _concurrency(limit: Limit, most: int, touched: Touched) -> str:
     under_way = [e for e in touched.past if e.open and e.action in limit.actions]
     keys = keys_of(limit.per, touched.proposal, touched.impact)
     if why := _unknown(limit, keys, touched):
         return why
     for key in keys:
         busy = len(in_domain(under_way, key))
-        if busy + 1 > limit.concurrency:
-            return f"{busy} under way in {key}, and at most {limit.concurrency} may be at once"
+        if busy + 1 > most:
+            return f"{busy} under way in {key}, and at most {most} may be at once"
     return ""
 
 

@@ -5,8 +5,22 @@ Asked by the judge when the answer is ask. Together they are never easier than e
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 from watchkeeper.core.verdict import Obligations
 from watchkeeper.policy.model import Approvals, CheckedPolicy, Rule
+
+
+def demanded(asks: Sequence[Rule], policy: CheckedPolicy) -> tuple[Obligations, str]:
+    """What these asks demand together, and why nobody could ever answer it, or ""."""
+    return _demanded(tuple(asks), policy)
+
+
+@functools.lru_cache(maxsize=256)
+def _demanded(asks: tuple[Rule, ...], policy: CheckedPolicy) -> tuple[Obligations, str]:
+    obligations = obligations_of(asks, policy)
+    return obligations, unanswerable(obligations, policy)
 
 
 def obligations_of(asks: tuple[Rule, ...], policy: CheckedPolicy) -> Obligations:

@@ -121,17 +121,18 @@ def stand_at(policy: CheckedPolicy, at: datetime) -> Stand:
 
     A day falls into few stretches in which nothing of this changes, so a verdict looks it up.
     """
-    day, minute = divmod(minute_of(at), _DAY_MIN)
-    begins, stands = _stands(policy, day)
-    return stands[bisect_right(begins, minute) - 1]
+    at = _utc(at)
+    begins, stands = _stands(policy, at.toordinal())
+    return stands[bisect_right(begins, at.hour * 60 + at.minute) - 1]
 
 
 @functools.lru_cache(maxsize=64)
-def _stands(policy: CheckedPolicy, day: int) -> tuple[tuple[int, ...], tuple[Stand, ...]]:
+def _stands(policy: CheckedPolicy, ordinal: int) -> tuple[tuple[int, ...], tuple[Stand, ...]]:
     """The stretches of one UTC day: the minute at which each begins, and how all stand in it."""
-    windows = policy.windows.values()
+    windows, day = policy.windows.values(), date.fromordinal(ordinal)
     begins = sorted({0}.union(*(_turns(window, day) for window in windows)))
-    moments = [minute_at(day * _DAY_MIN + minute) for minute in begins]
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    moments = [midnight + timedelta(minutes=minute) for minute in begins]
     stands = tuple(
         Stand(
             shut=frozenset([w.name for w in windows if not is_open(w, at)]),
@@ -142,14 +143,14 @@ def _stands(policy: CheckedPolicy, day: int) -> tuple[tuple[int, ...], tuple[Sta
     return tuple(begins), stands
 
 
-def _turns(window: Window, day: int) -> set[int]:
+def _turns(window: Window, day: date) -> set[int]:
     """The minutes of a UTC day at which a window may open, shut, or be said otherwise.
 
     What is said names a moment, and changes at it, whole days before it (or just after), and at
     local midnight.
     """
-    begins = minute_at(day * _DAY_MIN)
-    moments = {m for o in _openings_near(window, begins.date()) for m in o}
+    begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    moments = {m for o in _openings_near(window, day) for m in o}
     moments |= {_end_of_row(window, closes) for closes in moments}
     today = _day(window, begins)
     moments |= {_moment(window, today + away * _DAY, 0) for away in (0, 1, 2)}
