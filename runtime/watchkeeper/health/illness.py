@@ -9,13 +9,13 @@ from datetime import timedelta
 
 import numpy as np
 
-from watchkeeper.core.cluster import JobState, RayState
-from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault
-from watchkeeper.core.incident import Incident, target_node
+from watchkeeper.core.cluster import Job, JobState, RayState
+from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault, cleared
+from watchkeeper.core.incident import Incident, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.health.domains import domain_ill, members
 from watchkeeper.health.evidence import fault_of, repeated
-from watchkeeper.health.sense import REAL, SenseSettings, lost_sources
+from watchkeeper.health.sense import COLLECTORS, REAL, SenseSettings, lost_sources, unheard
 from watchkeeper.health.sensors import clocks_cut, impossible
 from watchkeeper.health.storage import IDLE_PERCENT
 
@@ -36,7 +36,7 @@ def still_ill(
     blind = lost_sources(snapshot, settings)
     match incident.fault:
         case Fault.SOURCE_LOST:
-            return _name(incident) in blind
+            return _source_ill(incident, snapshot, settings, blind)
         case _ if "ray" in blind:
             return None
         case Fault.NODE_LOST | Fault.NODE_SILENT:
@@ -92,15 +92,15 @@ def newly_unhealthy(
 ) -> dict[str, int]:
     """Pool -> its nodes that turned unhealthy within the window, mended ones included (S9).
 
-    Counts by the wall time of the snapshots that opened them. A node whose pool the snapshot
-    does not know counts under "".
+    Silence is Unknown and counts for nothing (S10). Counts by the wall time of the snapshots that
+    opened them. A node whose pool the snapshot does not know counts under "".
     """
     since = snapshot.at - timedelta(seconds=window_s)
     pools: dict[str, set[str]] = {}
     for incident in incidents:
         if not incident.node or incident.opened_at < since:
             continue
-        if incident.fault not in UNHEALTHY_NODE:
+        if incident.fault not in UNHEALTHY_NODE or incident.fault == Fault.NODE_SILENT:
             continue
         if incident.fault == Fault.NVLINK and not repeated(incident.signals, Fault.NVLINK):
             continue  # one line is a suspicion
@@ -116,6 +116,15 @@ def newly_unhealthy(
 
 def _name(incident: Incident) -> str:
     return incident.target.partition(":")[2]
+
+
+def _source_ill(
+    incident: Incident, snapshot: Snapshot, settings: SenseSettings, blind: frozenset[str]
+) -> bool | None:
+    name = _name(incident)
+    if name != COLLECTORS:
+        return name in blind
+    return None if blind else bool(unheard(snapshot, settings))
 
 
 def _jobs_ill(incident: Incident, snapshot: Snapshot) -> bool | None:
@@ -153,7 +162,8 @@ def _node_ill(
 
 def _gang_ill(incident: Incident, snapshot: Snapshot) -> bool | None:
     """A gang hangs no more once it made a step, or another attempt of it did; whether it is as
-    fast as it was, one snapshot cannot tell."""
+    fast as it was, one snapshot cannot tell. Nonsense is over when another attempt goes on from a
+    checkpoint of before it."""
     if _stopped(incident, snapshot):
         return True
     told = [s for s in incident.signals if s.code.startswith("gang.") and not target_node(s.target)]
@@ -168,13 +178,20 @@ def _gang_ill(incident: Incident, snapshot: Snapshot) -> bool | None:
         elif job.step is None or job.step_at is None:
             well.append(None)
         elif job.attempt_id != newest.incarnation:
-            well.append(True)
+            well.append(incident.fault != Fault.GANG_NAN or _clean(job, told))
         else:
             went_on = job.step_at > newest.at and incident.fault == Fault.GANG_HANG
             well.append(True if went_on else None)
     if not well or None in well:
         return None
     return not all(well)
+
+
+def _clean(job: Job, told: list[Signal]) -> bool:
+    """Whether this attempt goes on from before the nonsense began: its newest checkpoint is older,
+    or it has none. Seen while that is still the one it began from: the next takes minutes."""
+    since = min((s.at for s in told if s.code == "gang.nan"), default=job.state_since)
+    return job.checkpoint_at is None or job.checkpoint_at <= since
 
 
 def _starves(incident: Incident, snapshot: Snapshot) -> bool | None:
@@ -221,13 +238,16 @@ def _flaps(incident: Incident, snapshot: Snapshot) -> bool | None:
 
 
 def _gpu_ill(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> bool | None:
-    """A lost GPU is seen; an Xid is not, and its word holds for the incarnation it was said of."""
+    """A lost GPU is seen; an Xid is not, and its word holds for the incarnation it was said of,
+    unless a check of that incarnation has passed since."""
     node = snapshot.nodes.get(incident.node)
     if node is None or node.ray_state is RayState.UNKNOWN:
         return None
     if incident.gpu is not None and incident.gpu in node.hidden_gpus:
         return False
-    if node.ray_state is not RayState.ALIVE or node.incarnation == incident.incarnation:
+    same = node.incarnation == incident.incarnation
+    same &= not cleared(incident, snapshot.state.checks.get(node.name), node.incarnation)
+    if node.ray_state is not RayState.ALIVE or same:
         # A polled fact alone may go as it came; a line of the log stays true until the next life.
         only_polled = not any(
             fault_of(s) is not None for s in incident.signals if s.code != "gpu.lost"

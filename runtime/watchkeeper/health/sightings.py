@@ -34,10 +34,10 @@ class SensorPast:
 class Sightings:
     """seen: signal id -> time of the first reading, in epoch seconds, of facts that need two.
     looked: epoch seconds of the last look. gangs: by name. deaths: node -> (incarnation, time) of
-    its last deaths that were not our doing. ours: node -> when our fence, or a drain, was last seen on
-    it. cut: (code, gpu target) -> since when its clocks are
-    cut. sensors: how readings move. held: (node, class of fault) -> lines that nothing bears out
-    yet. deaf: when the store of telemetry last ceased to answer, and when it was last found so."""
+    its last deaths that were not our doing. ours: node -> when our fence, or a drain, was last
+    seen on it. cut: (code, gpu target) -> since when its clocks are cut. sensors: how readings
+    move. held: (node, class of fault) -> lines that nothing bears out yet. deaf: when the store of
+    telemetry last ceased to answer, and when it was last found so."""
 
     seen: Mapping[str, float] = field(default_factory=dict)
     looked: float = 0.0
