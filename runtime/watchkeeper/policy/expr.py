@@ -193,6 +193,8 @@ def evaluate(condition: Condition, activation: Any) -> Answer:
 @functools.lru_cache(maxsize=1024)
 def literal_fault(function: str, argument: str) -> str:
     """Why a literal can never work, such as `duration("5 minutes")`; "" when it can."""
+    if function == "duration" and _PLAIN_DURATION.fullmatch(argument):
+        return ""
     quoted = '"' + argument.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     probe = {
         "duration": f'duration({quoted}) == duration("1s")',
@@ -204,6 +206,10 @@ def literal_fault(function: str, argument: str) -> str:
     except Exception as err:
         return str(err).splitlines()[0][:200]
     return "" if value.type() == _bool_type() else str(value.plain_value())[:200]
+
+
+_PLAIN_DURATION = re.compile(r"\d{1,6}(?:\.\d{1,9})?[smh]", re.ASCII)
+"""Durations that CEL reads for sure; asking it costs as much as to compile a condition."""
 
 
 def _unfit(value: Any) -> bool:

@@ -45,7 +45,9 @@ _Known = frozenset[tuple[str, str]]
 
 def flaws_of(condition: Condition) -> tuple[Flaw, ...]:
     """Every flaw of a condition, in the order of its text."""
-    found = [*_unguarded(condition.tree, frozenset()), *literal_flaws(condition.tree)]
+    found = literal_flaws(condition.tree)
+    if any(map(_is_map, condition.names)):
+        found += _unguarded(condition.tree, frozenset())
     if isinstance(condition.tree, Const):
         always = "true; leave `when` out" if condition.tree.value else "false, so it never matches"
         found.append(Flaw(0, f"the condition is always {always}", condition.text.strip()))

@@ -9,12 +9,12 @@ Nothing else here can err, so `&&`, `||` and `!` are plain logic.
 
 from __future__ import annotations
 
-import operator
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 from watchkeeper.core.facts import FACTS, NEVER_S, Facts
@@ -131,7 +131,7 @@ def _needs(clauses: Clauses, bits: Mapping[Atom, int]) -> tuple[int, tuple[int, 
 
 
 def _union(masks: Iterable[int]) -> int:
-    return reduce(operator.or_, masks, 0)
+    return reduce(or_, masks, 0)
 
 
 def _ordered(name: str) -> bool:
@@ -139,12 +139,14 @@ def _ordered(name: str) -> bool:
 
 
 def _number(name: str, atoms: list[tuple[Atom, int]]) -> Number:
-    known = [(cut, atom.op, bit) for atom, bit in atoms for cut in _cuts_of(atom)]
-    cuts = sorted({cut for cut, _, _ in known})
-    bits = [
-        _union(bit for cut, op, bit in known if _HOLDS[op](place, 2 * cuts.index(cut) + 1))
-        for place in range(2 * len(cuts) + 1)
-    ]
+    compared = [(atom.op, cut, bit) for atom, bit in atoms for cut in _cuts_of(atom)]
+    cuts = sorted({cut for _, cut, _ in compared})
+    place = {cut: 2 * at + 1 for at, cut in enumerate(cuts)}
+    most = 2 * len(cuts) + 1
+    bits = [0] * most
+    for op, cut, bit in compared:
+        for at in _stretch(op, place[cut], most):
+            bits[at] |= bit
     return Number(name, _FIT[_sort(name)], tuple(cuts), tuple(bits))
 
 
@@ -162,14 +164,14 @@ def _text(name: str, atoms: list[tuple[Atom, int]]) -> Text:
 
 
 _NUMBERS = ("int", "double", "duration")
-_HOLDS: dict[str, Callable[[int, int], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-    "in": operator.eq,
-}
-"""By operator, of the place of a value and that of a cut among `Number.bits`."""
+
+
+def _stretch(op: str, at: int, most: int) -> range:
+    """The places of `Number.bits`, of `most`, in which it is true of the cut that has this one."""
+    begins = {">": at + 1, ">=": at, "in": at}.get(op, 0)
+    ends = {"<": at, "<=": at + 1, "in": at + 1}.get(op, most)
+    return range(begins, ends)
+
 
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {

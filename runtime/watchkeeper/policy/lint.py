@@ -114,11 +114,12 @@ def _unreachable(whole: Whole) -> Iterator[Finding]:
         if r.effect is not Decision.ALLOW and r.enforcement == "hard" and not r.shadow
         if r.until is None and r.id not in exempt
     ]
-    filed = _by_a_part(lasting)
+    parts = {rule: _parts(rule) for rule in whole.rules}
+    filed = _by_a_part(lasting, parts)
     for rule in whole.rules:
         if not rule.binds:
             continue
-        have = _parts(rule)
+        have = parts[rule]
         before = [
             wall
             for part in (None, *(have - {None}))
@@ -150,7 +151,9 @@ class _Wall(NamedTuple):
         return stricter and bool(self.rule.actions & other.actions)
 
 
-def _by_a_part(rules: list[Rule]) -> dict[Meaning | None, list[_Wall]]:
+def _by_a_part(
+    rules: list[Rule], parts: Mapping[Rule, set[Meaning | None]]
+) -> dict[Meaning | None, list[_Wall]]:
     """Walls, each under one part of its condition, or None where it has no condition.
 
     A rule that lacks that part lacks something that the wall wants. So each rule is held against
@@ -158,7 +161,7 @@ def _by_a_part(rules: list[Rule]) -> dict[Meaning | None, list[_Wall]]:
     """
     filed: dict[Meaning | None, list[_Wall]] = {}
     for place, rule in enumerate(rules):
-        wants = _parts(rule)
+        wants = parts[rule]
         if None not in wants:  # else it says what no other rule can be seen to say
             filed.setdefault(next(iter(wants), None), []).append(_Wall(place, rule, wants))
     return filed

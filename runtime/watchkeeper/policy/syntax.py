@@ -79,8 +79,11 @@ def tree_of(serialized: bytes) -> Tree:
     checked = _message(_message(serialized)[2][0])
     places = {}
     for entry in _message(checked[5][0]).get(4, ()):
-        pair = _message(entry)
-        places[_number(pair[1][-1])] = _number(pair[2][-1]) if 2 in pair else 0
+        if len(entry) == 4 and entry[0] == 0x08 and entry[2] == 0x10:
+            places[entry[1]] = entry[3]  # nearly all: two numbers of one byte each
+        else:
+            pair = _message(entry)
+            places[_number(pair[1][-1])] = _number(pair[2][-1]) if 2 in pair else 0
     return _tree(checked[4][0], places)
 
 
