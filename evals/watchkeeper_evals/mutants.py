@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-DECISION = ("judge", "hear", "limits", "budgets", "obligations")
+DECISION = ("judge", "votes", "hear", "limits", "budgets", "obligations")
 """The decision and limits modules of `watchkeeper.policy`."""
 
 TESTS = (

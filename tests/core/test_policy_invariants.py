@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 from tests.core.policy_case import (
     AUTO,
     DAY,
@@ -266,6 +267,21 @@ def test_s19_a_job_is_requeued_at_most_five_times_a_day(
         past("job.requeue", node="", target="job:g", proposal=f"P-{i + 10}") for i in range(times)
     )
     given = Given(action=JobRequeue(job="g", attempt_id="a"), jobs=STOPPED_GANG, effects=done)
+    assert ("S19" not in refused(given, open_policy)) is fine
+
+
+@pytest.mark.parametrize(
+    ("gpus", "times", "fine"),
+    [(1023, 5, False), (1024, 5, True), (2048, 6, True), (2048, 7, False), (2e6, 5, False)],
+)
+def test_s19_a_large_gang_is_requeued_once_more_for_each_1024_gpus(
+    gpus: float, times: int, fine: bool, open_policy: object
+) -> None:
+    done = tuple(
+        past("job.requeue", node="", target="job:g", proposal=f"P-{i + 10}") for i in range(times)
+    )
+    gang = {name: structs.replace(job, gpus=gpus) for name, job in STOPPED_GANG.items()}
+    given = Given(action=JobRequeue(job="g", attempt_id="a"), jobs=gang, effects=done)
     assert ("S19" not in refused(given, open_policy)) is fine
 
 

@@ -180,7 +180,8 @@ class Asserting:
                 yield self._says("S3", order, f"{hour + 1} disruptive effects in an hour")
         if kind == "job.requeue":
             day = sum(p.kind == kind and p.target == target for p in ledger.within(now_s, DAY_S))
-            if day >= MOST_REQUEUES:
+            gang = self._cluster.read().jobs.get(target.removeprefix("job:"))
+            if day >= MOST_REQUEUES + (int(gang.gpus) // 1024 if gang else 0):
                 yield self._says("S19", order, f"{target} requeued {day + 1} times in 24 hours")
         if kind in REPAIRS:
             week = [p for p in ledger.within(now_s, WEEK_S) if p.node == name and p.kind in REPAIRS]
