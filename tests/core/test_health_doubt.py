@@ -6,7 +6,7 @@ import pytest
 from tests.core import sick_cluster as c
 
 from watchkeeper.core.cluster import JobState
-from watchkeeper.core.incident import Trust
+from watchkeeper.core.incident import IncidentState, Trust
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.doubt import weigh
 from watchkeeper.health.sense import REAL
@@ -130,3 +130,62 @@ def test_what_is_held_back_is_forgotten_in_time():
     assert seen.held
     _, seen = weigh([], (), c.snapshot(at=c.NOW + timedelta(seconds=601)), seen, REAL)
     assert not seen.held
+
+
+# Storage: of a node, or of a zone.
+
+
+def stalls(*nodes: str, seconds: float = 0.0, zone: str = "z1"):
+    lines = [says("storage.stall", seconds + n, f"node:{name}") for n, name in enumerate(nodes)]
+    known = [c.node(f"w{n}", zone=zone) for n in range(1, 5)]
+    return lines, c.snapshot(*known, at=lines[-1].at)
+
+
+def test_three_nodes_of_a_zone_whose_mount_does_not_answer_are_its_storage_and_no_nodes_fault():
+    lines, snapshot = stalls("w1", "w2", "w3")
+    passed, seen = weigh(lines, (), snapshot, Sightings(), REAL)
+    assert {s.target for s in passed} == {"zone:z1"}
+    (incident,) = correlate((), passed, snapshot, c.Counter())
+    assert (incident.fault, incident.target, incident.node) == ("storage_stall", "zone:z1", "")
+    more, later = stalls("w4", "w1", seconds=60)
+    passed, _ = weigh(more, (incident,), later, seen, REAL)
+    again = correlate((incident,), passed, later, c.Counter())
+    assert [i.id for i in again] == [incident.id]
+
+
+def test_a_mount_of_one_node_alone_is_that_nodes_once_it_persists():
+    seen = Sightings()
+    for minute in range(3):
+        lines, snapshot = stalls("w1", seconds=60.0 * minute)
+        passed, seen = weigh(lines, (), snapshot, seen, REAL)
+        assert (len(passed) > 0) == (minute == 2)
+    (incident,) = correlate((), passed, snapshot, c.Counter())
+    assert (incident.fault, incident.node) == ("node_suspect", "w1")
+    assert incident.hypotheses[0].claim.startswith("its own disk")
+
+
+def test_a_gang_that_crawls_while_its_zones_storage_fails_belongs_to_that():
+    lines, snapshot = stalls("w1", "w2", "w3")
+    passed, _ = weigh(lines, (), snapshot, Sightings(), REAL)
+    (incident,) = correlate((), passed, snapshot, c.Counter())
+    slow = says("gang.slow", 60, "job:g", incarnation="g-a1", source="gang-progress")
+    known = [c.node(f"w{n}", zone="z1") for n in range(1, 5)]
+    later = c.snapshot(*known, jobs=[c.job("g")], at=slow.at)
+    with_person = c.renamed(incident, state=IncidentState.ESCALATED)
+    for held in (incident, with_person):
+        after = correlate((held,), (slow,), later, c.Counter())
+        assert [(i.id, i.state) for i in after] == [(held.id, held.state)]
+
+
+def test_what_a_person_has_is_not_opened_again_while_more_of_the_same_is_said():
+    snapshot = c.snapshot(jobs=[c.job("g")], at=c.NOW + timedelta(seconds=300))
+    first, second = (
+        says("gang.slow", s, "job:g", incarnation="g-a1", source="gang-progress") for s in (0, 300)
+    )
+    ids = c.Counter()
+    (incident,) = correlate((), (first,), snapshot, ids)
+    told = c.renamed(incident, state=IncidentState.ESCALATED)
+    after = correlate((told,), (second,), snapshot, ids)
+    assert [(i.id, i.state, len(i.signals)) for i in after] == [(told.id, told.state, 2)]
+    other = c.renamed(second, incarnation="g-a2")
+    assert len(correlate((told,), (other,), snapshot, ids)) == 2

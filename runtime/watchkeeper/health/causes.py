@@ -18,6 +18,7 @@ from watchkeeper.health.claims import (
     that_speak_for,
     with_code,
 )
+from watchkeeper.health.evidence import STALL
 
 _DOMAIN_CAUSE = {
     "rack": "power or cooling of the rack",
@@ -139,6 +140,12 @@ def _flapping(seen: list[Signal]) -> tuple[Hypothesis, ...]:
 
 
 def _suspect(seen: list[Signal]) -> tuple[Hypothesis, ...]:
+    if mounts := with_code(seen, STALL):
+        why = "no other node of its zone says so"
+        return (
+            claim("its own disk, or its own way to the storage", SUPPORTED, mounts, why),
+            claim("the storage itself", REFUTED, mounts, why),
+        )
     odd = with_code(seen, "gang.suspect")
     gang = with_code(seen, "gang.hang", "gang.slow", "gang.nan")
     return (

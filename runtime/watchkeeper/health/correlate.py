@@ -13,18 +13,17 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from watchkeeper.core.clock import Ids
-from watchkeeper.core.fault import GANG_FAULTS, REPAIRED_ON_NODE, UNHEALTHY_NODE, Fault, rank
+from watchkeeper.core.cluster import Job
+from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.book import PART_OF, Book, closed
+from watchkeeper.health.chart import joined, opened, opened_on
 from watchkeeper.health.domains import SHARED, gather
 from watchkeeper.health.evidence import (
     believed,
-    confidence,
     fault_of,
-    merged,
 )
-from watchkeeper.health.hypotheses import hypotheses
 from watchkeeper.health.illness import healed, still_ill
 from watchkeeper.health.news import (
     at_boot,
@@ -35,7 +34,6 @@ from watchkeeper.health.news import (
     of_an_attempt,
 )
 from watchkeeper.health.sense import REAL, SenseSettings
-from watchkeeper.health.titles import title
 
 _IN_HAND = (IncidentState.ACTING, IncidentState.VERIFYING)
 _TAKES_JOBS = (UNHEALTHY_NODE - {Fault.NODE_SILENT}) | {
@@ -116,11 +114,10 @@ def _join_node(
     if home is None and speaking:
         home = _with_a_person(own, speaking, snapshot, settings)
     if home is not None:
-        book.write(_joined(home, fresh, snapshot))
+        book.write(joined(home, fresh, snapshot))
     elif speaking:
         # Companions (Xid 45, 154) come along, and never open anything themselves.
-        opened = _opened(ids, name, fresh, speaking, snapshot)
-        book.write(opened)
+        book.write(opened(ids, name, fresh, speaking, snapshot))
 
 
 def _with_a_person(
@@ -142,125 +139,61 @@ def _with_a_person(
     return None
 
 
-def _opened(
-    ids: Ids, node: str, fresh: list[Signal], speaking: list[Signal], snapshot: Snapshot
-) -> Incident:
-    gravest = max(speaking, key=_names)
-    blank = Incident(
-        id=ids.new("INC"),
-        target=f"node:{node}",
-        fault=fault_of(gravest) or Fault.GPU_UNKNOWN,
-        title="",
-        state=IncidentState.OPEN,
-        opened_at=snapshot.at,
-        updated_at=snapshot.at,
-        world=snapshot.world,
-        confidence=0.0,
-        node=node,
-        incarnation=gravest.incarnation,
-    )
-    return _rebuilt(blank, merged((), fresh), snapshot)
-
-
-SUMMARY = "xid.154"
-"""The driver's word on the cure of another code: it names a fault only where it stands alone."""
-
-
-def _names(signal: Signal) -> tuple[bool, int]:
-    return signal.code != SUMMARY, rank(fault_of(signal) or Fault.APPLICATION)
-
-
-def _joined(incident: Incident, fresh: Iterable[Signal], snapshot: Snapshot) -> Incident:
-    signals = merged(incident.signals, fresh)
-    if signals == incident.signals:
-        return incident
-    ids = {s.id for s in incident.signals}
-    held = [s for s in incident.signals if fault_of(s) is not None]
-    summed_up = bool(held) and all(s.code == SUMMARY for s in held)
-    for signal in (s for s in signals if s.id not in ids):
-        fault = fault_of(signal)
-        if fault is None or (signal.code == SUMMARY and held):
-            continue
-        if rank(fault) < rank(incident.fault) and not summed_up:
-            continue
-        summed_up = False
-        # A graver word, or the same of a later life: the incident now speaks of that.
-        incident = replace(
-            incident, fault=fault, incarnation=signal.incarnation or incident.incarnation
-        )
-    return _rebuilt(incident, signals, snapshot)
-
-
-def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot) -> Incident:
-    fault = Fault(incident.fault)
-    told = {
-        s.target: f
-        for s in signals
-        if s.target.startswith("gpu:") and (f := fault_of(s)) is not None
-    }
-    sick = {t for t in told if _is_sick(t, fault, signals)}
-    gpus = sick or set(told)
-    indexed = {t for t in gpus if t.rpartition("/")[2].isdigit()}
-    only = indexed or gpus
-    target = next(iter(only)) if len(only) == 1 else incident.target
-    if incident.node and len(only) > 1:
-        target = f"node:{incident.node}"
-    index = target.rpartition("/")[2] if target.startswith("gpu:") else ""
-    gpu = int(index) if index.isdigit() else None
-    speaking = [s for s in signals if (f := fault_of(s)) and _supports(f, fault)]
-    return replace(
-        incident,
-        target=target,
-        gpu=gpu,
-        sick_gpus=tuple(sorted(sick)),
-        title=title(fault, incident.node, target),
-        updated_at=snapshot.at,
-        signals=signals,
-        confidence=confidence(speaking),
-        hypotheses=hypotheses(fault, incident.node, gpu, signals, snapshot, target),
-    )
-
-
-def _is_sick(target: str, fault: Fault, signals: tuple[Signal, ...]) -> bool:
-    """A GPU that the fault itself is about: a program's error on another GPU is not its fault."""
-    return any(
-        s.target == target
-        and (f := fault_of(s)) is not None
-        and (_supports(f, fault) or f in REPAIRED_ON_NODE)
-        for s in signals
-    )
-
-
-_WORDS_FOR: dict[Fault, frozenset[Fault]] = {
-    Fault.NODE_LOST: frozenset({Fault.NODE_SILENT}),
-    Fault.NODE_FLAPPING: frozenset({Fault.NODE_LOST, Fault.NODE_SILENT}),
-    Fault.NODE_SUSPECT: GANG_FAULTS | {Fault.JOB_STOPPED},
-    Fault.GANG_HANG: frozenset({Fault.JOB_STOPPED}),
-}
-"""What else supports a class: silence a lost node; a gang that suffers, and that its own watchdog
-then ends, the node that stands out in it."""
-
-
-def _supports(signal_fault: Fault, fault: Fault) -> bool:
-    return signal_fault is fault or signal_fault in _WORDS_FOR.get(fault, ())
-
-
 def _join_job(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
     name = signal.target.partition(":")[2]
     mine = [i for i in book.values() if name in i.jobs]
     if any(s.id == signal.id for i in mine for s in i.signals):
         return
     job = snapshot.jobs.get(name)
+    if storage := _its_storage(book, job, signal, snapshot):
+        book.write(joined(storage, (signal,), snapshot))
+        return
     takes = _SLOWS_JOBS if signal.code == "gang.slow" else _TAKES_JOBS
     host = _host(book, job.nodes if job else (), takes) or next(
         (i for i in mine if i.is_open), None
     )
     if host is not None:
-        joined = _joined(host, (signal,), snapshot)
-        book.write(replace(joined, jobs=_also(host.jobs, (name,))))
-    elif (fault := fault_of(signal)) is not None:
-        opened = _opened_on(ids, signal, fault, snapshot)
-        book.write(replace(opened, jobs=(name,)))
+        told = joined(host, (signal,), snapshot)
+        book.write(replace(told, jobs=_also(host.jobs, (name,))))
+    elif (fault := fault_of(signal)) is None:
+        return
+    elif (known_to := _told_to_a_person(mine, signal, fault)) is not None:
+        book.write(joined(known_to, (signal,), snapshot))
+    else:
+        book.write(replace(opened_on(ids, signal, fault, snapshot), jobs=(name,)))
+
+
+def _told_to_a_person(mine: list[Incident], signal: Signal, fault: Fault) -> Incident | None:
+    """The incident of this very attempt and class that a person has: more of the same is theirs."""
+    return next(
+        (
+            i
+            for i in mine
+            if i.state is IncidentState.ESCALATED
+            and i.fault == fault
+            and any(s.incarnation == signal.incarnation for s in i.signals)
+        ),
+        None,
+    )
+
+
+def _its_storage(
+    book: Book, job: Job | None, signal: Signal, snapshot: Snapshot
+) -> Incident | None:
+    """A gang that crawls or hangs while the storage of its zone fails does so because of it."""
+    if job is None or signal.code not in ("gang.slow", "gang.hang"):
+        return None
+    zones = {f"zone:{n.zone}" for name in job.nodes if (n := snapshot.nodes.get(name)) is not None}
+    return next(
+        (
+            i
+            for i in book.values()
+            if i.fault == Fault.STORAGE_STALL
+            and i.state is not IncidentState.RESOLVED
+            and (i.target == "cluster" or i.target in zones)
+        ),
+        None,
+    )
 
 
 def _join_target(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
@@ -269,24 +202,12 @@ def _join_target(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> No
     home = next((i for i in same if i.is_open), None)
     if fault is None or (home is None and known(book, same, signal)):
         return
+    if home is None:  # a person has it: more of the same is theirs
+        escalated = (i for i in same if i.state is IncidentState.ESCALATED and i.fault == fault)
+        home = next(escalated, None)
     if home is None:
-        home = _opened_on(ids, signal, fault, snapshot)
-    book.write(_joined(home, (signal,), snapshot))
-
-
-def _opened_on(ids: Ids, signal: Signal, fault: Fault, snapshot: Snapshot) -> Incident:
-    blank = Incident(
-        id=ids.new("INC"),
-        target=signal.target,
-        fault=fault,
-        title="",
-        state=IncidentState.OPEN,
-        opened_at=snapshot.at,
-        updated_at=snapshot.at,
-        world=snapshot.world,
-        confidence=0.0,
-    )
-    return _rebuilt(blank, (signal,), snapshot)
+        home = opened_on(ids, signal, fault, snapshot)
+    book.write(joined(home, (signal,), snapshot))
 
 
 def _host(
@@ -312,8 +233,8 @@ def _absorb_jobs(book: Book, snapshot: Snapshot) -> None:
         host = _host(book, (node for job in jobs for node in job.nodes))
         if host is None:
             continue
-        joined = _joined(host, incident.signals, snapshot)
-        book.write(replace(joined, jobs=_also(host.jobs, incident.jobs)))
+        told = joined(host, incident.signals, snapshot)
+        book.write(replace(told, jobs=_also(host.jobs, incident.jobs)))
         book.write(closed(incident, snapshot, f"{PART_OF}{host.id}."))
 
 

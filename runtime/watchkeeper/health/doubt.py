@@ -14,11 +14,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from msgspec.structs import replace as replace_word
+
 from watchkeeper.core.cluster import JobState, RayState
 from watchkeeper.core.fault import Fault
-from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, Signal, target_node
+from watchkeeper.core.incident import (
+    ATTACKER_WRITABLE,
+    Incident,
+    IncidentState,
+    Signal,
+    target_node,
+)
 from watchkeeper.core.telemetry import Snapshot
-from watchkeeper.health.evidence import fault_of
+from watchkeeper.health.evidence import STALL, fault_of
 from watchkeeper.health.news import at_boot, not_from_the_future
 from watchkeeper.health.sense import SenseSettings
 from watchkeeper.health.sightings import Sightings
@@ -34,6 +42,7 @@ PASSING = frozenset(
         "gpu.thermal",
         "gpu.power_brake",
         "node.flap",
+        STALL,
     }
 )
 """Readings that also come and go in health: 214 of 288 nodes of one fleet said link-down at boot
@@ -43,6 +52,8 @@ HARM_BEFORE_S, HARM_AFTER_S = 300.0, 600.0
 published window of attribution is 10 min before to 5 min after the stop."""
 READINGS, READINGS_WITH_MORE = 3, 2
 """N of M polls: so many readings, apart from each other, or so many and something else (ours)."""
+NODES_OF_STORAGE, TOGETHER_S = 3, 300.0
+"""So many nodes of a zone whose mount does not answer, within this time, are its storage (ours)."""
 MOST_HELD = 8
 """Lines kept of one node and class while they are in doubt."""
 
@@ -62,7 +73,8 @@ def weigh(
     held = _still_young(before.held, now, settings)
     if not told:
         return (), replace(before, held=held) if held != before.held else before
-    open_on = {(i.node, i.fault) for i in incidents if i.node and i.is_open}
+    incidents = tuple(incidents)
+    open_on = {(i.node or i.target, i.fault) for i in incidents if _goes_on(i, snapshot)}
     passed: list[Signal] = []
     for signal in (not_from_the_future(s, snapshot) for s in told):
         if signal.trust in ATTACKER_WRITABLE or not (node := target_node(signal.target)):
@@ -72,9 +84,20 @@ def weigh(
                 passed.append(signal)
         elif signal.code not in PASSING:
             passed.append(signal)
+        elif zone := _of_storage(signal, node, held, open_on, snapshot):
+            passed += zone
         elif not at_boot(signal, snapshot, settings):
             passed += _borne_out(signal, node, held, open_on, snapshot, settings)
     return tuple(passed), replace(before, held=held)
+
+
+def _goes_on(incident: Incident, snapshot: Snapshot) -> bool:
+    """Further readings belong to it: it is open, or with a person and about this life."""
+    if incident.is_open or not incident.node:
+        return incident.state is not IncidentState.RESOLVED
+    node = snapshot.nodes.get(incident.node)
+    same = node is not None and node.incarnation == incident.incarnation
+    return same and incident.state is IncidentState.ESCALATED
 
 
 def _still_young(before: Held, now: float, settings: SenseSettings) -> Held:
@@ -144,6 +167,32 @@ def _borne_out(
     more = len({s.code for s in kept}) > 1 or _harm_then(signal, node, snapshot)
     enough = times >= READINGS or (times >= READINGS_WITH_MORE and more)
     return list(kept) if enough else []
+
+
+def _of_storage(
+    signal: Signal,
+    node: str,
+    held: Held,
+    open_on: set[tuple[str, str]],
+    snapshot: Snapshot,
+) -> list[Signal]:
+    """A mount that does not answer, told by several nodes of a zone: the word of its storage, with
+    what the others said. Nothing where this node may be the only one."""
+    known = snapshot.nodes.get(node)
+    if signal.code != STALL or known is None:
+        return []
+    target = f"zone:{known.zone}" if known.zone else "cluster"
+    key = (target, Fault.STORAGE_STALL)
+    told = {target_node(s.target): s for s in held.get(key, ()) if _seconds(signal, s) < TOGETHER_S}
+    lines = tuple({node: signal, **told}.values())[:MOST_HELD]
+    held[key] = lines
+    if key not in open_on and len(lines) < NODES_OF_STORAGE:
+        return []
+    return [replace_word(s, target=target, incarnation="") for s in lines]
+
+
+def _seconds(one: Signal, other: Signal) -> float:
+    return abs((one.at - other.at).total_seconds())
 
 
 def _apart(lines: tuple[Signal, ...], apart_s: float) -> int:

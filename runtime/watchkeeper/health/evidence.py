@@ -11,7 +11,7 @@ from bisect import bisect
 from collections.abc import Iterable
 
 from watchkeeper.core.fault import Fault, Recovery, recovery_of, recovery_said
-from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal, Trust
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal, Trust, target_node
 from watchkeeper.health.catalogue import fault_of_sxid, fault_of_xid
 from watchkeeper.health.counters import fault_of_counter
 from watchkeeper.health.decode import LINK_IGNORE, LINK_RESET, LINK_WAIT, NON_FATAL
@@ -81,6 +81,9 @@ _FAULT: dict[str, Fault] = {
     "sensor.implausible": Fault.SENSOR,
 }
 
+STALL = "storage.stall"
+"""Of a zone: its storage. Of a node: a mount of its own that does not answer."""
+
 _RECOVERY_FAULT: dict[Recovery, Fault | None] = {
     Recovery.NONE: None,
     Recovery.DRAIN_P2P: Fault.GPU_NOTICE,
@@ -120,6 +123,8 @@ def fault_of(signal: Signal) -> Fault | None:
         # disagree: that is worth a look, and no node is taken out for it.
         mild = signal.value == NON_FATAL and fault is not None
         return Fault.GPU_NOTICE if mild else fault
+    if signal.code == STALL and target_node(signal.target):
+        return Fault.NODE_SUSPECT  # its own disk or mount; where many say so, `doubt` names a zone
     return _FAULT.get(signal.code) or fault_of_counter(signal.code, signal.value)
 
 
