@@ -35,8 +35,8 @@ SECOND_SOURCE = 2
 REPAIRS_7D = 3
 REQUEUES_24H = 5
 GPUS_PER_REQUEUE = 1024
-"""S19: a gang may be requeued once more a day for so many of its GPUs: large gangs meet more faults.
-Llama 3 (Table 5) had 419 unexpected stops in 54 days on 16,384 GPUs, 7.8 a day."""
+"""S19: a gang may be requeued once more a day for so many of its GPUs, since large gangs meet more
+faults: Llama 3 (Table 5) had 419 unexpected stops in 54 days on 16,384 GPUs, 7.8 a day."""
 
 LARGEST_GANG_GPUS = 1_000_000
 """S19: a gang that is said to be larger is not known, and gets no more."""
