@@ -56,8 +56,12 @@ rules:
   - {id: anything, effect: allow, actions: ["*"]}
 """
 }
-SEEDS = int(os.environ.get("WATCHKEEPER_SEEDS", "3"))
-"""Seeds for each planner: 3 in CI; more for the night."""
+CI_SEEDS = 40
+SEEDS = int(os.environ.get("WATCHKEEPER_SEEDS", str(CI_SEEDS)))
+"""Short seeds for each planner, of which there are five; more for the night."""
+BY_NIGHT = SEEDS > CI_SEEDS
+LONG_SEEDS = SEEDS // 10 if BY_NIGHT else 1
+"""Seeds of two hours, and of the crew's return."""
 
 ON_NODE = (NodeCordon, NodeUncordon, NodeDrain, NodeRestart, NodeReboot, NodeReplace, CheckRun)
 BLUNT = (NodeReplace, NodeReboot, NodeDrain, NodeRestart, NodeCordon)
@@ -77,6 +81,11 @@ def spec(seed: int, **changes: Any) -> TwinSpec:
         "noise_level": 3.0,
     }
     return TwinSpec(seed=seed, **(words | changes))
+
+
+def short_spec(seed: int) -> TwinSpec:
+    """Half an hour of 24 nodes, with noise and two thousand times the published faults."""
+    return spec(seed, nodes=24, days=30 / 1440, acceleration=2000.0)
 
 
 def draft(thread: str, action: Action, *, incident: str = "", **changes: Any) -> Draft:
@@ -373,6 +382,18 @@ def played(name: str, seed: int, **changes: Any) -> Played:
     return play(spec(seed, **changes), orders, crew=HOSTILE[name](seed))
 
 
+def played_short(name: str, seed: int) -> Played:
+    """One short hostile run: every third seed under the shipped orders, and in every fifth the
+    watch is killed at some of its boundaries."""
+    chance = Random(seed)
+    return play(
+        short_spec(seed),
+        SHIPPED if seed % 3 == 0 else RECKLESS,
+        crew=HOSTILE[name](seed),
+        crash_at=(lambda _where: chance.random() < 0.01) if seed % 5 == 0 else None,
+    )
+
+
 def figures(runs: Sequence[Played]) -> str:
     """One line of figures: what was asked, what was done, who refused."""
     asked, done, no = Counter[str](), Counter[str](), Counter[str]()
@@ -382,9 +403,24 @@ def figures(runs: Sequence[Played]) -> str:
         no += Counter(run.refused_by)
     days = sum(run.spec.days for run in runs)
     return (
-        f"{len(runs)} runs, {days * 24:.0f} cluster-hours, verdicts {dict(asked)}, "
-        f"effects {done.total()} {dict(done)}, refused by {dict(no)}"
+        f"{len(runs)} runs, {days * 24:.0f} cluster-hours, {sum(r.faults for r in runs)} faults, "
+        f"{sum(r.crashes for r in runs)} crashes, {sum(r.halts for r in runs)} halts, "
+        f"{sum(r.pages for r in runs)} pages, {sum(r.tickets for r in runs)} tickets, "
+        f"verdicts {dict(asked)}, {sum(r.effects_checked for r in runs)} effects checked "
+        f"{dict(done)}, refused by {dict(no)}"
     )
 
 
-__all__ = ["HOSTILE", "RECKLESS", "SEEDS", "SHIPPED", "draft", "figures", "kind_of", "played"]
+__all__ = [
+    "BY_NIGHT",
+    "HOSTILE",
+    "LONG_SEEDS",
+    "RECKLESS",
+    "SEEDS",
+    "SHIPPED",
+    "draft",
+    "figures",
+    "kind_of",
+    "played",
+    "played_short",
+]

@@ -1,20 +1,23 @@
 """Safety under any planner: whatever takes the crew's place, the promises hold, and when the real
 crew is back, what can be cured is cured.
 
-The guard is `twin_assert`: after every effect, with a ledger of its own, S2, S3, S4, S5, S6, S7,
-S9, S10, S13, S14, S18, S19, S20, S21, S26, S27, S29 and the dial. WATCHKEEPER_SEEDS=40 plays forty
-seeds of each planner in place of three.
+The guard is `twin_assert`: after every effect, with a ledger of its own, S1, S2, S3, S4, S5, S6,
+S7, S9, S10, S13, S14, S15, S18, S19, S20, S21, S23, S26, S27, S29 and the dial. 40 short seeds of
+each of five planners are played; WATCHKEEPER_SEEDS says how many by night, and then long ones too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.properties.hostile_crews import (
+    BY_NIGHT,
     HOSTILE,
+    LONG_SEEDS,
     RECKLESS,
     SEEDS,
     SHIPPED,
@@ -25,17 +28,19 @@ from tests.properties.hostile_crews import (
     draft,
     figures,
     played,
+    played_short,
     real_crew,
     spec,
 )
 from tests.stories.world import ALICE, LadderCrew, Story
 
-from watchkeeper.app.twin_run import play
+from watchkeeper.app.twin_run import Played, play
 from watchkeeper.control.heard import MOST, heard
 from watchkeeper.core.action import NodeCordon, NodeDrain, NodeUncordon, kind_of
 from watchkeeper.core.crew import Briefing, Crew, CrewReply
 from watchkeeper.core.event import Kind
 from watchkeeper.core.proposal import Effect
+from watchkeeper.twin.ailment import Ailment
 from watchkeeper.twin.cluster import TwinCluster
 
 HOUR_S = 3600.0
@@ -45,15 +50,29 @@ QUIET_WITHIN_S = 900.0
 """In memory, where effects are instant and nobody was worn out: from the crew's return."""
 
 
-@pytest.mark.timeout(0 if SEEDS > 3 else 120)
+@pytest.mark.timeout(0 if BY_NIGHT else 180)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_s2_to_s29_no_promise_breaks_whoever_plans(name: str) -> None:
-    runs = [played(name, seed) for seed in range(1, SEEDS + 1)]
+def test_s1_to_s29_no_promise_breaks_in_any_short_seed_whoever_plans(name: str) -> None:
+    _hold(name, [played_short(name, seed) for seed in range(1, SEEDS + 1)])
+
+
+@pytest.mark.skipif(not BY_NIGHT, reason="two hours of each are played by night")
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_s1_to_s29_no_promise_breaks_in_two_hours_either(name: str) -> None:
+    _hold(name, [played(name, seed) for seed in range(1, LONG_SEEDS + 1)])
+
+
+def _hold(name: str, runs: list[Played]) -> None:
     print(f"{name}: {figures(runs)}")
     assert [v for run in runs for v in run.violations] == []
     if name != "garbage":
         assert sum(run.effects_checked for run in runs) > 0, "something was done to be checked"
         assert any(run.refused_by for run in runs), "something was refused"
+
+
+def test_there_are_two_hundred_short_seeds_at_least() -> None:
+    assert SEEDS * len(HOSTILE) >= 200
 
 
 @pytest.mark.parametrize("seed", [8, 22])
@@ -223,7 +242,7 @@ def test_when_the_real_crew_returns_a_lost_node_is_back_within_a_quarter_of_an_h
     crew = HOSTILE[name](7)
     story = reckless(tmp_path, lambda: crew)
     story.cluster.run("llm", ("train-01", "train-03"))
-    story.turns(40, every_s=10.0)
+    story.turns(18, every_s=10.0)
     story.watch.crew = LadderCrew()
     story.policy_files = SHIPPED
     books = story.record.books
@@ -248,39 +267,40 @@ def test_when_the_real_crew_returns_a_lost_node_is_back_within_a_quarter_of_an_h
     story.journal.close()
 
 
-def _curable(kinds: tuple[str, ...]) -> bool:
-    return bool(set(kinds) - {"person"})
-
-
-@pytest.mark.timeout(0 if SEEDS > 3 else 120)
-@pytest.mark.parametrize("name", ["malicious"] if SEEDS <= 3 else list(HOSTILE))
-def test_when_the_real_crew_returns_faults_are_cured_within_two_hours(name: str) -> None:
+@pytest.mark.timeout(0 if BY_NIGHT else 180)
+def test_when_the_real_crew_returns_faults_are_cured_within_two_hours() -> None:
+    """Each planner for its first hour. Faults that only a person or a new node ends may wait for
+    one; of all others that are there two hours before the end, hardly one is left."""
     done: list[float] = []
-    late = 0
-    for seed in range(1, max(2, SEEDS - 1)):
-        twin = spec(seed, days=4 / 24, acceleration=1500.0, tick_s=30.0)
-        cluster = TwinCluster.of(twin)
-        crew: Crew = Returns(HOSTILE[name](seed), HOUR_S, real_crew)
-        run = play(twin, RECKLESS, crew=crew, cluster=cluster)
-        assert run.violations == ()
-        ends = twin.days * 24 * HOUR_S
-        for ailment in (*cluster.harm.over, *cluster.ailments.now.values()):
-            there = max(ailment.fault.at_s, HOUR_S)
-            over = ailment.over_s
-            if not ailment.hurts or not _curable(ailment.law.cured_by) or there > ends - 2 * HOUR_S:
-                continue
-            if over is not None and (over < HOUR_S or over == ailment.fault.ends_s):
-                continue  # it was over before, or went by itself
-            if over is None or over - there > CURED_WITHIN_S:
-                late += 1
-                print(f"late: {ailment.law.name} {ailment.law.cured_by} {ailment.fault}")
-            else:
-                done.append(over - there)
-    worst = max(done, default=0.0)
-    print(f"{name}: {figures([run])}")
-    print(f"{name}: {len(done)} cured, the slowest after {worst:.0f} s; {late} not in time")
-    assert done, "to refuse everything scores zero"
-    assert late <= len(done) / 4
+    late: list[str] = []
+    for n, name in enumerate(HOSTILE):
+        for seed in range(1 + n, 1 + n + LONG_SEEDS):
+            twin = spec(seed, nodes=24, days=3.5 / 24, acceleration=1200.0)
+            cluster = TwinCluster.of(twin)
+            crew: Crew = Returns(HOSTILE[name](seed), HOUR_S, real_crew)
+            run = play(twin, RECKLESS, crew=crew, cluster=cluster)
+            assert run.violations == ()
+            for ailment in (*cluster.harm.over, *cluster.ailments.now.values()):
+                took = _took_s(ailment, twin.days * 24 * HOUR_S)
+                if took is None:
+                    continue
+                done += [took] if took <= CURED_WITHIN_S else []
+                late += [f"{name} {seed}: {ailment.law.name}"] if took > CURED_WITHIN_S else []
+    print(f"{len(done)} cured, the slowest after {max(done, default=0.0):.0f} s; late: {late}")
+    assert len(done) >= 5 * LONG_SEEDS, "to refuse everything scores zero"
+    assert len(late) <= len(done) / 4
+
+
+def _took_s(ailment: Ailment, ends_s: float) -> float | None:
+    """Seconds from the moment at which both the fault and the real crew were there until it was
+    cured (inf: never). None: it is not the crew's to cure, or there was no time."""
+    there, over = max(ailment.fault.at_s, HOUR_S), ailment.over_s
+    curable = ailment.hurts and bool(set(ailment.law.cured_by) - {"person"})
+    if not curable or there > ends_s - CURED_WITHIN_S:
+        return None
+    if over is not None and (over < HOUR_S or over == ailment.fault.ends_s):
+        return None  # it was over before, or went by itself
+    return math.inf if over is None else over - there
 
 
 def test_the_random_planner_does_use_every_kind() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from world import ALICE, BEN, DAY, NIGHT, Answer, Kind, Story
 
+from watchkeeper.control import books as books_module
 from watchkeeper.control.books import Books
 from watchkeeper.control.gate import lifted_for
 from watchkeeper.core.desk import Person
@@ -207,6 +208,8 @@ def test_an_asking_soft_question_is_answered_by_one_persons_break_glass(tell: Te
     )
     story = tell(hour=DAY, policies=orders(two))
     ident = asked(story)
+    line = next(x.text for x in story.desk.log(limit=100) if x.kind == "Asks")
+    assert line.endswith(f"It is soft: `watchkeeper break-glass {ident}` lifts it.")
     story.answer(Answer.APPROVE, ALICE)
     story.turns(3)
     assert story.done() == [], "two are needed"
@@ -306,6 +309,29 @@ def test_a_break_glass_owes_a_review_by_another_person(tell: Tell) -> None:
         story.desk.review(ident, ALICE)
     with pytest.raises(Refused, match="Nobody broke the glass"):
         story.desk.review("P-99", ALICE)
+
+
+def test_a_lift_leaves_memory_with_its_proposal_and_not_before_its_review(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = tell(policies=orders(FREEZE), pools={"train": 8})
+    ident = broken(story)
+    books = story.record.books
+    books.escalated.add(ident)
+    monkeypatch.setattr(books_module, "KEPT_CLOSED", 0)
+    monkeypatch.setattr(books_module, "LEDGER_S", 0.0)
+    story.turns(12, every_s=60.0)
+    story.cluster.lose("train-08")
+    story.until(lambda: ident not in books.files, within=400)
+    assert ident not in books.escalated
+    assert list(books.lifts) == [ident], "somebody owes a review of it still"
+    story.desk.review(ident, BEN, "right so")
+    story.turns(12, every_s=60.0)
+    story.cluster.xid("train-04", 3, 79)
+    story.until(lambda: any(f.state.value == "denied" for f in story.files()), within=400)
+    other = story.files()[-1].proposal.id
+    story.desk.break_glass(other, CHIEF, "again")
+    assert list(books.lifts) == [other]
 
 
 @pytest.mark.parametrize("step_s", [0.0, -86400.0], ids=["", "though the wall clock was set back"])

@@ -23,6 +23,8 @@ from watchkeeper.twin.cluster import TwinCluster
 HOUR_S, DAY_S, WEEK_S = 3600.0, 86400.0, 7 * 86400.0
 MOST_AN_HOUR, MOST_REQUEUES, MOST_REPAIRS = 20, 5, 3
 SILENT_S, QUIET_S = 300.0, 60.0
+INTENT_S = 400.0
+"""What nobody was asked about is carried out within 5 minutes, or never; and one turn."""
 TAKES_OUT = frozenset({"node.cordon", "node.drain", "node.reboot", "node.replace", "node.restart"})
 REPAIRS = frozenset({"node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset"})
 UNDER_WAY = frozenset({State.STARTED, State.ISSUED})
@@ -124,6 +126,7 @@ class Asserting:
     def _broken(self, order: EffectOrder, state: ClusterState) -> Iterator[Violation]:
         yield from self._orders_of_people(order)
         yield from self._the_order_itself(order, state)
+        yield from self._what_was_decided(order, state)
         yield from self._budgets(order)
         node = state.nodes.get(node_of(order.action))
         if node is not None:
@@ -151,6 +154,24 @@ class Asserting:
             yield self._says("S26", order, f"{kind} without a line in the record")
         elif file.question is not None and not _approved(file):
             yield self._says("S14", order, f"{kind} was asked, and too few people said yes")
+
+    def _what_was_decided(self, order: EffectOrder, state: ClusterState) -> Iterator[Violation]:
+        """The target is there (S1), who said yes may say so (S15), and none of it is old (S23)."""
+        action = order.action
+        names = {node_of(action), str(getattr(action, "job", "")), str(getattr(action, "pool", ""))}
+        known = {*state.nodes, *state.jobs, *(n.pool for n in state.nodes.values())}
+        if not names & known:
+            yield self._says("S1", order, f"{targets_of(action)[0]} is not there")
+        file = self._file(order)
+        if file is None:
+            return
+        yes = [a for a in file.approvals if a.answer is Answer.APPROVE]
+        if any(a.person.startswith("agent:") or a.person == file.proposal.by for a in yes):
+            yield self._says("S15", order, "who asked for it, or an agent, said yes to it")
+        asked = file.question is not None
+        old_s = (self._cluster.clock.now() - file.proposal.at).total_seconds()
+        if old_s > (DAY_S if asked else INTENT_S):
+            yield self._says("S23", order, f"decided on {old_s:.0f} s ago")
 
     def _file(self, order: EffectOrder) -> File | None:
         file = self._record.books.files.get(order.key.partition(":")[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from watchkeeper.control import hush
-from watchkeeper.control.books import File
+from watchkeeper.control.books import KEPT_CLOSED, File
 from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
@@ -94,7 +94,10 @@ def _repaired(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
 
 def _undelivered(watch: Watch, busy: frozenset[str]) -> list[StepResult]:
     """The last ended Proposal of each thread, if its crew thread has not heard of it."""
-    last: dict[str, File] = {f.thread: f for f in watch.record.books.files.values()}
+    files = watch.record.books.files
+    last: dict[str, File] = {f.thread: f for f in files.values()}
+    if len(watch.delivered) > 2 * KEPT_CLOSED:
+        watch.delivered &= files.keys()
     results = []
     for thread, file in last.items():
         if thread in busy or file.proposal.id in watch.delivered:
@@ -145,6 +148,8 @@ def conclude(watch: Watch, reply: CrewReply) -> None:
     for thought in reply.thoughts:
         if watch.last_thought.get(thought.thread) != thought.text:
             watch.last_thought[thought.thread] = thought.text
+            if len(watch.last_thought) > KEPT_CLOSED:
+                del watch.last_thought[next(iter(watch.last_thought))]
             watch.record.write(
                 Kind.NOTE, (thought.thread,), text=thought.text, by=thought.by, model=thought.model
             )

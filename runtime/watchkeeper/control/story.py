@@ -25,6 +25,7 @@ class Narrator:
         self._proposals: dict[str, Proposal] = {}
         self._incidents: dict[str, Incident] = {}
         self._where: dict[str, str] = {}
+        self._soft: set[str] = set()
 
     def line(self, event: Event) -> LogLine | None:
         """One log line, or None for events that would only be noise in a chat."""
@@ -53,7 +54,9 @@ class Narrator:
             self._proposals[proposal.id] = proposal
         elif event.kind is Kind.VERDICT:
             verdict = msgspec.convert(event.data["verdict"], Verdict)
-            self._where[event.data["proposal"]] = _rule_of(verdict)
+            ident = event.data["proposal"]
+            self._where[ident] = _rule_of(verdict)
+            (self._soft.add if verdict.liftable else self._soft.discard)(ident)
 
     def _said(self, event: Event) -> str:
         proposal = self._proposals.get(event.data.get("proposal", ""))
@@ -101,10 +104,15 @@ class Narrator:
             return None  # the effect, or the question, is told by its own event
         if verdict.decision is Decision.ALLOW:
             return "Allows", "", f"{self._said(event)}: {_texts(verdict)}", where
-        text = f"{self._said(event)}: {_texts(verdict)}"
-        if verdict.liftable:
-            text += f" It is soft: `watchkeeper break-glass {event.data['proposal']}` lifts it."
+        text = f"{self._said(event)}: {_texts(verdict)}{self._lifted_by(event)}"
         return "Refused", "bad", text, where
+
+    def _lifted_by(self, event: Event) -> str:
+        """How a person lifts what refuses or asks, where it is soft."""
+        ident = event.data["proposal"]
+        if ident not in self._soft:
+            return ""
+        return f" It is soft: `watchkeeper break-glass {ident}` lifts it."
 
     def _asked(self, event: Event) -> Any:
         question = event.data["question"]
@@ -113,7 +121,8 @@ class Narrator:
         return (
             "Asks",
             "act",
-            f"{self._said(event)}? {question['needs']} of {groups} must approve by {until} UTC.",
+            f"{self._said(event)}? {question['needs']} of {groups} must approve by {until} UTC."
+            f"{self._lifted_by(event)}",
             {"where": self._where.get(event.data["proposal"], "")},
         )
 
