@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.control.filed import Filed
 from watchkeeper.control.life import BADLY, BUSY, IN_HAND, State, Step, advance
 from watchkeeper.core.action import Action, kind_of, node_of
 from watchkeeper.core.desk import Shown
@@ -147,8 +148,8 @@ class Books:
 
     orders: Orders = field(default_factory=lambda: Orders(autonomy=Autonomy.OBSERVE))
     halted: str = ""
-    files: dict[str, File] = field(default_factory=dict)
-    incidents: dict[str, Incident] = field(default_factory=dict)
+    files: Filed[File] = field(default_factory=lambda: Filed(lambda file: file.busy))
+    incidents: Filed[Incident] = field(default_factory=lambda: Filed(lambda i: i.is_open))
     closed_kinds: dict[str, str] = field(default_factory=dict)
     checked: dict[str, str] = field(default_factory=dict)
     lifts: dict[str, Lift] = field(default_factory=dict)
@@ -193,15 +194,15 @@ class Books:
 
     def waiting(self) -> list[File]:
         """Proposals that wait for people, oldest first."""
-        return [f for f in self.files.values() if f.state is State.ASKING]
+        return [f for f in self.files.living() if f.state is State.ASKING]
 
     def cleared(self) -> list[File]:
         """Proposals that may be carried out, oldest first."""
-        return [f for f in self.files.values() if f.state is State.CLEARED]
+        return [f for f in self.files.living() if f.state is State.CLEARED]
 
     def in_hand(self) -> list[File]:
         """Effects started and not yet finished."""
-        return [f for f in self.files.values() if f.in_hand]
+        return [f for f in self.files.living() if f.in_hand]
 
     def cut_short(self) -> list[File]:
         """What a crash left between two lines: made and not judged, or to be asked and not asked.
@@ -210,7 +211,7 @@ class Books:
         """
         return [
             f
-            for f in self.files.values()
+            for f in self.files.living()
             if (f.state is State.MADE and f.proposal.id not in self.lifts)
             or (f.state is State.ASKING and f.question is None)
         ]
@@ -241,7 +242,7 @@ class Books:
         return [self.files[ident] for ident in idents if ident in self.files]
 
     def open_incidents(self) -> tuple[Incident, ...]:
-        return tuple(i for i in self.incidents.values() if i.is_open)
+        return tuple(self.incidents.living())
 
     # Changes, each called for one kind of event.
 

@@ -6,6 +6,8 @@ is called, and the turn goes on, since what is under way must still be verified.
 
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 
 from watchkeeper.control import hush
@@ -43,7 +45,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
     books = watch.record.books
     if stale(snapshot) or books.orders.stopped or books.halted:
         return CrewReply()
-    busy = frozenset(f.thread for f in books.files.values() if f.busy)
+    busy = frozenset(f.thread for f in books.files.living())
     told, ended = tuple(watch.told_results), _undelivered(watch, busy)
     watch.told_results.clear()
     briefing = Briefing(
@@ -62,6 +64,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
     except Exception as err:  # the boundary: whoever plans, the watch itself goes on
         watch.told_results[:0] = told  # nobody heard them: they are told again
         watch.delivered -= {r.proposal for r in ended}
+        watch.all_delivered_at = -1
         _call_a_person(watch, "raised", " ".join(f"{type(err).__name__}: {err}".split())[:500])
         return CrewReply()
     sound, wrong = heard(reply, snapshot)
@@ -82,19 +85,30 @@ def _call_a_person(watch: Watch, what: str, why: str) -> None:
 
 
 def _repaired(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
-    """Each node's repairs of the last 7 days, by the incidents that they were for."""
+    """Each node's repairs of the last 7 days, by the incidents that they were for. Counted anew
+    when a proposal has changed, and when the oldest of them is a week ago."""
+    changes, until, known = watch.repairs_of
+    if changes == watch.record.books.files.changes and snapshot.steady <= until:
+        return known
     found: dict[str, set[str]] = {}
+    until = inf
     for file in watch.record.books.past():
         if file.effect is None or snapshot.steady - file.effect.started_steady > WEEK_S:
             continue
+        until = min(until, file.effect.started_steady + WEEK_S)
         if kind_of(file.action) in REPAIRS and (node := node_of(file.action)):
             found.setdefault(node, set()).add(file.proposal.incident or file.proposal.id)
-    return {node: frozenset(ids) for node, ids in found.items()}
+    repaired = {node: frozenset(ids) for node, ids in found.items()}
+    watch.repairs_of = (watch.record.books.files.changes, until, repaired)
+    return repaired
 
 
 def _undelivered(watch: Watch, busy: frozenset[str]) -> list[StepResult]:
     """The last ended Proposal of each thread, if its crew thread has not heard of it."""
     files = watch.record.books.files
+    if watch.all_delivered_at == files.changes:
+        return []
+    watch.all_delivered_at = files.changes
     last: dict[str, File] = {f.thread: f for f in files.values()}
     if len(watch.delivered) > 2 * KEPT_CLOSED:
         watch.delivered &= files.keys()
@@ -131,7 +145,16 @@ def _result_of(file: File) -> StepResult:
 
 
 def _history(watch: Watch) -> dict[str, tuple[StepResult, ...]]:
-    """What each open incident's thread was told so far, oldest first, from the record."""
+    """What each open incident's thread was told so far, oldest first, from the record; made anew
+    when a proposal or an incident has changed."""
+    books = watch.record.books
+    written = (books.files.changes, books.incidents.changes)
+    if watch.history_of[0] != written:
+        watch.history_of = (written, _told_so_far(watch))
+    return watch.history_of[1]
+
+
+def _told_so_far(watch: Watch) -> dict[str, tuple[StepResult, ...]]:
     told: dict[str, list[StepResult]] = {}
     open_ids = {i.id for i in watch.record.books.open_incidents()}
     for file in watch.record.books.files.values():

@@ -217,15 +217,19 @@ def publish(watch: Watch, snapshot: Snapshot) -> None:
 
 
 def publish_copies(watch: Watch) -> None:
-    """Incidents, orders, questions and the journal's head, as Redis readers see them."""
+    """Incidents, orders, questions and the journal's head, as Redis readers see them. The large
+    ones only if something in them has changed since they were published."""
     books = watch.record.books
     seq, head = watch.record.journal.head
-    copies = {
-        "incidents": canonical(list(books.incidents.values())[-100:]),
-        "orders": canonical({"orders": plain(books.orders), "halted": books.halted}),
-        "approvals": canonical([f.proposal.id for f in books.waiting()]),
-        "ledger": canonical({f.proposal.id: f.state.value for f in books.files.values()}),
-        "journal_head": canonical({"seq": seq, "hash": head}),
-    }
-    for name, value in copies.items():
-        watch.mirror.publish(name, value)
+    incidents, files = books.incidents.changes, books.files.changes
+    told = watch.copied_at if watch.published is not None else (-1, -1)
+    if told[0] != incidents:
+        watch.mirror.publish("incidents", canonical(list(books.incidents.values())[-100:]))
+    if told[1] != files:
+        states = {f.proposal.id: f.state.value for f in books.files.values()}
+        watch.mirror.publish("ledger", canonical(states))
+        watch.mirror.publish("approvals", canonical([f.proposal.id for f in books.waiting()]))
+    orders = {"orders": plain(books.orders), "halted": books.halted}
+    watch.mirror.publish("orders", canonical(orders))
+    watch.mirror.publish("journal_head", canonical({"seq": seq, "hash": head}))
+    watch.copied_at = (incidents, files)

@@ -55,7 +55,7 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
 
 
 def _in_its_stage(watch: Watch, incident: Incident) -> Incident:
-    """Open, acting or verifying, by what is in hand for it."""
+    """Open, acting or verifying, by what is in hand for it. The same object where that is so."""
     if not incident.is_open:
         return incident
     states = {f.state for f in watch.record.books.of_incident(incident.id)}
@@ -64,10 +64,14 @@ def _in_its_stage(watch: Watch, incident: Incident) -> Incident:
         stage = IncidentState.ACTING
     elif State.ISSUED in states:
         stage = IncidentState.VERIFYING
+    if incident.state is stage:
+        return incident
     return msgspec.structs.replace(incident, state=stage)
 
 
 def _note_incident(watch: Watch, old: Incident | None, new: Incident) -> None:
+    if new is old:
+        return  # of thousands that a long run leaves behind, nearly all
     if old is not None and msgspec.structs.replace(new, updated_at=old.updated_at) == old:
         return
     kind = Kind.INCIDENT_CHANGED

@@ -71,12 +71,19 @@ class Watch:
     sightings: Sightings = field(default_factory=Sightings)
     told_results: list[StepResult] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
+    all_delivered_at: int = -1
+    """`books.files.changes` at which every result had been handed to the crew."""
+    history_of: tuple[tuple[int, int], dict[str, tuple[StepResult, ...]]] = ((-1, -1), {})
+    """(changes of files and incidents, the crew's history then)."""
+    repairs_of: tuple[int, float, dict[str, frozenset[str]]] = (-1, 0.0, {})
+    """(changes of files, steady seconds until which it holds, each node's repairs of 7 days)."""
     results: dict[str, tuple[File, StepResult]] = field(default_factory=dict)
     last_thought: dict[str, str] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
     demand_recorded_at: float = -1e9
     blind_since: float | None = None
     copied: bool = False
+    copied_at: tuple[int, int] = (-1, -1)
     published: tuple[int, str] | None = None
 
     @property

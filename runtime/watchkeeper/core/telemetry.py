@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from operator import is_
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watchkeeper.core.cluster import ClusterState, Fence, Job, Node, RayState, World
 from watchkeeper.core.incident import Signal
+from watchkeeper.core.once import once_for
 
 GPU_FIELDS: tuple[str, ...] = (
     "utilization_percent",
@@ -131,9 +133,14 @@ class Snapshot:
     def fences(self) -> dict[str, Fence]:
         return self.state.fences
 
+    @property
+    def not_alive(self) -> tuple[Node, ...]:
+        """Nodes that Ray does not call alive: of ten thousand mostly none."""
+        return _not_alive(self.nodes)
+
     def jobs_on(self, node: str) -> tuple[Job, ...]:
         """Jobs with a worker on this node, by name."""
-        return tuple(_jobs_by_node(self).get(node, ()))
+        return tuple(self.jobs[name] for name in _jobs_by_node(self.jobs).get(node, ()))
 
     def power_w(self, pool: str) -> float | None:
         """Watts that the GPUs of a pool draw now; None while a living node of it is silent."""
@@ -145,13 +152,29 @@ class Snapshot:
         return None if last is None else max(0.0, self.at.timestamp() - last)
 
 
-@lru_cache(maxsize=2)
-def _jobs_by_node(snapshot: Snapshot) -> dict[str, list[Job]]:
-    """Node -> its jobs by name, once for each snapshot: every proposal asks several times."""
-    found: defaultdict[str, list[Job]] = defaultdict(list)
-    for _, job in sorted(snapshot.jobs.items()):
-        for node in set(job.nodes):  # which may hold two of its workers
-            found[node].append(job)
+@once_for
+def _not_alive(nodes: dict[str, Node]) -> tuple[Node, ...]:
+    return tuple(node for node in nodes.values() if node.ray_state is not RayState.ALIVE)
+
+
+_placed: tuple[list[str], list[tuple[str, ...]], dict[str, list[str]]] = ([], [], {})
+"""Names of the jobs that were counted last, the nodes of each, and node -> its jobs."""
+
+
+@once_for
+def _jobs_by_node(jobs: dict[str, Job]) -> dict[str, list[str]]:
+    """Node -> its jobs, by name. A job reports its steps each minute and moves once a week: while
+    every job names the same tuple of nodes as before, so does this."""
+    global _placed
+    names, places = sorted(jobs), [jobs[name].nodes for name in sorted(jobs)]
+    known = _placed
+    if names == known[0] and all(map(is_, places, known[1])):
+        return known[2]
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name, nodes in zip(names, places, strict=True):
+        for node in set(nodes):  # which may hold two of its workers
+            found[node].append(name)
+    _placed = (names, places, found)
     return found
 
 

@@ -33,7 +33,7 @@ from watchkeeper.health.news import (
     of_a_life,
     of_an_attempt,
 )
-from watchkeeper.health.sense import REAL, SenseSettings
+from watchkeeper.health.sense import REAL, SenseSettings, lost_sources
 
 _IN_HAND = (IncidentState.ACTING, IncidentState.VERIFYING)
 _TAKES_JOBS = (UNHEALTHY_NODE - {Fault.NODE_SILENT}) | {
@@ -55,7 +55,8 @@ def correlate(
 
     Closes what healed without us (`closed_because` says how); never closes what is in hand.
     """
-    book = Book(_closed_if_healed(i, snapshot, settings) for i in incidents)
+    blind = lost_sources(snapshot, settings)
+    book = Book(_closed_if_healed(i, snapshot, settings, blind) for i in incidents)
     news = [not_from_the_future(s, snapshot) for s in signals if s.world is snapshot.world]
     news = [s for s in news if believed(s)]
     by_node: dict[str, list[Signal]] = {}
@@ -76,10 +77,12 @@ def correlate(
     return tuple(book.values())
 
 
-def _closed_if_healed(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> Incident:
+def _closed_if_healed(
+    incident: Incident, snapshot: Snapshot, settings: SenseSettings, blind: frozenset[str]
+) -> Incident:
     if incident.state is IncidentState.RESOLVED or incident.state in _IN_HAND:
         return incident
-    why = healed(incident, snapshot, settings)
+    why = healed(incident, snapshot, settings, blind)
     return closed(incident, snapshot, why) if why else incident
 
 

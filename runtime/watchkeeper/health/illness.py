@@ -26,14 +26,18 @@ _PRESENT = GPU_FIELDS.index("present")
 
 
 def still_ill(
-    incident: Incident, snapshot: Snapshot, settings: SenseSettings = REAL
+    incident: Incident,
+    snapshot: Snapshot,
+    settings: SenseSettings = REAL,
+    blind: frozenset[str] | None = None,
 ) -> bool | None:
     """True: the fault is there. False: it is gone. None: this snapshot cannot tell.
 
     It speaks about the patient alone; whether it serves again (fence released, gangs running) is
-    `healed`.
+    `healed`. blind: the lost sources, for who asks of many incidents.
     """
-    blind = lost_sources(snapshot, settings)
+    if blind is None:
+        blind = lost_sources(snapshot, settings)
     match incident.fault:
         case Fault.SOURCE_LOST:
             return _source_ill(incident, snapshot, settings, blind)
@@ -64,12 +68,17 @@ def still_ill(
             return _gpu_ill(incident, snapshot, settings)
 
 
-def healed(incident: Incident, snapshot: Snapshot, settings: SenseSettings = REAL) -> str:
+def healed(
+    incident: Incident,
+    snapshot: Snapshot,
+    settings: SenseSettings = REAL,
+    blind: frozenset[str] | None = None,
+) -> str:
     """Why an incident can be closed without us, as one sentence; "" when it cannot.
 
     Not while our fence stands on the node, nor while a gang that it stopped still waits for us.
     """
-    if still_ill(incident, snapshot, settings) is not False or _stopped(incident, snapshot):
+    if still_ill(incident, snapshot, settings, blind) is not False or _stopped(incident, snapshot):
         return ""
     node = snapshot.nodes.get(incident.node)
     if node is None:

@@ -78,7 +78,7 @@ def _in_our_hands(snapshot: Snapshot, before: Sightings) -> dict[str, float]:
     """Nodes that we, or who drains them, have in hand; a fence ends with the raylet behind it."""
     now = snapshot.at.timestamp()
     held = {name: at for name, at in before.ours.items() if now - at <= OUR_DOING_S}
-    draining = (n.name for n in snapshot.nodes.values() if n.ray_state is RayState.DRAINING)
+    draining = (n.name for n in snapshot.not_alive if n.ray_state is RayState.DRAINING)
     held.update(dict.fromkeys((*snapshot.fences, *draining), now))
     return held
 

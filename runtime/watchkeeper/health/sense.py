@@ -124,8 +124,7 @@ def _nodes(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
         for name in _overdue(snapshot, settings):
             if name not in many:
                 yield _silent(snapshot, snapshot.nodes[name], settings)
-    # Most nodes are alive, and of those nothing is to be said: one quick pass over ten thousand.
-    for node in [n for n in snapshot.nodes.values() if n.ray_state is not RayState.ALIVE]:
+    for node in snapshot.not_alive:
         match node.ray_state:
             case RayState.DEAD:
                 yield _of_node(snapshot, node, "node.dead", "ray", Trust.RAY)
@@ -143,13 +142,14 @@ def _overdue(snapshot: Snapshot, settings: SenseSettings) -> list[str]:
     frame, now = snapshot.frame, snapshot.at.timestamp()
     with np.errstate(invalid="ignore"):
         fresh = now - frame.read_at <= settings.silent_after_s  # NaN, never spoke, is not fresh
-    spoke = frame.row if fresh.all() else {frame.nodes[i] for i in np.flatnonzero(fresh)}
-    quiet = [name for name in snapshot.nodes if name not in spoke]
+    quiet = snapshot.nodes.keys() - frame.row.keys()
+    quiet.update(frame.nodes[row] for row in np.flatnonzero(~fresh).tolist())
     return [
         name
-        for name, node in ((name, snapshot.nodes[name]) for name in quiet)
+        for name, node in ((name, snapshot.nodes.get(name)) for name in sorted(quiet))
+        if node is not None
         # The head need not carry a collector; if it had one, its silence counts.
-        if not (node.control_path and frame.last_read(name) is None)
+        and not (node.control_path and frame.last_read(name) is None)
         and not (
             node.ray_state is RayState.ALIVE
             and _for_s(snapshot, node.ray_state_since)

@@ -157,8 +157,10 @@ class Panel:
     def _compute(self, minute: int) -> NDArray[np.float32]:
         code = self.work.activity
         n, gpus = len(code), self.machines.gpus
-        gpu = np.empty((n, gpus, len(GPU_FIELDS)), np.float32)
-        gpu[:] = LEVELS[code][:, None, :]
+        # Field by field in memory: whoever reads a column of the fleet reads it in one piece.
+        gpu = np.empty((len(GPU_FIELDS), n, gpus), np.float32).transpose(1, 2, 0)
+        for field, levels in enumerate(LEVELS.T):
+            gpu[:, :, field] = levels[code][:, None]
         drift, own = self._drift[minute * 7919 % DRIFTS], self._own
         if n > len(drift):  # nodes that came later drift like the first ones
             drift, own = np.resize(drift, (n, gpus)), np.resize(own, (n, gpus))
