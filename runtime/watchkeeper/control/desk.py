@@ -29,7 +29,7 @@ from watchkeeper.core.desk import (
     Person,
     Story,
 )
-from watchkeeper.core.errors import ClusterUnavailable, Refused
+from watchkeeper.core.errors import ClusterUnavailable, JournalBroken, Refused
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.telemetry import Snapshot
@@ -301,9 +301,16 @@ class WatchDesk:
         self._wake()
 
     def resume(self, person: Person, reason: str = "") -> None:
-        """Clear latch, halt and closed gates; only a person does."""
-        self._watch.record.write(Kind.RESUMED, by=person.name, reason=reason, durable=True)
-        self._watch.stop.clear()
+        """Clear latch, halt and closed gates; only a person does. The latch first: a stop that is
+        pressed meanwhile sets it again, and holds. Raises JournalBroken: then it is stopped."""
+        watch = self._watch
+        with watch.record.lock:  # a turn that looked in between would put the latch back
+            watch.stop.clear()
+            try:
+                watch.record.write(Kind.RESUMED, by=person.name, reason=reason, durable=True)
+            except JournalBroken:
+                watch.stop.set(person.name, "the resume could not be written")
+                raise
         self._wake()
 
     def set_autonomy(self, person: Person, level: Autonomy) -> None:

@@ -51,7 +51,7 @@ class Executor:
             return  # its turn comes; it stays cleared
         order = self._start(file, seen)
         snapshot = self._look_again()
-        refusal = self._why_not(file, snapshot) or self._latched(order)
+        refusal = self._why_not(file, snapshot) or self._latched(order) or self._dialled(file)
         if refusal or snapshot is None:
             self._finish(file, "refused", refusal or "the cluster cannot be read")
             return
@@ -192,23 +192,21 @@ class Executor:
         bound = question.shown.impact if question else file.impact
         if not weighed.impact.within(bound):
             return "it would touch more now than was shown"
-        if verdict.decision is Decision.ALLOW:
-            return ""
         if question is None:
-            return "a person must be asked now"
+            allowed = verdict.decision is Decision.ALLOW
+            return "" if allowed else "a person must be asked now"
+        # What was asked stays asked, also where the yes itself makes the policy allow it.
         if self.clock.steady() > question.expires_steady:
             return "the approval has expired"
         if digest(question.shown) != question.digest:
             return "what was shown is not what is about to be done (S14)"
-        needed = verdict.obligations
+        needed = max(question.needs, verdict.obligations.quorum if verdict.obligations else 0)
         people = {
             a.person
             for a in file.approvals
             if a.answer is Answer.APPROVE and a.digest == question.digest
         }
-        if needed and len(people) < needed.quorum:
-            return f"{needed.quorum} people must approve now"
-        return ""
+        return "" if len(people) >= needed else f"{needed} people must approve now"
 
     def _latched(self, order: EffectOrder) -> str:
         """The stop latch, and the fence: no newer lease was granted meanwhile (S4, S6)."""
@@ -216,6 +214,15 @@ class Executor:
             return "the watch is stopped (S4)"
         if order.token != self.record.books.fence_token:
             return "a newer lease was granted (S6)"
+        return ""
+
+    def _dialled(self, file: File) -> str:
+        """What the operator's dial says at this very moment: it may have been turned since."""
+        level = self.record.books.orders.autonomy
+        if level is Autonomy.OBSERVE:
+            return "the dial is at observe"
+        if level is Autonomy.ASK and file.question is None:
+            return "the dial says that a person must be asked now"
         return ""
 
     def _stopped(self) -> bool:

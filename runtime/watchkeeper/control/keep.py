@@ -24,18 +24,27 @@ CLEARED_FOR_S = 300.0
 
 def keep_orders(watch: Watch) -> None:
     """Stop latch, policy files and Redis copies: notice what people or accidents changed."""
-    record = watch.record
-    if watch.stop.is_set() and not record.books.orders.stopped:
-        by, reason = watch.stop.who()
-        record.write(Kind.STOPPED, by=by, reason=reason, durable=True)
-        watch.teller.page(f"stopped:{record.journal.head[0]}", "The watch was stopped", f"By {by}.")
-    elif record.books.orders.stopped and not watch.stop.is_set():
-        # Only `resume` clears the latch; a deleted file does not.
-        watch.stop.set(record.books.orders.stopped_by, record.books.orders.stop_reason)
+    _keep_latch(watch)
     _keep_policy(watch)
     _keep_copies(watch)
     remind_of_reviews(watch)
     hush.tell_held(watch)
+
+
+def _keep_latch(watch: Watch) -> None:
+    """The latch and the record say the same; a resume changes both under the same lock."""
+    record = watch.record
+    with record.lock:
+        orders = record.books.orders
+        latched = watch.stop.is_set()
+        if latched and not orders.stopped:
+            by, reason = watch.stop.who()
+            record.write(Kind.STOPPED, by=by, reason=reason, durable=True)
+        elif orders.stopped and not latched:
+            # Only `resume` clears the latch; a deleted file does not.
+            watch.stop.set(orders.stopped_by, orders.stop_reason)
+    if latched and not orders.stopped:
+        watch.teller.page(f"stopped:{record.journal.head[0]}", "The watch was stopped", f"By {by}.")
 
 
 def _keep_policy(watch: Watch) -> None:
