@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -209,3 +213,34 @@ def test_ray_still_takes_loopback_for_this_hosts_address_when_told_to() -> None:
         check=True,
     )
     assert done.stdout.strip() == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "token", "met"),
+    [
+        (None, True, "with a token (RAY_AUTH_MODE is not set, and a token was found)"),
+        (None, False, "without a token (RAY_AUTH_MODE is not set, and no token was found)"),
+        ("disabled", True, "without a token (RAY_AUTH_MODE=disabled)"),
+    ],
+)
+def test_a_cluster_is_met_with_the_token_that_rays_own_programs_would_use(
+    asked: str | None, token: bool, met: str, tmp_path: Path
+) -> None:
+    if token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("a" * 64)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    env |= {"HOME": str(tmp_path), **({"RAY_AUTH_MODE": asked} if asked else {})}
+    program = (
+        "from watchkeeper.adapters.ray_token import meet_a_cluster\n"
+        "print(meet_a_cluster())\n"
+        "from ray._private.grpc_utils import init_grpc_channel\n"
+        "print(type(init_grpc_channel('127.0.0.1:1', ())).__module__)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    said, channel = ran.stdout.strip().splitlines()
+    assert said == met
+    # With a token Ray wraps the channel, so that each call carries it.
+    assert (channel == "grpc._interceptor") is met.startswith("with ")

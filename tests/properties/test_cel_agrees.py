@@ -37,7 +37,7 @@ from watchkeeper.policy.expr import (
     batch,
     compile_condition,
     evaluate,
-    evaluate_all,
+    not_silent,
 )
 
 Text: TypeAlias = st.SearchStrategy[str]
@@ -306,7 +306,8 @@ def test_conditions_asked_together_answer_as_they_do_one_by_one(
     names = frozenset[str]().union(*(condition.names for condition in conditions))
     activation = activate(facts, names, now)
     alone = [evaluate(condition, activation) for condition in conditions]
-    assert list(evaluate_all(batch(conditions), activation)) == alone
+    told = [(at, a) for at, a in enumerate(alone) if a.holds or a.error]
+    assert not_silent(batch(conditions), activation) == told
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from watchkeeper.adapters.ray_names import (
     ROLE,
     ZONE,
 )
+from watchkeeper.adapters.ray_token import NO_TOKEN
 
 HEAD = "head"
 FIRST_POOL = "train"
@@ -46,6 +47,7 @@ ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
     **LOOPBACK_ENVIRONMENT,
+    **NO_TOKEN,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # An XID or a lost node must not be masked by Ray's own memory monitor on a small machine.

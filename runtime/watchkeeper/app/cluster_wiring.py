@@ -16,6 +16,7 @@ from watchkeeper.adapters.ray_cluster import RayCluster
 from watchkeeper.adapters.ray_collectors import RayCollectors
 from watchkeeper.adapters.ray_door import RayDoor
 from watchkeeper.adapters.ray_lab_client import LabClient, LabProvider, read_lab
+from watchkeeper.adapters.ray_token import meet_a_cluster, meet_the_lab
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.app.twin_live import DAYS, LiveTwin, TwinTime
 from watchkeeper.app.twin_spec import spec_of
@@ -110,6 +111,7 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
     info = read_lab(Path(settings.lab_dir))
     if info is None:
         raise ClusterUnavailable(f"There is no lab in {settings.lab_dir}. Start it with `up`.")
+    meet_the_lab()
     client = LabClient(info)
     ray = RayCluster(
         info.address,
@@ -164,6 +166,7 @@ def twin_ports(settings: Settings, clock: TwinTime) -> ClusterPorts:
 def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
     """A running cluster at --ray-address, and the site's own commands if there are any."""
     cluster = f"real-{hashlib.sha256(settings.ray_address.encode()).hexdigest()[:8]}"
+    log.info("Ray at %s is met %s", settings.ray_address, meet_a_cluster())
     ray = RayCluster(
         settings.ray_address,
         world=World.REAL,

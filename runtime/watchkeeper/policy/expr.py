@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -141,17 +141,9 @@ def activate(facts: Facts, names: Iterable[str], now: datetime) -> Any:
     return _environment().Activation(values)
 
 
-def evaluate_all(batch: Batch, activation: Any) -> Sequence[Answer]:
-    """What `evaluate` says of each condition, in one go where that is possible."""
-    values = _in_one_go(batch, activation)
-    if values is None:
-        return [evaluate(condition, activation) for condition in batch.conditions]
-    return [_YES if value is True else _NO for value in values]
-
-
 def not_silent(batch: Batch, activation: Any) -> list[tuple[int, Answer]]:
-    """As `evaluate_all`, with the place of each, and without those that are plainly false: they
-    are by far the most, and nothing is made for them."""
+    """What `evaluate` says of each condition, with its place, in one go where that is possible.
+    Those that are plainly false are left out: they are by far the most."""
     values = _in_one_go(batch, activation)
     if values is None:
         answers = enumerate(evaluate(condition, activation) for condition in batch.conditions)
