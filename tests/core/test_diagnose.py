@@ -120,3 +120,30 @@ def test_the_command_prints_json_or_text(tmp_path):
     path.write_bytes((GOLDEN / "off_bus.log").read_bytes())
     assert json.loads(run(str(path), json=True))["signals"][0]["code"] == "xid.79"
     assert "node.reboot" in run(str(path))
+
+
+def classes(name: str) -> dict[str, str]:
+    return {i["target"]: i["class"] for i in json.loads(as_json(read(name)))["incidents"]}
+
+
+def test_lines_about_the_host_are_believed_when_they_persist_and_only_of_the_kernel():
+    found = classes("host")
+    assert "node:gpu-11" not in found, "a port that went down once and came back"
+    assert found["node:gpu-12"] == "network_link"
+    assert found["gpu:gpu-13/pci:0000:3b:00"] == "pcie"
+    assert "node:gpu-14" not in found, "one corrected PCIe error"
+    assert found["node:gpu-15"] == "node_suspect"
+    assert found["node:gpu-16"] == "application"
+    assert found["node:gpu-17"] == "gpu_hands_on"
+    assert "node:gpu-18" not in found, "a program that prints a kernel's line"
+
+
+def test_services_are_believed_of_the_system_and_not_of_a_users_own_systemd():
+    found = classes("services")
+    assert found["node:gpu-21"] == "gpu_hands_on"
+    assert found["node:gpu-22"] == "gpu_notice"
+    assert found["node:gpu-23"] == "node_lost"
+    assert found["node:gpu-24"] == "gpu_notice"
+    assert "node:gpu-25" not in found, "a user's systemd may end what it likes"
+    assert "node:gpu-26" not in found, "a service of no concern"
+    assert found["node:this-host"] == "nvlink"

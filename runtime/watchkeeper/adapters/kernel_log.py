@@ -20,7 +20,9 @@ from watchkeeper.core.clock import Clock
 from watchkeeper.core.incident import Trust
 from watchkeeper.core.sources import Finding
 from watchkeeper.health.decode import value_of
+from watchkeeper.health.host_lines import parse_kernel_host_line
 from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_line
+from watchkeeper.health.node_lines import NodeEvent
 
 SOURCE = "kernel-log"
 DEBOUNCE_S = 5.0
@@ -40,7 +42,7 @@ class _Met(Enum):
 
 
 class KernelLog:
-    """Meets SignalSource: Findings `xid.N` and `sxid.N`, trust kernel.
+    """Meets SignalSource: Findings `xid.N` and `sxid.N`, and those of `host_lines`, trust kernel.
 
     A log that cannot be read raises OSError from `drain`; the collector tells it once and goes on.
     """
@@ -93,7 +95,10 @@ class KernelLog:
 
     def _take(self, line: bytes, met: _Met, found: list[Finding]) -> None:
         now = self._clock.now()
-        event = parse_line(line.decode(errors="replace"), now=now, boot_at=booted_at())
+        text, boot = line.decode(errors="replace"), booted_at()
+        event = parse_line(text, now=now, boot_at=boot) or parse_kernel_host_line(
+            text, now=now, boot_at=boot
+        )
         if event is None:
             return
         if isinstance(event, Ignored):
@@ -105,7 +110,7 @@ class KernelLog:
         if not self._repeats(event):
             found.append(self._finding(event, at))
 
-    def _repeats(self, event: KernelEvent) -> bool:
+    def _repeats(self, event: KernelEvent | NodeEvent) -> bool:
         """The driver repeats itself in bursts: the same code on the same device within 5 s."""
         key, now = (_code(event), event.pci), self._clock.steady()
         last = self._seen.get(key)
@@ -116,14 +121,14 @@ class KernelLog:
         self._seen[key] = now
         return False
 
-    def _finding(self, event: KernelEvent, at: datetime) -> Finding:
+    def _finding(self, event: KernelEvent | NodeEvent, at: datetime) -> Finding:
         return Finding(
             code=_code(event),
             source=SOURCE,
             trust=Trust.KERNEL,
             pci=event.pci,
             at=at,
-            value=value_of(event),
+            value=event.value if isinstance(event, NodeEvent) else value_of(event),
             simulated=self._simulated,
             raw=event.line,
             key=f"{self._boot} {event.line}",
@@ -238,7 +243,9 @@ class KernelLog:
             fresh.replace(self._cursor_path)
 
 
-def _code(event: KernelEvent) -> str:
+def _code(event: KernelEvent | NodeEvent) -> str:
+    if isinstance(event, NodeEvent):
+        return event.code
     return f"{'xid' if isinstance(event, XidEvent) else 'sxid'}.{event.code}"
 
 

@@ -160,6 +160,11 @@ def meaning(code: str) -> str:
 
 _PHRASES = {
     "node.raylet_exit": "its raylet gave up",
+    "host.mce": "the host's processor reports a hardware error",
+    "fabric.down": "the fabric manager ended, so that new programs cannot begin",
+    "fabric.nvlink": "the fabric manager misses a GPU of its team",
+    "imex.down": "IMEX ended, so that no memory is shared between nodes",
+    "kubelet.not_ready": "the kubelet calls its node not ready",
     "node.oom": "Ray ended workers because memory ran out",
     "node.flap": "its raylet died again and again",
     "ecc.dbe": "an uncorrectable memory error was counted",
@@ -177,7 +182,7 @@ _PHRASES = {
     "gang.slow": "the gang is slower than it was",
     "gang.nan": "the gang reports a loss that is no number",
     "gang.suspect": "this node differs from its peers in the gang",
-    "storage.stall": "many gangs starve at once",
+    "storage.stall": "storage does not answer, or many gangs starve at once",
     "sensor.frozen": "a sensor stands still",
     "sensor.implausible": "a reading that cannot be true",
     "node.dead": "Ray declared the node dead",

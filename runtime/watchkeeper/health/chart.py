@@ -104,7 +104,7 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
         target=target,
         gpu=gpu,
         sick_gpus=tuple(sorted(sick)),
-        title=title(fault, incident.node, target),
+        title=title(fault, incident.node, target, frozenset(s.code for s in signals)),
         updated_at=snapshot.at,
         signals=signals,
         confidence=confidence(speaking),

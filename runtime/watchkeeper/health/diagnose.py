@@ -1,12 +1,12 @@
 """A log in; signals and incidents out. Asked by `watchkeeper diagnose`, which adds what the ladder
-would propose. Reads kernel lines, the fabric manager's and Ray's own, mixed or apart. There is no
-cluster behind a log: each host in it stands as one node."""
+would propose. Reads lines of the kernel, the fabric manager, IMEX, systemd, the kubelet and Ray,
+mixed or apart. There is no cluster behind a log: each host in it stands as one node."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from watchkeeper.core.cluster import ClusterState, Node, RayState, World
@@ -16,9 +16,13 @@ from watchkeeper.core.telemetry import FleetFrame, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.decode import value_of
+from watchkeeper.health.doubt import weigh
+from watchkeeper.health.host_lines import TRUST as HOST_TRUST
+from watchkeeper.health.host_lines import parse_host_line
 from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_line
 from watchkeeper.health.node_lines import TRUST, NodeEvent, parse_node_line
-from watchkeeper.health.sense import level_id
+from watchkeeper.health.sense import REAL, level_id
+from watchkeeper.health.sightings import Sightings
 
 THIS_HOST = "this-host"
 """The node's name where the log does not say which host wrote it."""
@@ -68,7 +72,11 @@ def read_log(text: str, now: datetime | None = None) -> Findings:
     ignored: list[Ignored] = []
     times: dict[str, str] = {}
     for line in lines:
-        event = parse_line(line, now=now, boot_at=BOOT) or parse_node_line(line, now=now)
+        event = (
+            parse_line(line, now=now, boot_at=BOOT)
+            or parse_node_line(line, now=now)
+            or parse_host_line(line, now=now, boot_at=BOOT)
+        )
         if event is None:
             continue
         if isinstance(event, Ignored):
@@ -78,7 +86,7 @@ def read_log(text: str, now: datetime | None = None) -> Findings:
         signals.append(signal)
         times[signal.id] = _told(event.at)
     snapshot = _snapshot(signals)
-    incidents = correlate((), tuple(signals), snapshot, _Counted())
+    incidents = correlate((), _believed(signals, snapshot), snapshot, _Counted())
     return Findings(
         signals=tuple(signals),
         incidents=incidents,
@@ -87,6 +95,16 @@ def read_log(text: str, now: datetime | None = None) -> Findings:
         snapshot=snapshot,
         lines=len(lines),
     )
+
+
+def _believed(signals: list[Signal], snapshot: Snapshot) -> tuple[Signal, ...]:
+    """Those that the watch would believe, had it heard each line when it was written."""
+    seen, passed = Sightings(), list[Signal]()
+    for signal in sorted(signals, key=lambda s: s.at):
+        then = replace(snapshot, at=signal.at)
+        some, seen = weigh((signal,), (), then, seen, REAL)
+        passed += some
+    return tuple(dict.fromkeys(passed))
 
 
 def _signal(event: KernelEvent | NodeEvent, number: int) -> Signal:
@@ -115,7 +133,9 @@ def _signal(event: KernelEvent | NodeEvent, number: int) -> Signal:
 
 
 def _of_daemon(event: NodeEvent, number: int) -> Signal:
-    target = f"node:{event.node or event.host or THIS_HOST}"
+    found = _HOST.match(event.line)
+    node = event.node or event.host or (found[1] if found else THIS_HOST)
+    target = f"gpu:{node}/pci:{event.pci}" if event.pci else f"node:{node}"
     at = event.at or BOOT + timedelta(milliseconds=number)
     return Signal(
         id=level_id(event.code, target, str(number), at),
@@ -123,7 +143,7 @@ def _of_daemon(event: NodeEvent, number: int) -> Signal:
         target=target,
         at=at,
         source=event.source,
-        trust=TRUST[event.source],
+        trust={**TRUST, **HOST_TRUST}[event.source],
         world=World.REAL,
         value=event.value,
         raw=event.line,

@@ -123,7 +123,7 @@ def parse_line(
         return None
     shown = clean(line)
     text = _ANSI.sub("", line[:MAX_LINE]).rstrip("\r\n")
-    said = _kernel_message(text, now, boot_at)
+    said = kernel_message(text, now, boot_at)
     if isinstance(said, str):
         return Ignored(reason=said, line=shown)
     message, at = said
@@ -196,10 +196,11 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return "".join(c if c.isprintable() else "�" for c in text[:limit].strip())
 
 
-def _kernel_message(
+def kernel_message(
     text: str, now: datetime | None, boot_at: datetime | None
 ) -> tuple[str, datetime | None] | str:
-    """The kernel's own message and its time, or the reason why this is not one."""
+    """The kernel's own message and its time, or the reason why this is not one. text: one line,
+    capped, without colours. Also asked by `host_lines`."""
     if record := _KMSG.match(text):
         if int(record[1]) >> 3 != 0:
             return f"facility {int(record[1]) >> 3} is not the kernel's"

@@ -1,9 +1,10 @@
-"""Lines of the fabric manager and of Ray's own daemons in, typed events out. Asked by `diagnose`.
+"""Lines of the fabric manager, of IMEX and of Ray's own daemons in, typed events out.
 
-The fabric manager writes /var/log/fabricmanager.log, or the journal under its own tag; the raylet
-and the GCS write `[time level pid tid] (daemon) file.cc:line: message`. Only the daemon's own words
-at the very start of its own message are read. Limit: a text file cannot show who wrote it; these
-logs are as trustworthy as the uid that owns them, and Ray's is shared with its tenants.
+Asked by `diagnose`. The fabric manager writes /var/log/fabricmanager.log, or the journal under its
+own tag; the raylet and the GCS write `[time level pid tid] (daemon) file.cc:line: message`. Only
+the daemon's own words at the very start of its own message are read. Limit: a text file cannot
+show who wrote it; these logs are as trustworthy as the uid that owns them, and Ray's is shared
+with its tenants.
 """
 
 from __future__ import annotations
@@ -21,29 +22,35 @@ TRUST = {FABRIC: Trust.DRIVER, RAYLET: Trust.RAY, GCS: Trust.RAY}
 
 class NodeEvent(Word, frozen=True):
     """One fact of a daemon's log. code: as a signal's. host: who wrote it, where the line says;
-    node: the first 12 digits of the Ray NodeID that it speaks of, else "". value: as the signal's.
+    node: the first 12 digits of the Ray NodeID that it speaks of, else "". pci: the GPU that it is
+    about, if it names one. value: as the signal's.
     """
 
     code: str
     source: str
     host: str = ""
     node: str = ""
+    pci: str = ""
     value: float | None = None
     text: str = ""
     at: datetime | None = None
     line: str = ""
 
 
-_LOOKS = re.compile(r"detected NVSwitch|\((?:gcs_server|raylet)\) [a-z_]{1,60}\.cc:\d")
+_LOOKS = re.compile(
+    r"detected NVSwitch|number of NVSwitches don't match|failed to find the GPU handle"
+    r"|No matching network interface found|\((?:gcs_server|raylet)\) [a-z_]{1,60}\.cc:\d"
+)
+_RAY_LOOKS = re.compile(r"\((?:gcs_server|raylet)\) [a-z_]{1,60}\.cc:\d")
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _OWN_FILE = re.compile(
     rf"\[((?:{_MONTH}) \d\d \d{{4}} \d\d:\d\d:\d\d)\] \[([A-Z]{{3,8}})\] \[tid \d{{1,10}}\] ",
     re.ASCII,
 )
-_JOURNAL = re.compile(
+JOURNAL = re.compile(
     rf"(?:(?P<bsd>(?:{_MONTH}) [ \d]\d \d\d:\d\d:\d\d)|(?P<iso>\d{{4}}-\d\d-\d\dT[\d:.]{{8,15}}"
     r"(?:Z|[+-]\d\d:?\d\d))) "
-    r"(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}) (?P<tag>[^\s\[:]{1,64})\[\d{1,10}\]: ",
+    r"(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}) (?P<tag>[^\s\[:]{1,64})\[(?P<pid>\d{1,10})\]: ",
     re.ASCII,
 )
 _SWITCH = re.compile(
@@ -51,6 +58,18 @@ _SWITCH = re.compile(
     r"(?: on (?:fid \d{1,4} on )?NVSwitch pci bus id [0-9a-fA-F:.]{1,20})?",
     re.ASCII,
 )
+_FABRIC_SAYS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"detected number of NVSwitches don't match with any supported system topology"),
+        "fabric.down",
+    ),
+    (re.compile(r"failed to find the GPU handle \d{1,20} in the multicast team"), "fabric.nvlink"),
+    (
+        re.compile(r"No matching network interface found for any IP addresses in the node config"),
+        "imex.down",
+    ),
+)
+_DAEMONS = ("nv-fabricmanager", "nvidia-imex")
 _RAY = re.compile(
     r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ([DIWEFC]) \d{1,10} \d{1,10}\] "
     r"\((gcs_server|raylet)\) ([a-z_]{1,60}\.cc):\d{1,6}: (.*)",
@@ -89,18 +108,28 @@ def parse_node_line(line: str, *, now: datetime | None = None) -> NodeEvent | Ig
         return _of_ray(found, clean(line))
     if found := _OWN_FILE.match(text):
         return _of_switch(text[found.end() :], _named(found[1]), "", clean(line))
-    if found := _JOURNAL.match(text):
-        if found["tag"] != "nv-fabricmanager":
+    if found := JOURNAL.match(text):
+        if found["tag"] not in _DAEMONS:
             reason = f"written by {clean(found['tag'], 80)!r}, not by the fabric manager"
             return Ignored(reason=reason, line=clean(line))
-        at = _iso(found["iso"]) if found["iso"] else _bsd(found["bsd"], now)
+        at = journal_time(found, now)
         return _of_switch(text[found.end() :], at, found["host"], clean(line))
-    if "detected NVSwitch" in text:
+    if not _RAY_LOOKS.search(text):
         return Ignored(reason="nothing shows that the fabric manager wrote it", line=clean(line))
     return None
 
 
+def journal_time(found: re.Match[str], now: datetime | None) -> datetime | None:
+    """When a line of the journal was written. found: a match of JOURNAL."""
+    return _iso(found["iso"]) if found["iso"] else _bsd(found["bsd"], now)
+
+
 def _of_switch(message: str, at: datetime | None, host: str, line: str) -> NodeEvent | Ignored:
+    for says, code in _FABRIC_SAYS:
+        if says.match(message):
+            return NodeEvent(
+                code=code, source=FABRIC, host=host, text=clean(message), at=at, line=line
+            )
     found = _SWITCH.match(message)
     if found is None:
         reason = "the fabric manager's words do not start its message"

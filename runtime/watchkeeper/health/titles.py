@@ -1,15 +1,18 @@
 """What an incident is called, in one line for people. Asked by the correlator."""
 
 from watchkeeper.core.fault import Fault
+from watchkeeper.health.evidence import STALL
 
 
-def title(fault: Fault, node: str, target: str) -> str:
-    """What it is, in one line for people."""
+def title(fault: Fault, node: str, target: str, codes: frozenset[str] = frozenset()) -> str:
+    """What it is, in one line for people. codes: what its signals say, where that tells more."""
     kind, _, name = target.partition(":")
     gpu = name.rpartition("/")[2]
     where = f"GPU {gpu} of {node}" if kind == "gpu" else name or target
     if fault is Fault.DOMAIN_DOWN and kind in _DOMAIN:
         where = f"{_DOMAIN[kind]} {name}"
+    if fault is Fault.NODE_SUSPECT and STALL in codes:
+        return f"{where}: its own disk or mount does not answer"
     return f"{where}: {_SAYS[fault]}"
 
 
