@@ -18,18 +18,22 @@ from watchkeeper.app.twin_people import People
 from watchkeeper.control import adrift
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
+from watchkeeper.core.cluster import JobState
+from watchkeeper.core.fault import Fault
+from watchkeeper.health.gang import ODD_S
+from watchkeeper.health.illness import FLAP_CALM_S
+from watchkeeper.health.notice import OUR_DOING_S
 from watchkeeper.twin.frame import SAMPLE_S
 from watchkeeper.twin.words import Hurt
 
 CLOSE_S = 30.0
 """After something changed, every tick has a turn for this long."""
-NEWS_S = 20.0
+NEWS_S = 10.0
 """The same after a turn that wrote something: what it wrote is taken up by the next."""
-DELAYS_S = (60.0, 70.0, 300.0, 310.0, 3600.0, 3610.0)
-"""Delays of `sense` and of the halt, counted from a change; each with the tick after it, for what
-must be longer than it and for readings that are some seconds old. The crew says itself when it
-thinks again, and the record when its times run out."""
-NEWS_DELAYS_S = (300.0, 310.0)
+DELAYS_S = (60.0, 70.0)
+"""Delays of `sense` and of what verifies, counted from a change; each with the tick after it, for
+what must be longer than it and for readings that are some seconds old. The crew says itself when it
+thinks again, the record when its times run out, and `_times_of_health` what takes longer."""
 HEARTBEAT_S = 900.0
 """A turn at least so often."""
 SECOND_S, MINUTE_S, MOST_LOOKS = 60.0, 60.0, 6
@@ -92,7 +96,7 @@ class Skipping:
         head = parts.journal.head[0]
         if head != self._head:
             self._head = head
-            self._wake(now_s, NEWS_S, NEWS_DELAYS_S)
+            self._wake(now_s, NEWS_S, ())
         self._foresee(parts)
         self._see(now_s, parts.cluster.mark)  # our own doing, within this turn
         due, why = self._due(tick, parts, people)
@@ -104,12 +108,13 @@ class Skipping:
     def _foresee(self, parts: Parts) -> None:
         """A gang that slows down is judged by its last minutes: they must have been seen one by
         one, and so the driver, who knows what comes, looks at them."""
-        harm = parts.cluster.harm
+        cluster, harm = parts.cluster, parts.cluster.harm
         for fault in harm.entered[self._foreseen :]:
             if harm.laws[fault.law].hurts is Hurt.SLOWS:
-                minute_s = fault.at_s - fault.at_s % MINUTE_S
-                for k in range(LAST_MINUTES):
-                    heapq.heappush(self._wakes, self._tick_of(minute_s - k * MINUTE_S))
+                gangs = cluster.work.running_on(fault.nodes)
+                for report_s in {cluster.roster.report_s(g, fault.at_s) for g in gangs}:
+                    for k in range(LAST_MINUTES):
+                        heapq.heappush(self._wakes, self._tick_of(report_s - k * MINUTE_S))
         self._foreseen = len(harm.entered)
 
     def _see(self, at_s: float, mark: tuple[int, ...]) -> None:
@@ -118,7 +123,7 @@ class Skipping:
         if mark == before:
             return
         if before and mark[:_WIRE] == before[:_WIRE] and mark[_WIRE + 1 :] == before[_WIRE + 1 :]:
-            self._wake(at_s, self._tick_s, ())
+            self._wake(at_s, 0.0, ())
         else:
             self._wake(at_s, CLOSE_S, DELAYS_S)
 
@@ -145,8 +150,11 @@ class Skipping:
             (_times_of_record(parts), "a time of the record"),
             ((crew_thinks_s(parts.watch.crew, now_s),), "the crew thinks again"),
             (_times_of_doubt(parts), "a doubt"),
+            (_times_of_health(parts), "a time of health"),
         ):
-            if later := [t for t in times if now_s < t < math.inf]:
+            # And the tick after each: some things must have lasted longer than their time.
+            both = (t for at_s in times for t in (at_s, at_s + self._tick_s))
+            if later := [t for t in both if now_s < t < math.inf]:
                 due.append((self._tick_of(min(later)), why))
         first, why = min(due)
         return max(tick + 1, first), why
@@ -172,9 +180,7 @@ def _times_of_record(parts: Parts) -> list[float]:
     """When something that is under way or was asked runs out; the clock's next step for what may
     begin now."""
     times = adrift.times(parts.watch.record.books)
-    for file in parts.watch.record.books.files.values():
-        if not file.busy:
-            continue
+    for file in parts.watch.record.books.files.living():
         effect, question = file.effect, file.question
         if file.in_hand and effect is not None:
             times += [effect.verify_by, effect.verify_by + BLIND_S]
@@ -186,6 +192,23 @@ def _times_of_record(parts: Parts) -> list[float]:
                 times.append(question.escalate_steady)
         else:
             times.append(math.nextafter(parts.cluster.clock.s, math.inf))
+    return times
+
+
+def _times_of_health(parts: Parts) -> list[float]:
+    """When what is seen now has lasted so long that `sense` says more of it, or less."""
+    watch, begin = parts.watch, parts.cluster.clock.start.timestamp()
+    snapshot, settings, seen = watch.latest, watch.sense, watch.sightings
+    times = [at + OUR_DOING_S - begin for at in seen.ours.values()]
+    times += [at + ODD_S - begin for nodes in seen.gangs.odd.values() for _, at in nodes]
+    if snapshot is not None:
+        for job in snapshot.jobs.values():
+            if job.state is JobState.WAITING:
+                times.append(job.state_since.timestamp() - begin + settings.capacity_after_s)
+        for incident in watch.record.books.open_incidents():
+            node = snapshot.nodes.get(incident.node)
+            if node is not None and incident.fault == Fault.NODE_FLAPPING:
+                times.append(node.ray_state_since.timestamp() - begin + FLAP_CALM_S)
     return times
 
 
@@ -214,7 +237,7 @@ def _times_of_doubt(parts: Parts) -> list[float]:
         past = seen.gangs.get(gang.name)
         late_s = None if past is None or past.late_since is None else past.late_since - begin
         if gang.pace.share > 0.0:
-            times.append(now_s - now_s % MINUTE_S + MINUTE_S)  # each of its reports
+            times.append(cluster.roster.report_s(gang, now_s) + MINUTE_S)  # each of its reports
         elif late_s is None or now_s - late_s < SECOND_S:
             times.append(soon)
     if seen.gangs.late_for_fewer_looks_than(MOST_LOOKS):

@@ -112,6 +112,10 @@ class Roster:
             nodes=tuple([names[i] for i in gang.nodes]),
         )
 
+    def report_s(self, gang: Gang, at_s: float) -> float:
+        """The last time up to this one at which the gang reports by the clock."""
+        return self._turn_of[gang.name].report_s(at_s)
+
     def lacks(self, gang: Gang) -> float:
         """GPUs that a waiting gang has no claim on."""
         able, holder = self.machines.able, self.work.holder
