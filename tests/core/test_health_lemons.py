@@ -8,6 +8,7 @@ from tests.core import sick_cluster as c
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident, IncidentState
+from watchkeeper.health.correlate import correlate
 from watchkeeper.health.lemons import (
     FEATURES,
     History,
@@ -16,6 +17,7 @@ from watchkeeper.health.lemons import (
     score,
     shipped,
     vectors,
+    with_history,
 )
 
 
@@ -110,3 +112,27 @@ def test_a_model_that_is_not_whole_is_refused(data):
 
 def test_no_nodes_no_scores():
     assert score([]) == ()
+
+
+def test_an_incident_on_a_lemon_says_so_and_gains_no_evidence_by_it():
+    past = [
+        ill("w2", days_ago=d, id=f"INC-{d}", signals=(c.xid(48, "w2/0", d * 86400),), jobs=("g",))
+        for d in range(2, 10)
+    ]
+    new = ill("w2", days_ago=0, id="INC-99", state=IncidentState.OPEN, signals=(c.xid(48, "w2/0"),))
+    (told,) = with_history([new], [*past, new], c.snapshot())
+    assert told.lemon >= shipped().threshold
+    assert told.hypotheses[-1].claim == "a node that fails again and again"
+    assert (told.signals, told.confidence) == (new.signals, new.confidence)
+    assert with_history([new], [new], c.snapshot()) == ()
+    program = c.renamed(new, fault=Fault.APPLICATION)
+    assert with_history([program], [*past, program], c.snapshot()) == ()
+
+
+def test_what_is_known_of_its_past_stays_when_more_is_said_of_the_fault():
+    (incident,) = correlate((), (c.xid(48),), c.snapshot(), c.Counter())
+    lemon = c.renamed(incident, lemon=0.97)
+    (after,) = correlate((lemon,), (c.xid(63),), c.snapshot(), c.Counter())
+    assert len(after.signals) == 2
+    assert after.lemon == 0.97
+    assert after.hypotheses[-1].confidence == 0.97

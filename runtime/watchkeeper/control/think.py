@@ -18,6 +18,7 @@ from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.doubt import weigh
+from watchkeeper.health.lemons import with_history
 from watchkeeper.health.notice import notice
 from watchkeeper.policy.invariants import mass_unhealthy
 
@@ -49,7 +50,9 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
     told, watch.sightings = weigh(ours, before.values(), snapshot, seen, watch.sense)
     signals = told + derived
     after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
-    for incident in after:
+    told_of = with_history((i for i in after if i.id not in before), after, snapshot)
+    lemons = {incident.id: incident for incident in told_of}
+    for incident in (lemons.get(i.id, i) for i in after):
         _note_incident(watch, before.get(incident.id), _in_its_stage(watch, incident))
     _foresee(watch, snapshot)
 

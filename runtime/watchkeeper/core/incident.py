@@ -81,7 +81,9 @@ class Incident(Word, frozen=True):
     fault: the class of fault (`node_lost`, `gpu_off_bus`, `gpu_memory`, `job_stopped`, …).
     node is "" for incidents that have none. incarnation: the one the evidence speaks about; a
     node that came back under another incarnation is a different patient. sick_gpus: the GPUs, as
-    targets, that the fault itself is about; those that only a companion names are left out.
+    targets, that the fault itself is about; those that only a companion names are left out. lemon:
+    how surely its node fails again and again, by its history, where that is sure enough to say;
+    else 0. It is no evidence of a fault.
     """
 
     id: str
@@ -101,6 +103,7 @@ class Incident(Word, frozen=True):
     signals: tuple[Signal, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = ()
     closed_because: str = ""
+    lemon: float = 0.0
 
     @property
     def is_open(self) -> bool:

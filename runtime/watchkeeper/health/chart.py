@@ -99,6 +99,7 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
     index = target.rpartition("/")[2] if target.startswith("gpu:") else ""
     gpu = int(index) if index.isdigit() else None
     speaking = [s for s in signals if (f := fault_of(s)) and _supports(f, fault)]
+    found = hypotheses(fault, incident.node, gpu, signals, snapshot, target)
     return replace(
         incident,
         target=target,
@@ -108,7 +109,9 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
         updated_at=snapshot.at,
         signals=signals,
         confidence=confidence(speaking),
-        hypotheses=hypotheses(fault, incident.node, gpu, signals, snapshot, target),
+        hypotheses=_causes(
+            incident, hypotheses(fault, incident.node, gpu, signals, snapshot, target)
+        ),
     )
 
 

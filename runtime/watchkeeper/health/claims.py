@@ -40,3 +40,13 @@ def with_code(signals: Iterable[Signal], *codes: str) -> list[Signal]:
 def in_words(signals: Iterable[Signal]) -> str:
     """Their codes as short phrases, each once."""
     return "; ".join(sorted({meaning(s.code) for s in signals})[:6])
+
+
+def of_history(score: float, why: str = "") -> Hypothesis:
+    """The node's own past as a cause. No signal speaks for it: it is no evidence of this fault."""
+    return Hypothesis(
+        claim="a node that fails again and again",
+        status=SUPPORTED,
+        confidence=score,
+        why=why or "by its last 28 days",
+    )

@@ -1,5 +1,5 @@
-"""Which nodes are lemons? A logistic score of each node's history. Asked by the evals, by reports,
-and by people who decide what to replace; nothing acts on a score alone.
+"""Which nodes are lemons? A logistic score of each node's history. Asked of each incident that is
+opened on a node, and by the evals; nothing acts on a score alone.
 
 The features are those of published lemon detection at Meta (user exclusions, Xid count, tickets,
 times out, failures of jobs on one node and on many, and the failure rate), each over the last 28
@@ -15,14 +15,18 @@ from importlib.resources import files
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, IncidentState
+from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import Word
+from watchkeeper.health.claims import of_history
 
 WINDOW = timedelta(days=28)
+RECENT = timedelta(days=7)
 
 FEATURES: tuple[str, ...] = (
     "xids",
@@ -34,6 +38,7 @@ FEATURES: tuple[str, ...] = (
     "multi_node_failures",
     "suspected",
     "excluded",
+    "recent",
 )
 """The vector, in this order, each a count over 28 days, taken as log(1 + count):
 
@@ -41,7 +46,8 @@ xids: coalesced Xid and SXid events on the node. kinds: different codes among th
 incidents that went to a person. outs: repairs that took the node out. repeats: incidents of a class
 that this node had before within the window. single_node_failures: gangs of one node that stopped in
 an incident here. multi_node_failures: the same for gangs of more. suspected: times that it stood
-out in a gang without a code. excluded: times that users kept it out of their jobs.
+out in a gang without a code. excluded: times that users kept it out of their jobs. recent: its
+incidents of the last 7 days.
 """
 
 
@@ -80,6 +86,7 @@ class History(Word, frozen=True):
     multi_node_failures: int = 0
     suspected: int = 0
     excluded: int = 0
+    recent: int = 0
 
 
 class Lemon(Word, frozen=True):
@@ -155,7 +162,7 @@ def histories(
             by_node.setdefault(incident.node, []).append(incident)
     gangs, out, kept = gang_nodes or {}, outs or {}, excluded or {}
     return tuple(
-        _history(name, by_node[name], gangs, out.get(name), kept.get(name, 0))
+        _history(name, by_node[name], now, gangs, out.get(name), kept.get(name, 0))
         for name in sorted(by_node)
     )
 
@@ -165,7 +172,12 @@ def _explained(incident: Incident) -> bool:
 
 
 def _history(
-    name: str, own: list[Incident], gangs: Mapping[str, int], outs: int | None, excluded: int
+    name: str,
+    own: list[Incident],
+    now: datetime,
+    gangs: Mapping[str, int],
+    outs: int | None,
+    excluded: int,
 ) -> History:
     events = [
         s
@@ -187,4 +199,28 @@ def _history(
         multi_node_failures=sum(size > 1 for size in stopped),
         suspected=sum(i.fault == Fault.NODE_SUSPECT for i in own),
         excluded=excluded,
+        recent=sum(i.fault != Fault.APPLICATION and i.opened_at >= now - RECENT for i in own),
     )
+
+
+def with_history(
+    opened: Iterable[Incident], known: Iterable[Incident], snapshot: Snapshot
+) -> tuple[Incident, ...]:
+    """The incidents that were opened this turn on a node whose history calls a lemon, saying so.
+
+    known: all that the record holds, these included. A node is scored when something new is said
+    of it: its score rises at no other time.
+    """
+    opened = [i for i in opened if i.node and i.fault in REPAIRED_ON_NODE]
+    if not opened:
+        return ()
+    names = {i.node for i in opened}
+    widths = {job.name: len(job.nodes) for job in snapshot.jobs.values()}
+    own = histories((i for i in known if i.node in names), snapshot.at, gang_nodes=widths)
+    sure = {lemon.node: lemon for lemon in score(own) if lemon.is_lemon}
+    return tuple(_told(i, sure[i.node]) for i in opened if i.node in sure)
+
+
+def _told(incident: Incident, lemon: Lemon) -> Incident:
+    cause = of_history(lemon.score, "; ".join(lemon.because))
+    return replace(incident, lemon=lemon.score, hypotheses=(*incident.hypotheses, cause))
