@@ -13,6 +13,7 @@ from watchkeeper.core.clock import Ids
 from watchkeeper.core.fault import GANG_FAULTS, REPAIRED_ON_NODE, Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState, Signal
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.health.claims import of_history
 from watchkeeper.health.evidence import confidence, fault_of, merged
 from watchkeeper.health.hypotheses import hypotheses
 from watchkeeper.health.titles import title
@@ -109,9 +110,7 @@ def _rebuilt(incident: Incident, signals: tuple[Signal, ...], snapshot: Snapshot
         updated_at=snapshot.at,
         signals=signals,
         confidence=confidence(speaking),
-        hypotheses=_causes(
-            incident, hypotheses(fault, incident.node, gpu, signals, snapshot, target)
-        ),
+        hypotheses=(*found, of_history(incident.lemon)) if incident.lemon else found,
     )
 
 
