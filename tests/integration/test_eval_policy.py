@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from watchkeeper.app.cli import app
 from watchkeeper.core.facts import FACTS
 from watchkeeper.policy import judge as judge_module
-from watchkeeper.policy.hear import State, hear, hear_all
+from watchkeeper.policy.hear import Hearing, State, hear, hear_all
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
@@ -125,8 +125,8 @@ def test_the_quick_way_hears_what_asking_cel_rule_by_rule_hears(
     policy = whole(open_by_day)
     spoken = 0
     for case in cases():
-        heard = hear(policy, case.kind, case.facts, case.ledger, at)  # type: ignore[arg-type]
-        every = hear_all(policy, case.kind, case.facts, case.ledger, at)  # type: ignore[arg-type]
+        heard = hear(Hearing(policy, case.kind, case.facts, case.ledger, at))  # type: ignore[arg-type]
+        every = hear_all(Hearing(policy, case.kind, case.facts, case.ledger, at))  # type: ignore[arg-type]
         assert heard == [h for h in every if h.state.speaks]
         assert any(h.state is State.ERROR for h in heard) >= (case.kind == "node.drain")
         spoken += len(heard)
@@ -145,7 +145,7 @@ def test_the_quick_way_gives_the_same_verdicts(monkeypatch: pytest.MonkeyPatch) 
 
     quick = verdicts()
     monkeypatch.setattr(
-        judge_module, "hear", lambda *args: [h for h in hear_all(*args) if h.state.speaks]
+        judge_module, "hear", lambda hearing: [h for h in hear_all(hearing) if h.state.speaks]
     )
     assert verdicts() == quick
     assert len({v.decision for v in quick}) > 1  # type: ignore[attr-defined]

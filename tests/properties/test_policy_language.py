@@ -28,7 +28,7 @@ from watchkeeper.policy.expr import (
     evaluate,
     not_silent,
 )
-from watchkeeper.policy.hear import State, hear, hear_all
+from watchkeeper.policy.hear import Hearing, State, hear, hear_all
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
 
@@ -373,7 +373,7 @@ def test_an_exception_lifts_the_rule_it_names_and_nothing_else(
     without_the_rule = policy(name(found), bound)
     _, _, facts, ledger = case.inputs()
     kind, (exempt,) = kind_of(case.action), with_it.exemptions
-    states = {h.rule.id: h.state for h in hear_all(without_it, kind, facts, ledger, now)}
+    states = {h.rule.id: h.state for h in hear_all(Hearing(without_it, kind, facts, ledger, now))}
     assert exempt.when is not None
     applies = (
         states.get("named") is not State.ERROR  # what cannot be decided, nothing lifts
@@ -553,11 +553,11 @@ def test_the_rules_that_speak_are_those_of_all_that_do(
     _, _, real, ledger = case.inputs()
     facts, kind = changed(real, changes), kind_of(case.action)
     try:
-        every = hear_all(checked, kind, facts, ledger, now)
+        every = hear_all(Hearing(checked, kind, facts, ledger, now))
     except Exception:
         assume(False)
         raise
-    spoken = hear(checked, kind, facts, ledger, now)
+    spoken = hear(Hearing(checked, kind, facts, ledger, now))
     event(f"{len(spoken)} of {len(every)} speak")
     assert {h.rule.id: h for h in spoken} == {h.rule.id: h for h in every if h.state.speaks}
 

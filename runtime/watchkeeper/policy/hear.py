@@ -45,16 +45,16 @@ class Heard(NamedTuple):
     why: str
 
 
-class _Hearing:
-    """What all rules are held against. shut: the names of windows that are not open."""
+class Hearing:
+    """What all rules are held against: one proposal's facts, and the hour. Made once a verdict."""
 
-    __slots__ = ("_activation", "facts", "kind", "ledger", "now", "policy", "shut")
+    __slots__ = ("_activation", "facts", "kind", "ledger", "now", "policy", "stand")
 
     def __init__(
         self, policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
     ) -> None:
         self.policy, self.kind, self.facts, self.ledger, self.now = policy, kind, facts, ledger, now
-        self.shut = stand_at(policy, now).shut
+        self.stand = stand_at(policy, now)
         self._activation: Any = None
 
     @property
@@ -75,18 +75,16 @@ _PLACE = itemgetter(0)
 _SILENT = (State.LAPSED, State.SHUT, State.FALSE)
 
 
-def hear(
-    policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
-) -> list[Heard]:
+def hear(hearing: Hearing) -> list[Heard]:
     """The rules for this kind of action that speak, in the order of the files.
 
     Gives what `hear_all` gives of those, and touches no silent rule: first the windows, then the
     index, and CEL for what the index cannot tell.
     """
-    hearing = _Hearing(policy, kind, facts, ledger, now)
+    facts, shut = hearing.facts, hearing.stand.shut
     found: list[tuple[int, Rule, Answer]] = []
-    for part in policy.dockets[kind].parts:
-        if part.during and hearing.shut.issuperset(part.during):
+    for part in hearing.policy.dockets[hearing.kind].parts:
+        if part.during and shut.issuperset(part.during):
             continue
         found += [(place, rule, _YES) for place, rule in part.plain]
         held = part.index.holding(facts)
@@ -102,19 +100,17 @@ def hear(
     return [h for h in heard if h.state not in _SILENT]
 
 
-def hear_all(
-    policy: CheckedPolicy, kind: str, facts: Facts, ledger: LedgerView, now: datetime
-) -> list[Heard]:
+def hear_all(hearing: Hearing) -> list[Heard]:
     """Every rule for this kind of action, the silent ones too, each asked by itself."""
-    hearing = _Hearing(policy, kind, facts, ledger, now)
-    return [_heard(rule, hearing.answer(rule), hearing) for rule in policy.rules_for[kind]]
+    rules = hearing.policy.rules_for[hearing.kind]
+    return [_heard(rule, hearing.answer(rule), hearing) for rule in rules]
 
 
-def _heard(rule: Rule, answer: Answer, hearing: _Hearing) -> Heard:
+def _heard(rule: Rule, answer: Answer, hearing: Hearing) -> Heard:
     """The one place where it is decided how a rule stands."""
     if rule.until is not None and hearing.now >= rule.until:
         return Heard(rule, State.LAPSED, f"it lapsed at {rule.until:%Y-%m-%d} 00:00Z")
-    if rule.during and hearing.shut.issuperset(rule.during):
+    if rule.during and hearing.stand.shut.issuperset(rule.during):
         return Heard(rule, State.SHUT, f"{' and '.join(rule.during)} {_is(rule.during)} shut")
     if answer.error:
         why = f"the rule {rule.id} could not be decided: {answer.error}"
@@ -131,7 +127,7 @@ def _heard(rule: Rule, answer: Answer, hearing: _Hearing) -> Heard:
     return Heard(rule, State.MATCHED, rule.reason or _sentence(rule))
 
 
-def _exempted(exemption: Exemption, rule: Rule, hearing: _Hearing) -> Heard | None:
+def _exempted(exemption: Exemption, rule: Rule, hearing: Hearing) -> Heard | None:
     """What a written exception makes of its rule; None where it does not apply."""
     if hearing.kind not in exemption.actions or hearing.now >= exemption.until:
         return None

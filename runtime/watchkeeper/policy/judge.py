@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from watchkeeper.core.action import kind_of, traits_of
+from watchkeeper.core.action import TRAITS, kind_of
 from watchkeeper.core.facts import Facts
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Reason, Verdict
 from watchkeeper.policy.budgets import overspent
-from watchkeeper.policy.hear import Heard, State, hear
+from watchkeeper.policy.hear import Heard, Hearing, State, hear
 from watchkeeper.policy.invariants import Case, Invariant, refusals
 from watchkeeper.policy.limits import Touched, exceeded
 from watchkeeper.policy.model import Budget, CheckedPolicy, Limit
 from watchkeeper.policy.obligations import demanded
 from watchkeeper.policy.votes import Broken, Votes, counts
-from watchkeeper.policy.windows import Stand, stand_at
+from watchkeeper.policy.windows import Stand
 
 # A member of an Enum is looked up through its class each time that it is named; these are not.
 _ALLOW, _ASK, _DENY = Decision.ALLOW, Decision.ASK, Decision.DENY
@@ -68,7 +68,8 @@ def _judge(
     orders: Orders,
     now: datetime,
 ) -> Verdict:
-    traits, kind = traits_of(proposal.action), kind_of(proposal.action)
+    kind = kind_of(proposal.action)
+    traits = TRAITS[kind]
     if not traits.changes:
         text = "tickets and pages change nothing and are always allowed"
         reason = Reason(kind="rule", id="built-in", says=_ALLOW, text=text)
@@ -79,7 +80,8 @@ def _judge(
     refused = refusals(Case(proposal, impact, facts, ledger, orders, past, traits, kind))
     if policy is None:
         return _without_policy(refused)
-    stand, heard = stand_at(policy, now), hear(policy, kind, facts, ledger, now)
+    hearing = Hearing(policy, kind, facts, ledger, now)
+    heard = hear(hearing)
     touched = Touched(proposal, impact, past, ledger.reaches_s)
     broken = _broken(policy, kind, touched, ledger) if _any_grants(heard) else []
     votes = Votes.of([h for h in heard if counts(h)], broken)
@@ -87,7 +89,7 @@ def _judge(
     reasons = [reason for _, reason in refused]
     reasons += [_reason(h) for h in heard]
     if votes.silent:
-        reasons.append(_default(kind, policy.dockets[kind].waits, stand))
+        reasons.append(_default(kind, policy.dockets[kind].waits, hearing.stand))
     reasons += [b.reason for b in broken if votes.may_grant or b.order.shadow]
     reasons += settled.reasons
     return Verdict(
@@ -99,7 +101,7 @@ def _judge(
         refused_by=settled.refused_by,
         halts=any(invariant.halts for invariant, _ in refused),
         alert=_alert(refused, votes),
-        window=_windows_said(policy.dockets[kind].waits, heard, stand),
+        window=_windows_said(policy.dockets[kind].waits, heard, hearing.stand),
         liftable=_liftable(votes, settled, facts, orders),
         would_be=_would_be(heard, broken, settled, policy, facts, orders, refused=bool(refused)),
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from watchkeeper.core.facts import Facts
 from watchkeeper.core.ledger import LedgerView
-from watchkeeper.policy.hear import hear_all
+from watchkeeper.policy.hear import Hearing, hear_all
 from watchkeeper.policy.model import CheckedPolicy, Rule
 
 
@@ -29,5 +29,5 @@ def trace(
     """Every rule that names this kind of action, in the order of the files."""
     return tuple(
         RuleTrace(heard.rule, heard.state.value, heard.why)
-        for heard in hear_all(policy, kind, facts, ledger, now)
+        for heard in hear_all(Hearing(policy, kind, facts, ledger, now))
     )
