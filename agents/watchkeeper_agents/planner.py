@@ -1,7 +1,8 @@
 """The planner: incidents and capacity questions into work items; what comes back, into one reply.
 
-It holds Drafts back where two want the same node or gang, and where a pool has a disruptive step
-under way: first a canary, then the next. A Draft held back is thought over afresh next turn.
+It holds Drafts back where two want the same node or gang, and sends disruptive steps in waves: for
+each kind of step and class of fault first a canary, then two, four, eight, each wave once the one
+before it is verified. A Draft held back is thought over afresh next turn.
 """
 
 from __future__ import annotations
@@ -9,22 +10,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from watchkeeper.core.action import kind_of, node_of, say, traits_of
+from watchkeeper.core.cluster import JobState
 from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, Draft, Thought
 from watchkeeper.core.fault import Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState
+from watchkeeper.remedy.moving import MOVES
+from watchkeeper.remedy.waves import Gone, Item, Result, may_go
+from watchkeeper_agents.reserve import shortfalls
 from watchkeeper_agents.scheduler import expects_shortage
 from watchkeeper_agents.tools import Tools
-from watchkeeper_agents.words import CrewSettings, Turn, WorkItem
+from watchkeeper_agents.words import GANGS, CrewSettings, Turn, WorkItem, incident_of
 
 UNDER_WAY = (IncidentState.ACTING, IncidentState.VERIFYING)
+_ENDED = {
+    "recovered": Result.VERIFIED,
+    "worse": Result.WORSE,
+    "under_way": Result.UNDER_WAY,
+}
+"""What became of a step; every other end counts as a failure."""
 
 
 def triage(briefing: Briefing) -> tuple[WorkItem, ...]:
-    """One work item per open incident that nobody waits on, gravest first; and one per pool
-    that is expected to run short."""
+    """One work item per open incident that nobody waits on, gravest first; one more for its gangs
+    where one stands still; and one per pool that is expected to run short."""
     items = []
+    stands = _Standing(briefing)
     for incident in sorted(briefing.incidents, key=_gravity):
-        if incident.id in briefing.busy or not incident.is_open:
+        if not incident.is_open:
+            continue
+        gangs = f"{incident.id}{GANGS}"
+        if gangs not in briefing.busy and stands.of(incident):
+            items.append(WorkItem(thread=gangs, agent="remediation", subject=incident.target))
+        if incident.id in briefing.busy:
             continue
         agent = "scheduler" if incident.fault == Fault.CAPACITY_SHORT else "remediation"
         items.append(WorkItem(thread=incident.id, agent=agent, subject=incident.target))
@@ -43,25 +60,28 @@ def reconcile(
     briefing: Briefing, turns: Sequence[tuple[WorkItem, Turn]], settings: CrewSettings
 ) -> CrewReply:
     """One reply of all threads' answers, in the order of triage."""
-    claims = _Claims(briefing, settings)
+    claims = _Claims(briefing)
+    waves = _waves(briefing, turns) if settings.canary else {}
     drafts: list[Draft] = []
     ends: list[Conclusion] = []
-    thoughts: list[Thought] = []
+    thoughts: list[Thought] = list(shortfalls(briefing, settings)) if turns else []
     for item, turn in turns:
         by = f"agent:{item.agent}"
         thoughts += [
             Thought(thread=item.thread, text=text, by=by, model=turn.model)
             for text in turn.thoughts
         ]
-        if turn.move.draft is None:
-            ends.append(_end_of(item, turn))
+        draft = turn.move.draft
+        if draft is None:
+            if not item.thread.endswith(GANGS):  # it ends nothing: the incident's own thread does
+                ends.append(_end_of(item, turn))
             continue
-        if held := claims.held(turn.move.draft):
-            why = f"{say(turn.move.draft.action)} is held back: {held}"
+        if held := claims.held(draft) or waves.get(draft.thread, ""):
+            why = f"{say(draft.action)} is held back: {held}"
             ends.append(Conclusion(thread=item.thread, end="waiting", why=why))
             continue
-        claims.take(turn.move.draft)
-        drafts.append(turn.move.draft)
+        claims.take(draft)
+        drafts.append(draft)
     return CrewReply(drafts=tuple(drafts), conclusions=tuple(ends), thoughts=tuple(thoughts))
 
 
@@ -70,47 +90,81 @@ def _end_of(item: WorkItem, turn: Turn) -> Conclusion:
     return Conclusion(thread=item.thread, end=move.end, why=move.why, page=move.page)
 
 
-class _Claims:
-    """Who holds which node, gang and pool in this turn: those at work already come first."""
+def _waves(briefing: Briefing, turns: Sequence[tuple[WorkItem, Turn]]) -> dict[str, str]:
+    """Thread -> why its disruptive step must wait; "" where it may go now."""
+    fault = {i.id: i.fault for i in briefing.incidents}
+    waiting = [
+        Item(
+            id=draft.thread,
+            kind=kind_of(draft.action),
+            fault=fault.get(draft.incident, ""),
+            domain=_domain(briefing, node_of(draft.action)),
+            order=(float(n), draft.thread),
+        )
+        for n, (_, turn) in enumerate(turns)
+        if (draft := turn.move.draft) is not None and traits_of(draft.action).disruptive
+    ]
+    if not waiting:
+        return {}
+    gone = [
+        Gone(
+            kind=step.kind,
+            fault=step.fault,
+            result=_ENDED.get(step.value, Result.FAILED),
+            domain=_domain(briefing, step.node),
+        )
+        for step in briefing.past
+    ]
+    return dict(may_go(waiting, gone))
 
-    def __init__(self, briefing: Briefing, settings: CrewSettings) -> None:
-        self._briefing = briefing
-        self._canary = settings.canary
+
+def _domain(briefing: Briefing, name: str) -> str:
+    """What two steps must not disturb at once: the rack; where the cluster names none, the pool."""
+    node = briefing.snapshot.nodes.get(name)
+    if node is None:
+        return ""
+    return f"rack {node.rack}" if node.rack else node.pool
+
+
+class _Standing:
+    """Which incidents have gangs that stand still."""
+
+    def __init__(self, briefing: Briefing) -> None:
+        stopped = [j for j in briefing.snapshot.jobs.values() if j.state is JobState.STOPPED]
+        self._jobs = {job.name for job in stopped}
+        self._nodes = {name for job in stopped for name in job.nodes}
+
+    def of(self, incident: Incident) -> bool:
+        """Of a node's incident alone; others requeue by their own ladders."""
+        if not incident.node or incident.fault not in MOVES:
+            return False
+        return incident.node in self._nodes or not self._jobs.isdisjoint(incident.jobs)
+
+
+class _Claims:
+    """Who holds which node and gang in this turn: those at work already come first."""
+
+    def __init__(self, briefing: Briefing) -> None:
         self._targets: dict[str, str] = {}
-        self._pools: dict[str, str] = {}
         for incident in briefing.incidents:
-            if incident.id not in briefing.busy:
-                continue
-            if incident.node:
+            if incident.id in briefing.busy and incident.node:
                 self._targets[f"node:{incident.node}"] = incident.id
-            if incident.state in UNDER_WAY and (pool := self._pool(incident.node)):
-                self._pools[pool] = incident.id
+            if f"{incident.id}{GANGS}" in briefing.busy:
+                for job in incident.jobs:
+                    self._targets[f"job:{job}"] = f"{incident.id}{GANGS}"
 
     def held(self, draft: Draft) -> str:
         """Why this Draft must wait; "" when it may go."""
         for key in _keys(draft):
             holder = self._targets.get(key)
             if holder is not None and holder != draft.thread:
-                return f"{holder} works on {key.partition(':')[2]} already."
-        if not self._canary or not traits_of(draft.action).disruptive:
-            return ""
-        pool = self._pool(node_of(draft.action))
-        first = self._pools.get(pool)
-        if pool and first is not None and first != draft.thread:
-            return f"{first} goes first in {pool}, and is not verified yet."
+                return f"{incident_of(holder)} works on {key.partition(':')[2]} already."
         return ""
 
     def take(self, draft: Draft) -> None:
         """From now on these are this Draft's."""
         for key in _keys(draft):
             self._targets[key] = draft.thread
-        pool = self._pool(node_of(draft.action))
-        if pool and traits_of(draft.action).disruptive:
-            self._pools[pool] = draft.thread
-
-    def _pool(self, name: str) -> str:
-        node = self._briefing.snapshot.nodes.get(name)
-        return node.pool if node is not None else ""
 
 
 def _keys(draft: Draft) -> tuple[str, ...]:

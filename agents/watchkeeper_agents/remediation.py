@@ -13,12 +13,13 @@ from watchkeeper.core.cluster import RayState
 from watchkeeper.core.crew import StepResult
 from watchkeeper.core.incident import HypothesisStatus, Incident
 from watchkeeper.remedy.ladder import next_steps
+from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
 from watchkeeper_agents.hearing import hear, hushed
 from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
 from watchkeeper_agents.tools import Tools, in_words
-from watchkeeper_agents.words import CrewSettings, Memory, Move, Turn
+from watchkeeper_agents.words import GANGS, CrewSettings, Memory, Move, Turn
 
 BY = "agent:remediation"
 
@@ -51,6 +52,30 @@ def think(
         case Escalate():
             told = f"{diagnosis(incident)} {plan.why}"
             return _stop(memory, "escalated", plan.why, told, page=plan.page)
+
+
+def move_gangs(
+    incident: Incident,
+    memory: Memory,
+    result: StepResult | None,
+    tools: Tools,
+    reasoner: Reasoner,
+    settings: CrewSettings,
+) -> Turn:
+    """One turn of the thread that looks after the gangs of a node's incident. It ends nothing:
+    what it cannot do is left to the incident's own thread."""
+    world = looks(incident, tools)
+    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
+    if why := over.why if over is not None else hushed(memory, tools.snapshot.steady, world):
+        return Turn(memory=memory, move=Move(end="waiting", why=why))
+    plan = gangs_ladder(incident, tools.view(memory.attempts, incident.id))
+    if isinstance(plan, Steps):
+        turn = _ask(incident, memory, plan, tools, reasoner)
+        if (draft := turn.move.draft) is not None:
+            draft = msgspec.structs.replace(draft, thread=f"{incident.id}{GANGS}", plan=())
+            return msgspec.structs.replace(turn, move=Move(draft=draft))
+        return msgspec.structs.replace(turn, move=Move(end="waiting", why=turn.move.why))
+    return Turn(memory=memory, move=Move(end="waiting", why=plan.why))
 
 
 WORTH_SAYING = 0.05

@@ -21,7 +21,15 @@ from watchkeeper_agents import remediation, scheduler
 from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
-from watchkeeper_agents.words import MOST_HISTORY, CrewSettings, Memory, Move, Turn, WorkItem
+from watchkeeper_agents.words import (
+    MOST_HISTORY,
+    CrewSettings,
+    Memory,
+    Move,
+    Turn,
+    WorkItem,
+    incident_of,
+)
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -69,12 +77,14 @@ def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: C
     tools = Tools(context.briefing, context.settings.remedy)
     unheard = _unheard(memory, result, context.briefing, item.thread)
     memory = msgspec.structs.replace(memory, attempts=(*memory.attempts, *unheard))
-    incident = tools.incident(item.thread)
+    incident = tools.incident(incident_of(item.thread))
     if incident is None:
         if item.agent == "scheduler":
             return scheduler.watch_ahead(scheduler.pool_of(item.subject), memory, tools)
         return Turn(memory=memory, move=Move(end="waiting", why="The incident is over."))
     agent = scheduler.think if item.agent == "scheduler" else remediation.think
+    if item.thread != incident.id:
+        agent = remediation.move_gangs
     return agent(incident, memory, result, tools, context.reasoner, context.settings)
 
 
@@ -277,7 +287,7 @@ def _held(item: WorkItem) -> StepResult:
 
 
 def _looks(item: WorkItem, tools: Tools) -> str:
-    incident = tools.incident(item.thread)
+    incident = tools.incident(incident_of(item.thread))
     if incident is None:
         return item.subject
     if item.agent == "scheduler":

@@ -20,6 +20,7 @@ from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.remedy.plan import RemedySettings, RemedyView
 from watchkeeper.remedy.precondition import unmet
 from watchkeeper.remedy.verify import expected_effect
+from watchkeeper_agents.reserve import wanted
 
 MOST_EVIDENCE = 32
 """Signals cited by one Draft, newest kept."""
@@ -73,6 +74,7 @@ class Tools:
             attempts=attempts,
             settings=self.remedy,
             repairs_7d={node: len(ids - {incident}) for node, ids in repaired.items()},
+            held_back=wanted(self.briefing),
         )
 
     # Simulate.

@@ -19,6 +19,16 @@ MOST_HISTORY = 64
 what it dropped for age never counts as unheard."""
 
 
+GANGS = "/gangs"
+"""Ends the name of the thread that looks after a node incident's gangs while the incident's own
+thread looks after the node."""
+
+
+def incident_of(thread: str) -> str:
+    """The incident that a thread is about."""
+    return thread.removesuffix(GANGS)
+
+
 @dataclass(frozen=True, slots=True)
 class CrewSettings:
     """How patient the crew is, in seconds on the steady clock.
@@ -27,8 +37,9 @@ class CrewSettings:
     nothing changed. refused_s: after the gate refused the same thread `refusals` times at the
     effect. recheck_s: how often a waiting thread thinks again though nothing changed. repair_s:
     how long a waiting gang waits for nodes under repair before more are asked for. most_add: most
-    nodes in one pool.scale. canary: at most one disruptive step under way per pool. remedy: the
-    pace of the repair ladders.
+    nodes in one pool.scale. canary: a class of fault is met by one node first, then by waves.
+    spare_chance: how surely every broken node shall have a spare. remedy: the pace of the repair
+    ladders.
     """
 
     not_now_s: float = 900.0
@@ -39,11 +50,12 @@ class CrewSettings:
     repair_s: float = 300.0
     most_add: int = 4
     canary: bool = True
+    spare_chance: float = 0.99
     remedy: RemedySettings = field(default_factory=RemedySettings)
 
 
 class WorkItem(Word, frozen=True):
-    """One thing to think about. thread: the durable thread, an incident's id or
+    """One thing to think about. thread: the durable thread, an incident's id, `ID/gangs` or
     `capacity:POOL`. agent: `remediation` or `scheduler`. subject: what it is about, as a target."""
 
     thread: str

@@ -16,7 +16,7 @@ from watchkeeper.core.cluster import (
     RayState,
     World,
 )
-from watchkeeper.core.crew import Briefing, CrewReply, Draft, StepResult
+from watchkeeper.core.crew import Briefing, CrewReply, Draft, PastStep, StepResult
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import (
     Hypothesis,
@@ -122,10 +122,13 @@ def briefing(
     checked: dict[str, str] | None = None,
     history: dict[str, tuple[StepResult, ...]] | None = None,
     forecasts: dict[str, Forecast] | None = None,
+    repaired: dict[str, frozenset[str]] | None = None,
+    past: tuple[PastStep, ...] = (),
 ) -> Briefing:
     return Briefing(
         snapshot=seen, incidents=incidents, forecasts=forecasts or {}, results=results,
         busy=frozenset(busy), serves=serves, checked=checked or {}, history=history or {},
+        repaired=repaired or {}, past=past,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from watchkeeper.core.cluster import (
     JobState,
     RayState,
 )
-from watchkeeper.core.crew import CrewReply
+from watchkeeper.core.crew import CrewReply, PastStep
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.incident import (
     IncidentState,
@@ -243,14 +243,58 @@ def test_s21_one_canary_goes_first_in_a_pool_and_the_next_waits_until_it_is_veri
     first = crew.ask(briefing(seen, *incidents))
     assert [d.thread for d in first.drafts] == ["INC-1"]
     assert ends(first) == {"INC-2": "waiting", "INC-3": "waiting"}
-    assert "INC-1 goes first in train" in first.conclusions[0].why
+    assert "Another step is under way in train" in first.conclusions[0].why
 
     under_way = [msgspec.structs.replace(incidents[0], state=IncidentState.VERIFYING)]
-    held = crew.ask(briefing(seen, *under_way, *incidents[1:], busy=("INC-1",)))
+    past = (PastStep("node.restart", "node_lost", incidents[0].node, "under_way"),)
+    held = crew.ask(briefing(seen, *under_way, *incidents[1:], busy=("INC-1",), past=past))
     assert (kinds(held), ends(held)) == ([], {"INC-2": "waiting", "INC-3": "waiting"})
 
-    next_one = crew.ask(briefing(seen, *incidents[1:]))
+    past = (msgspec.structs.replace(past[0], value="recovered"),)
+    next_one = crew.ask(briefing(seen, *incidents[1:], past=past))
     assert [d.thread for d in next_one.drafts] == ["INC-2"]
+
+
+def test_s21_after_the_canary_the_wave_widens_over_racks_and_a_failure_makes_it_one_again(
+    crew: LangGraphCrew,
+) -> None:
+    names = [f"train-{n:02d}" for n in range(2, 10)]
+    racks = {name: f"rack-{n}" for n, name in enumerate(names)}
+    dead = [node(name, RayState.DEAD, rack=rack) for name, rack in racks.items()]
+    incidents = [lost(name, f"INC-{n}", jobs=()) for n, name in enumerate(names)]
+
+    def go(*values: str) -> int:
+        past = tuple(PastStep("node.restart", "node_lost", "train-99", v) for v in values)
+        return len(crew.ask(briefing(snapshot(*dead), *incidents, past=past)).drafts)
+
+    assert go() == 1
+    assert go("recovered") == 2
+    assert go("recovered", "recovered") == 4
+    assert go("recovered", "recovered", "failed") == 1
+    assert go("recovered", "worse") == 0
+
+
+def test_the_gangs_of_a_sick_node_go_on_while_a_person_is_asked_about_it(
+    crew: LangGraphCrew,
+) -> None:
+    seen = snapshot(node("train-01", gpus_free=8.0), node("train-02", RayState.DEAD), jobs=(job(),))
+    ill = lost("train-02")
+    reply = crew.ask(briefing(seen, ill, busy=("INC-1",)))
+    assert kinds(reply) == ["job.requeue"]
+    assert [d.thread for d in reply.drafts] == ["INC-1/gangs"]
+    assert reply.drafts[0].incident == "INC-1"
+    assert kinds(crew.ask(briefing(seen, ill, busy=("INC-1", "INC-1/gangs")))) == []
+
+
+def test_a_pool_with_too_few_free_nodes_for_its_own_repairs_is_told_of(
+    crew: LangGraphCrew,
+) -> None:
+    seen = snapshot(node("train-01"), node("train-02", RayState.DEAD))
+    often = {"train-02": frozenset({"INC-7", "INC-8"})}
+    told = crew.ask(briefing(seen, lost("train-02"), repaired=often)).thoughts
+    assert any(t.thread == "reserve:train" and "fewer nodes ready" in t.text for t in told)
+    quiet = crew.ask(briefing(seen, lost("train-02"))).thoughts
+    assert not any(t.thread.startswith("reserve:") for t in quiet)
 
 
 def test_a_question_that_waits_for_a_person_does_not_hold_back_the_pool(

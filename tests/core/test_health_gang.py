@@ -261,11 +261,11 @@ def view(snapshot, serves=SERVES, **fields):
     )
 
 
-def hung(**odd):
+def hung(lasts=360, **odd):
     night = Night()
     night.go(1800)
     night.odd = odd
-    night.go(240, pace=None)
+    night.go(lasts, pace=None)
     return night
 
 
@@ -279,6 +279,12 @@ def test_a_hang_with_nobody_to_blame_costs_the_gang_and_no_node():
     (incident,) = night.incidents
     plan = next_steps(incident, view(night.snapshot()))
     assert [s.rung for s in plan.steps] == ["gang_hang: job.preempt", "gang_hang: job.requeue"]
+
+
+def test_a_hang_gets_five_minutes_to_go_on_by_itself():
+    night = hung(240)
+    (incident,) = night.incidents
+    assert isinstance(next_steps(incident, view(night.snapshot())), Wait)
 
 
 def test_where_nobody_may_end_it_its_own_watchdog_gets_time_and_then_a_person():

@@ -24,10 +24,13 @@ from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper.core.action import (
     Action,
     CheckRun,
+    GpuPowerCap,
     GpuQuarantine,
+    GpuReset,
     JobRequeue,
     NodeCordon,
     NodeDrain,
+    NodeReboot,
     NodeReplace,
     NodeRestart,
     NodeUncordon,
@@ -43,6 +46,8 @@ X = {"subject": "x", "title": "t"}
 N = {"node": "train-01", "incarnation": "inc-1"}
 cordon, drain, restart = NodeCordon(**N), NodeDrain(**N), NodeRestart(**N)
 check, uncordon, quarantine = CheckRun(**N), NodeUncordon(**N), GpuQuarantine(gpu=3, **N)
+reset, reboot = GpuReset(gpu=3, **N), NodeReboot(**N)
+cap = GpuPowerCap(gpu=3, watts=500.0, **N)
 requeue = JobRequeue(job="g", attempt_id="g-a1")
 
 alive = Given()
@@ -59,6 +64,7 @@ unconfirmed_long = unconfirmed.but(silent_s=400.0)
 silent = Given(nodes=nodes(train_01=UNKNOWN), silent_s=60.0)
 draining = Given(nodes=nodes(train_01={"ray_state": RayState.DRAINING}), fenced=("train-01",))
 drained_yes = draining.but(approved=True)
+fenced_doubtful = Given(fenced=("train-01",), sources=1, confidence=0.5)
 busy = Given(fenced=("train-01",), jobs={"g": gang("g", "train-01")})
 reserved = Given(nodes=nodes(train_01={"labels": {"reserved-for": "demo"}}))
 stopped = Given(jobs={"g": gang("g", state=JobState.STOPPED)})
@@ -81,21 +87,33 @@ TABLE: list[tuple[str, Action, Given, str, str]] = [
     ("a dead node is brought back",           restart, dead,            "allow", "allow"),
     ("a drained and dead node is restarted",  restart, dead_fenced,     "allow", "allow"),
     ("a node dead to Ray alone waits",        restart, unconfirmed,     "deny", "deny"),
-    ("dead to Ray and long silent",           restart, unconfirmed_long, "ask", "allow"),
+    ("dead to Ray and long silent",           restart, unconfirmed_long, "allow", "allow"),
     ("a silent node is not restarted",        restart, silent,          "deny", "deny"),
     ("a silent node is not drained",          drain, silent,            "deny", "deny"),
     ("a living, open node is not restarted",  restart, alive,           "deny", "deny"),
     ("a fenced node with work: not restarted", restart, busy,           "deny", "deny"),
-    ("a fenced, empty node is restarted",     restart, fenced,          "ask", "allow"),
-    ("a drained node is restarted",           restart, draining,        "ask", "allow"),
+    ("a fenced, empty node is restarted",     restart, fenced,          "allow", "allow"),
+    ("a drained node is restarted",           restart, draining,        "allow", "allow"),
     ("a drained node, approved",              restart, drained_yes,    "allow", "allow"),
-    ("cordon on strong evidence",             cordon, alive,            "ask", "allow"),
-    ("cordon on one source",                  cordon, thin,             "ask", "ask"),
+    ("cordon on strong evidence",             cordon, alive,            "allow", "allow"),
+    ("cordon on one source",                  cordon, thin,             "allow", "allow"),
+    ("cordon on low confidence",              cordon, doubtful,         "deny", "deny"),
     ("drain on strong evidence",              drain, alive,             "ask", "allow"),
     ("drain on one source",                   drain, thin,              "ask", "ask"),
     ("drain on low confidence",               drain, doubtful,          "ask", "ask"),
     ("drain, approved",                       drain, approved,          "allow", "allow"),
     ("drain, approved, on thin evidence",     drain, approved_thin,     "allow", "allow"),
+    ("drain of a fenced, empty node",         drain, fenced,            "allow", "allow"),
+    ("the same on low confidence",            drain, fenced_doubtful,   "ask", "ask"),
+    ("drain of a fenced node that works",     drain, busy,              "ask", "allow"),
+    ("reset of an idle GPU",                  reset, fenced,            "allow", "allow"),
+    ("reset on low confidence",               reset, fenced_doubtful,   "ask", "ask"),
+    ("reset of a GPU in use",                 reset, busy,              "deny", "deny"),
+    ("reboot of a fenced, empty node",        reboot, fenced,           "allow", "allow"),
+    ("reboot on low confidence",              reboot, fenced_doubtful,  "ask", "ask"),
+    ("reboot of a node that works",           reboot, busy,             "deny", "deny"),
+    ("a living, open node is not rebooted",   reboot, alive,            "deny", "deny"),
+    ("a power cap",                           cap, alive,               "ask", "ask"),
     ("quarantine on strong evidence",         quarantine, alive,        "ask", "allow"),
     ("quarantine on one source",              quarantine, thin,         "ask", "ask"),
     ("a check on a fenced node",              check, fenced,            "allow", "allow"),
@@ -104,14 +122,14 @@ TABLE: list[tuple[str, Action, Given, str, str]] = [
     ("an approved repair ends",               uncordon, fenced_approved, "allow", "allow"),
     ("a stopped gang is requeued",            requeue, stopped,         "allow", "allow"),
     ("twice requeued, once more",             requeue, requeued(2),     "allow", "allow"),
-    ("three times requeued: a person",        requeue, requeued(3),     "ask", "ask"),
+    ("four times requeued, with a cause",     requeue, requeued(4),     "allow", "allow"),
     ("five times requeued: never",            requeue, requeued(5),     "deny", "deny"),
     ("one node more for a waiting gang",      scale(1), waiting,        "ask", "allow"),
     ("one node more for nobody",              scale(1), Given(),        "ask", "deny"),
     ("two nodes more",                        scale(2), waiting,        "ask", "ask"),
     ("a reserved node is left alone",         drain, reserved,          "deny", "deny"),
     ("also when somebody approved",           drain, reserved.but(approved=True), "deny", "deny"),
-    ("replacing is nowhere allowed",          NodeReplace(**N), alive,  "deny", "deny"),
+    ("replacing on strong evidence, no spare", NodeReplace(**N), fenced, "ask", "ask"),
     ("a ticket needs no rule",                TicketOpen(**X), alive, "allow", "allow"),
     ("nor does a page",                       NotifyPage(**X), alive, "allow", "allow"),
 ]  # fmt: skip
@@ -155,10 +173,10 @@ def test_a_night_repair_of_a_broken_node_needs_nobody() -> None:
     assert [step.judged(orders, NIGHT).decision.value for step in steps] == ["allow"] * 5
 
 
-def test_an_ask_goes_to_oncall_for_a_quarter_of_an_hour_and_then_escalates() -> None:
+def test_an_ask_goes_to_oncall_for_two_hours_by_day_and_then_escalates() -> None:
     asks = alive.but(action=drain).judged(shipped(), DAY).obligations
     assert asks is not None
-    assert (asks.quorum, asks.groups, asks.expires_s) == (1, ("oncall",), 900.0)
+    assert (asks.quorum, asks.groups, asks.expires_s) == (1, ("oncall",), 7200.0)
     assert asks.on_timeout == "escalate"
 
 

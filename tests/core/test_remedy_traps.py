@@ -3,7 +3,7 @@
 import pytest
 from tests.core import sick_cluster as c
 
-from watchkeeper.core.action import REQUEUE_BEFORE, JobRequeue, kind_of, say
+from watchkeeper.core.action import REQUEUE_BEFORE, CheckRun, JobRequeue, kind_of, say
 from watchkeeper.core.cluster import JobState, World
 from watchkeeper.core.crew import StepResult
 from watchkeeper.core.fault import Fault, Recovery
@@ -12,6 +12,7 @@ from watchkeeper.health.correlate import correlate
 from watchkeeper.health.sense import LAB, sense
 from watchkeeper.remedy.cures import CURES, cures_for
 from watchkeeper.remedy.ladder import next_steps
+from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Escalate, RemedySettings, RemedyView, Steps, Wait
 from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
 
@@ -208,16 +209,94 @@ def drained(**fields):
     return c.renamed(incident, jobs=("g",)), snapshot
 
 
-def test_a_gang_goes_on_elsewhere_before_a_slow_repair_where_there_is_room():
+def test_a_gang_goes_on_elsewhere_while_its_node_is_repaired():
     incident, snapshot = drained()
-    assert kinds(next_steps(incident, view(snapshot)))[0] == "job.requeue"
-
-
-def test_without_room_the_repair_comes_first():
-    full = [c.node(f"w{n}", gpus_free=0.0) for n in (2, 3, 4)]
-    incident, _ = drained()
-    snapshot = real(c.dead("w1", since_s=90), *full, jobs=[stopped()])
+    assert kinds(gangs_ladder(incident, view(snapshot))) == ["job.requeue"]
     assert kinds(next_steps(incident, view(snapshot)))[0] == "node.reboot"
+
+
+def full_but_for(*changed, **fields):
+    full = [c.node(f"w{n}", gpus_free=0.0) for n in (2, 3, 4)]
+    return real(*changed, *full, **fields)
+
+
+def test_without_room_a_gang_waits_for_the_repair_and_later_joins_the_queue():
+    incident, _ = drained()
+    snapshot = full_but_for(c.dead("w1", since_s=90), jobs=[stopped()])
+    assert isinstance(gangs_ladder(incident, view(snapshot)), Wait)
+    long_since = c.renamed(stopped(), state_since=c.ago(700))
+    later = full_but_for(c.dead("w1", since_s=700), jobs=[long_since])
+    assert kinds(gangs_ladder(incident, view(later))) == ["job.requeue"]
+
+
+def test_nothing_is_submitted_while_it_could_land_on_the_sick_node_again():
+    incident, _ = drained()
+    open_still = real(jobs=[stopped()])
+    assert isinstance(gangs_ladder(incident, view(open_still)), Wait)
+    half = real(jobs=[stopped()], fences=[c.fence("w1", held=2)])
+    assert isinstance(gangs_ladder(incident, view(half)), Wait)
+    fenced = real(jobs=[stopped()], fences=[c.fence("w1")])
+    assert kinds(gangs_ladder(incident, view(fenced))) == ["job.requeue"]
+
+
+def test_an_attempt_is_submitted_again_once():
+    incident, snapshot = drained()
+    first = gangs_ladder(incident, view(snapshot))
+    again = gangs_ladder(incident, view(snapshot, attempts=(done(first.next.action),)))
+    assert isinstance(again, Wait)
+
+
+# Is it this node at all?
+
+
+def linked(*more, fences=(), checks=(), jobs=(), tried=()):
+    """A network link that fell, on the node w1; what its ladder says now."""
+    at = c.ago(90)
+    told = [
+        c.renamed(c.xid(1, "w1"), code="ib.link_down", target="node:w1", id="S-1", at=at),
+        *more,
+    ]
+    snapshot = real(fences=fences, checks=checks, jobs=jobs)
+    (incident,) = turn(snapshot, *in_real(*told))
+    incident = c.renamed(incident, opened_at=at)
+    assert incident.fault == Fault.NETWORK_LINK
+    return incident, next_steps(incident, view(snapshot, attempts=tried))
+
+
+FENCED = {"fences": [c.fence("w1")]}
+CHECK = CheckRun(node="w1", incarnation="w1-life1")
+
+
+def test_a_link_that_fell_is_checked_behind_the_fence_before_anything_is_done_to_its_node():
+    assert kinds(linked()[1])[0] == "node.cordon"
+    assert kinds(linked(**FENCED)[1]) == ["check.run"]
+
+
+def test_what_passes_its_check_goes_home_unrepaired():
+    passed = c.renamed(c.check("w1", "w1-life1", True), at=c.ago(20))
+    _, plan = linked(**FENCED, checks=[passed], tried=(done(CHECK),))
+    assert kinds(plan) == ["node.uncordon"]
+
+
+def test_a_check_speaks_of_nothing_that_was_said_after_it_began():
+    early = c.renamed(c.check("w1", "w1-life1", True), at=c.ago(120))
+    _, plan = linked(**FENCED, checks=[early], tried=(done(CHECK),))
+    assert kinds(plan)[0] == "node.drain"
+
+
+def test_what_fails_its_check_is_repaired_and_a_cable_is_not_rebooted():
+    failed = c.renamed(c.check("w1", "w1-life1", False), at=c.ago(20))
+    _, plan = linked(**FENCED, checks=[failed], tried=(done(CHECK, "failed"),))
+    assert kinds(plan)[:2] == ["node.drain", "node.replace"]
+    host = c.renamed(c.xid(1, "w1"), code="nic.down", target="node:w1", id="S-2", at=c.ago(90))
+    _, plan = linked(host, **FENCED, checks=[failed], tried=(done(CHECK, "failed"),))
+    assert kinds(plan)[:2] == ["node.drain", "node.reboot"]
+
+
+def test_a_gang_that_runs_well_is_not_stopped_for_the_word_of_one_instrument():
+    _, plan = linked(**FENCED, jobs=[c.job("g")])
+    assert isinstance(plan, Wait)
+    assert "g runs well" in plan.why
 
 
 # Nodes that fall together.
@@ -277,7 +356,7 @@ def test_one_link_error_is_enough_where_the_driver_itself_asks_for_a_reset():
 # Patience and room.
 
 
-def slow_suspect(checkpoint_s: float):
+def slow_suspect(checkpoint_s: float, serves=ALL):
     at = c.ago(700)
     told = [
         c.renamed(c.xid(1, "w1"), code="gang.suspect", target="node:w1", id="S-1", at=at),
@@ -287,9 +366,16 @@ def slow_suspect(checkpoint_s: float):
     snapshot = real(jobs=[gang], fences=[c.fence("w1")])
     (incident,) = turn(snapshot, *in_real(*told))
     assert incident.fault == Fault.NODE_SUSPECT
-    return next_steps(incident, view(snapshot))
+    return next_steps(incident, view(snapshot, serves=serves))
 
 
-def test_a_slow_gang_is_drained_after_its_checkpoint_not_before():
-    assert isinstance(slow_suspect(1700), Wait)
-    assert kinds(slow_suspect(20))[0] == "node.drain"
+def test_a_slow_gang_is_moved_by_way_of_a_checkpoint():
+    plan = slow_suspect(1700)
+    assert kinds(plan)[0] == "job.preempt"
+    assert not plan.next.action.at_once
+
+
+def test_where_nobody_can_move_it_a_slow_gang_is_drained_after_its_checkpoint_not_before():
+    alone = ALL - {"job.preempt"}
+    assert isinstance(slow_suspect(1700, alone), Wait)
+    assert kinds(slow_suspect(20, alone))[0] == "node.drain"

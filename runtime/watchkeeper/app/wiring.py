@@ -42,7 +42,7 @@ from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.words import CrewSettings
 
 LAB_REMEDY = RemedySettings(
-    drain_deadline_s=20.0, settle_s=6.0, silent_after_s=15.0, ray_limit_s=15.0
+    linger_s=10.0, drain_deadline_s=20.0, settle_s=6.0, silent_after_s=15.0, ray_limit_s=15.0
 )
 """The lab's pace: gangs of toys need no minute to end, and its telemetry comes every 2 s."""
 

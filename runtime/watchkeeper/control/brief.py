@@ -16,8 +16,8 @@ from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import REPAIRS, kind_of, node_of
-from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, StepResult
+from watchkeeper.core.action import REPAIRS, kind_of, node_of, traits_of
+from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, PastStep, StepResult
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.ledger import WEEK_S
@@ -25,6 +25,7 @@ from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
 from watchkeeper.health.illness import still_ill
 
+DAY_S = 86400.0
 RESULT_OF = {
     State.DENIED: ("verdict", "deny"),
     State.RECOVERED: ("outcome", "recovered"),
@@ -58,6 +59,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         checked=dict(books.checked),
         history=_history(watch),
         repaired=_repaired(watch, snapshot),
+        past=_past(watch, snapshot),
     )
     try:
         reply: object = watch.crew.ask(briefing)
@@ -85,22 +87,46 @@ def _call_a_person(watch: Watch, what: str, why: str) -> None:
 
 
 def _repaired(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
-    """Each node's repairs of the last 7 days, by the incidents that they were for. Counted anew
-    when a proposal has changed, and when the oldest of them is a week ago."""
+    """Each node's repairs of the last 7 days, by the incidents that they were for; since it was
+    last replaced, where it was: another machine has the name since. Counted anew when a proposal
+    has changed, and when the oldest of them is a week ago."""
     changes, until, known = watch.repairs_of
     if changes == watch.record.books.files.changes and snapshot.steady <= until:
         return known
     found: dict[str, set[str]] = {}
+    new: set[str] = set()
     until = inf
     for file in watch.record.books.past():
         if file.effect is None or snapshot.steady - file.effect.started_steady > WEEK_S:
             continue
         until = min(until, file.effect.started_steady + WEEK_S)
-        if kind_of(file.action) in REPAIRS and (node := node_of(file.action)):
+        node = node_of(file.action)
+        if kind_of(file.action) in REPAIRS and node and node not in new:
             found.setdefault(node, set()).add(file.proposal.incident or file.proposal.id)
+        if kind_of(file.action) == "node.replace" and file.state is State.RECOVERED:
+            new.add(node)
     repaired = {node: frozenset(ids) for node, ids in found.items()}
     watch.repairs_of = (watch.record.books.files.changes, until, repaired)
     return repaired
+
+
+def _past(watch: Watch, snapshot: Snapshot) -> tuple[PastStep, ...]:
+    """The disruptive steps of the last day, since a person last resumed. Waves go by them."""
+    books = watch.record.books
+    found = []
+    for file in books.past():  # newest first
+        effect = file.effect
+        if effect is None or snapshot.steady - effect.started_steady > DAY_S:
+            break
+        if books.resumed_at is not None and effect.started_at < books.resumed_at:
+            break
+        if file.state is State.REFUSED or not traits_of(file.action).disruptive:
+            continue
+        incident = books.incidents.get(file.proposal.incident)
+        value = RESULT_OF[file.state][1] if file.state in RESULT_OF else "under_way"
+        fault = incident.fault if incident is not None else ""
+        found.append(PastStep(kind_of(file.action), fault, node_of(file.action), value))
+    return tuple(reversed(found))
 
 
 def _undelivered(watch: Watch, busy: frozenset[str]) -> list[StepResult]:

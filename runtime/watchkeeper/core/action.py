@@ -122,10 +122,15 @@ class JobRequeue(Word, frozen=True, tag_field="kind", tag="job.requeue"):
 
 
 class JobPreempt(Word, frozen=True, tag_field="kind", tag="job.preempt"):
-    """Stop a running gang after a checkpoint, to make room."""
+    """Stop a running gang after a checkpoint, to make room; it waits to go on.
+
+    at_once: end it now and leave it stopped until it is requeued, because what it holds is not
+    worth saving: it hangs, or its state is corrupt.
+    """
 
     job: str
     attempt_id: str
+    at_once: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.job, "job")
@@ -347,7 +352,7 @@ def say(action: Action) -> str:
             when = action.before.astimezone(UTC)
             return f"Requeue {action.job} from a checkpoint before {when:%Y-%m-%d %H:%M:%S} UTC"
         case JobPreempt():
-            return f"Preempt {action.job}"
+            return f"End {action.job} now" if action.at_once else f"Preempt {action.job}"
         case JobPlace():
             return f"Place {action.job} on {', '.join(action.nodes)}"
         case PoolScale():

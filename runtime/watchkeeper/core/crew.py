@@ -51,6 +51,16 @@ class StepResult(Word, frozen=True):
     reason_ids: tuple[str, ...] = ()
 
 
+class PastStep(Word, frozen=True):
+    """One disruptive step of the last 24 hours, whoever asked for it. value: as in StepResult's
+    outcomes, or `under_way`."""
+
+    kind: str
+    fault: str
+    node: str
+    value: str
+
+
 class Conclusion(Word, frozen=True):
     """A thread's end, or its wish to wait. end: `resolved`, `escalated` or `waiting`. page: an
     escalation wakes somebody; else a ticket will do."""
@@ -78,7 +88,8 @@ class Briefing:
     busy: threads whose last Draft still waits, runs or is being verified; they are not asked.
     results: one per thread that can go on. history: all that each thread was ever told, from the
     journal, for a thread that was lost with Redis. serves: kinds of action a provider serves here.
-    repaired: node -> incidents for which it was repaired within 7 days.
+    repaired: node -> incidents for which it was repaired within 7 days. past: disruptive steps of
+    24 hours, oldest first, for waves; since a person last resumed, where one did.
     """
 
     snapshot: Snapshot
@@ -90,6 +101,7 @@ class Briefing:
     checked: Mapping[str, str]
     history: Mapping[str, tuple[StepResult, ...]] = field(default_factory=dict)
     repaired: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    past: tuple[PastStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ place where values are put to those names. What a tenant can write is under `ten
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 from watchkeeper.core.action import KINDS, REPAIRS, Action, JobPlace, kind_of, node_of, traits_of
@@ -140,6 +141,12 @@ FACTS: dict[str, Fact] = {
     "pool.pending_gpus": Fact(
         type="double", scopes=("job", "pool"), says="GPUs asked for and not given", unknown=0.0
     ),
+    "pool.spare_nodes": Fact(
+        type="int",
+        scopes=("node", "gpu", "job", "pool"),
+        unknown=0,
+        says="living nodes of it, open to work, that run nothing now; the target is not counted",
+    ),
     "node.name": Fact(type="string", scopes=_NODE, says="stable name", unknown=""),
     "node.pool": Fact(type="string", scopes=_NODE, says="", unknown=""),
     "node.rack": Fact(type="string", scopes=_NODE, says="", unknown=""),
@@ -166,6 +173,12 @@ FACTS: dict[str, Fact] = {
     "node.fenced": Fact(
         type="bool", scopes=_NODE, says="our fence holds every GPU of it", unknown=False
     ),
+    "node.check_failed": Fact(
+        type="bool",
+        scopes=_NODE,
+        unknown=False,
+        says="our own check of this incarnation, a real workload, failed",
+    ),
     "node.gpus": Fact(type="int", scopes=_NODE, says="", unknown=0),
     "node.silent_for": Fact(
         type="duration", scopes=_NODE, says="since its last telemetry", unknown=NEVER_S
@@ -182,6 +195,12 @@ FACTS: dict[str, Fact] = {
     "job.priority": Fact(type="int", scopes=("job",), says="", unknown=1_000_000),
     "job.checkpoint_age": Fact(
         type="duration", scopes=("job",), says="since its last checkpoint", unknown=NEVER_S
+    ),
+    "job.step_age": Fact(
+        type="duration",
+        scopes=("job",),
+        unknown=0.0,
+        says="since its last step, by its own word; 0s where it tells of no steps",
     ),
     "job.requeues_24h": Fact(
         type="int", scopes=("job",), says="requeues of it in 24 hours", unknown=1_000_000
@@ -305,6 +324,7 @@ def _of_node(node: Node, action: Action, snapshot: Snapshot, ledger: LedgerView)
         "node.process_gone": node.process_gone is True,
         "node.control_path": node.control_path,
         "node.fenced": fence is not None and fence.sealed,
+        "node.check_failed": _check_failed(node, snapshot),
         "node.gpus": node.gpus,
         "node.repairs_7d": repairs_of(ledger, node.name),
         "node.labels": _without_nulls(node.labels),
@@ -315,6 +335,11 @@ def _of_node(node: Node, action: Action, snapshot: Snapshot, ledger: LedgerView)
     if gpu is not None:
         facts["gpu.index"] = gpu
     return facts
+
+
+def _check_failed(node: Node, snapshot: Snapshot) -> bool:
+    result = snapshot.state.checks.get(node.name)
+    return result is not None and result.incarnation == node.incarnation and result.passed is False
 
 
 def _of_job(job: Job, snapshot: Snapshot, ledger: LedgerView) -> Facts:
@@ -330,6 +355,8 @@ def _of_job(job: Job, snapshot: Snapshot, ledger: LedgerView) -> Facts:
         "tenant.name": job.tenant[:MOST_TEXT].replace("\0", ""),
         "tenant.metadata": _capped(job.metadata),
     }
+    if job.step_at is not None:
+        facts["job.step_age"] = max(0.0, (snapshot.at - job.step_at).total_seconds())
     if job.checkpoint_at is not None:
         facts["job.checkpoint_age"] = max(0.0, (snapshot.at - job.checkpoint_at).total_seconds())
     return facts
@@ -378,6 +405,8 @@ def _of_pool(
     if size is not None:  # else nobody knows the pool, and none of it is known to be in service
         facts["pool.size"] = size
         facts["pool.out"] = ledger.out.get(f"pool:{pool}", 0)
+    spare = spare_nodes(snapshot).get(pool, frozenset())
+    facts["pool.spare_nodes"] = len(spare - {node_of(action)})
     power_w = snapshot.power_w(pool)
     if power_w is not None:
         facts["pool.power_kw"] = round(power_w / 1000, 3)
@@ -395,16 +424,30 @@ def _of_pool(
     return facts
 
 
+@lru_cache(maxsize=2)
+def spare_nodes(snapshot: Snapshot) -> dict[str, frozenset[str]]:
+    """Pool -> its nodes that work can begin on at once: alive, unfenced, every GPU free. Once for
+    each snapshot, since every verdict asks."""
+    found: dict[str, list[str]] = {}
+    for node in snapshot.nodes.values():
+        if node.ray_state is not RayState.ALIVE or node.control_path:
+            continue
+        if 0 < node.gpus <= node.gpus_free and node.name not in snapshot.fences:
+            found.setdefault(node.pool, []).append(node.name)
+    return {pool: frozenset(names) for pool, names in found.items()}
+
+
 def gpus_per_node(snapshot: Snapshot, pool: str) -> int:
     """GPUs of a node of this pool: the most that one has, so that a cost is not told too low."""
     return max((n.gpus for n in snapshot.nodes.values() if n.pool == pool), default=0)
 
 
 def repairs_of(ledger: LedgerView, node: str) -> int:
-    """Repairs of a node in the ledger's 7 days: incidents that took it out, each counted once."""
-    hits = [
-        e for e in ledger.effects if e.node == node and e.action in REPAIRS and e.age_s < WEEK_S
-    ]
+    """Repairs of a node in the ledger's 7 days: incidents that took it out, each counted once.
+    Those before its last replacement were of another machine and are not counted."""
+    of_it = [e for e in ledger.effects if e.node == node and e.age_s < WEEK_S]
+    new = min((e.age_s for e in of_it if e.action == "node.replace" and not e.open), default=WEEK_S)
+    hits = [e for e in of_it if e.action in REPAIRS and e.age_s <= new]
     return len({e.incident or e.proposal for e in hits})
 
 

@@ -86,6 +86,8 @@ CHECK_TELLS = frozenset(
         Fault.NETWORK_LINK,
         Fault.PCIE,
         Fault.NODE_SUSPECT,
+        Fault.GPU_THERMAL,
+        Fault.GPU_POWER_BRAKE,
     }
 )
 """Faults that a short real workload on the node meets, or shows to be over. It says nothing of
@@ -118,12 +120,12 @@ _RANK: tuple[Fault, ...] = (
     Fault.SENSOR,
     Fault.GPU_NOTICE,
     Fault.GPU_MEMORY_CONTAINED,
+    Fault.NODE_SILENT,
+    Fault.NODE_LOST,
     Fault.NODE_SUSPECT,
     Fault.GPU_POWER_BRAKE,
     Fault.GPU_THERMAL,
-    Fault.NODE_SILENT,
     Fault.GPU_UNKNOWN,
-    Fault.NODE_LOST,
     Fault.NODE_FLAPPING,
     Fault.NETWORK_LINK,
     Fault.PCIE,
@@ -140,8 +142,9 @@ _RANK: tuple[Fault, ...] = (
 
 
 def rank(fault: str) -> int:
-    """Which class names an incident that several fit: the highest. A GPU fault outranks a lost
-    node, because starting the node anew does not mend the GPU."""
+    """Which class names an incident that several fit: the highest. Whatever a node suffers of
+    outranks that it is lost, because starting it anew does not mend that, and because our own drain
+    makes it lost."""
     return _RANK.index(Fault(fault))
 
 

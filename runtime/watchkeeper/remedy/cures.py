@@ -17,7 +17,12 @@ CURES: dict[Fault, tuple[str, ...]] = {
     Fault.NVLINK: ("gpu.reset", "node.reboot", "node.replace"),
     # Nothing mends worn memory; a reset only hides it until the next row.
     Fault.GPU_RMA: ("node.replace",),
-    # A port and a PCIe link are trained anew by the host's reboot, by nothing less.
+    # No reboot cools a GPU, nor mends what asks for hands: another node takes its place.
+    Fault.GPU_THERMAL: ("node.replace",),
+    Fault.GPU_POWER_BRAKE: ("node.replace",),
+    Fault.GPU_HANDS_ON: ("node.replace",),
+    # An adapter that the host lost, and a PCIe link, are trained anew by its reboot, by nothing
+    # less. Counters of the wire alone (see `wire`) speak of a cable, which no reboot reseats.
     Fault.NETWORK_LINK: ("node.reboot", "node.replace"),
     Fault.PCIE: ("node.reboot", "node.replace"),
     # Another start of the raylet is what did not help before.
@@ -50,12 +55,14 @@ def cures_for(
     *,
     switch: bool = False,
     again: bool = False,
+    wire: bool = False,
 ) -> tuple[str, ...]:
     """Kinds of action to try for a fault, in order; only those that a provider serves.
 
     said: what the driver asks for itself. switch: an NVSwitch speaks too, so that resetting one
-    GPU would mend only one end. again: this node was rebooted for another incident within 7 days,
-    so the next reboot gives way to a replacement, where one is served.
+    GPU would mend only one end. again: this node was repaired for two other incidents within 7
+    days, so a further repair gives way to a replacement, where one is served. wire: only the
+    link's own counters speak, so that it is the cable's fault.
 
     In the lab a GPU fault is simulated and a new raylet clears it: there `node.restart` stands
     for the cure. On real hardware starting a raylet anew mends no GPU and is never offered as one.
@@ -65,8 +72,10 @@ def cures_for(
         wanted = _SAID[said]
     if switch and fault is Fault.NVLINK:
         wanted = tuple(k for k in wanted if k != "gpu.reset")
-    if again and "node.replace" in serves:
+    if wire and fault is Fault.NETWORK_LINK:
         wanted = tuple(k for k in wanted if k != "node.reboot")
+    if again and "node.replace" in serves and "node.replace" in wanted:
+        wanted = ("node.replace",)
     if world is World.LAB and wanted and fault is not Fault.NODE_FLAPPING:
         soft = tuple(k for k in wanted if k == "gpu.reset" and fault is not Fault.GPU_DRIVER)
         wanted = (*soft, "node.restart", *(k for k in wanted if k not in soft))

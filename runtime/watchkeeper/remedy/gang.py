@@ -11,9 +11,11 @@ from watchkeeper.core.action import JobPreempt
 from watchkeeper.core.cluster import Job, JobState
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident
+from watchkeeper.remedy.doubt import may_go_on
 from watchkeeper.remedy.evict import group_of
 from watchkeeper.remedy.jobs import after_repair, later_requeues_of
 from watchkeeper.remedy.plan import Escalate, Plan, RemedyView, Step, Steps, Wait
+from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
 from watchkeeper.remedy.verify import expected_effect
 
 WATCHDOG_S = 2100.0
@@ -39,7 +41,9 @@ def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
         return Wait(why=f"{incident.title}. A driver's word on why may follow.")
     if incident.fault == Fault.GANG_SLOW:
         return Escalate(why=f"{incident.title}, and none of its nodes differs from its peers.")
-    if view.tried("job.requeue"):
+    if may_go_on(incident, view.snapshot.at):
+        return Wait(why=f"{incident.title}. It may go on by itself.")
+    if view.tried("job.requeue") or len(view.tried("job.preempt")) > 1:
         again = group_of(job.nodes, view.snapshot)
         return Escalate(why=f"{incident.title} again after a requeue. {again}", page=True)
     if not view.can_preempt(job.attempt_id):
@@ -50,13 +54,17 @@ def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
 
 
 def _speaks_of(incident: Incident, job: Job) -> bool:
-    """Whether the incident's newest word is of this attempt: a new attempt is a new patient."""
+    """Whether the incident's newest word is of this attempt: a new attempt is a new patient, but
+    for one that went on from a state that was corrupt already."""
+    since = tainted_since(incident)
+    if incident.fault == Fault.GANG_NAN and newest_is_tainted(job, since):
+        return True
     told = [s for s in incident.signals if s.target == f"job:{job.name}"]
     return bool(told) and max(told, key=lambda s: (s.at, s.id)).incarnation == job.attempt_id
 
 
 def _preempt(incident: Incident, view: RemedyView, job: Job) -> Step:
-    action = JobPreempt(job=job.name, attempt_id=job.attempt_id)
+    action = JobPreempt(job=job.name, attempt_id=job.attempt_id, at_once=True)
     return Step(
         action=action,
         reason=f"{job.name} {_SAYS[Fault(incident.fault)]}. It is ended, to go on elsewhere.",

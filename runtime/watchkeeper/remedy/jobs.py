@@ -8,7 +8,6 @@ from watchkeeper.core.action import REQUEUE_BEFORE, Action, JobRequeue, is_name
 from watchkeeper.core.cluster import Job, JobState, Node
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident
-from watchkeeper.remedy.evict import spare_gpus
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Step, Steps, Wait
 from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
 from watchkeeper.remedy.verify import expected_effect
@@ -26,7 +25,9 @@ def job_ladder(incident: Incident, view: RemedyView) -> Plan:
     if not incident.jobs and lasted < view.settings.settle_s:
         return Wait(why="It is the job's own fault. We watch whether a gang stops of it.")
     if incident.fault == Fault.GPU_MEMORY_CONTAINED:
-        return Escalate(why=f"{incident.title}. Reset the GPU when the node next drains.")
+        # The row is put aside at the next reset, of which every drain of ours brings one; until
+        # then the driver keeps the page out of use, and nobody need be called.
+        return Done(why=f"{incident.title}. It was contained; the next reset of the GPU ends it.")
     if not incident.jobs:
         return Done(why="The job's own fault; no gang stopped of it, and the GPU is healthy.")
     return plan
@@ -36,21 +37,21 @@ def after_repair(incident: Incident, view: RemedyView) -> Plan:
     """Requeue each gang of the incident that stands still; done when all of them run."""
     jobs = [view.snapshot.jobs[n] for n in incident.jobs if n in view.snapshot.jobs]
     stopped = [job for job in jobs if job.state is JobState.STOPPED]
-    blocked = [f"{j.name} ({why})" for j in stopped if (why := _blocked(incident, view, j))]
-    able = [job for job in stopped if not _blocked(incident, view, job)]
+    barred = [f"{j.name} ({why})" for j in stopped if (why := blocked(incident, view, j))]
+    able = [job for job in stopped if not blocked(incident, view, job)]
     if able and "job.requeue" not in view.serves:
-        blocked += [f"{job.name} (no provider submits jobs here)" for job in able]
+        barred += [f"{job.name} (no provider submits jobs here)" for job in able]
         able = []
-    spent = [job for job in able if _spent(job, view)]
-    ready = [job for job in able if job not in spent]
+    used = [job for job in able if spent(job, view)]
+    ready = [job for job in able if job not in used]
     if ready:
-        also = f" Not possible for {', '.join(blocked)}." if blocked else ""
-        return Steps(steps=tuple(_step(incident, view, job, also) for job in ready))
-    if spent:
-        names = ", ".join(job.name for job in spent)
+        also = f" Not possible for {', '.join(barred)}." if barred else ""
+        return Steps(steps=tuple(requeue_step(incident, view, job, also) for job in ready))
+    if used:
+        names = ", ".join(job.name for job in used)
         return Escalate(why=f"{names} stopped again after a requeue.", page=True)
-    if blocked:
-        return Escalate(why=f"Cannot be submitted again by us: {', '.join(blocked)}.")
+    if barred:
+        return Escalate(why=f"Cannot be submitted again by us: {', '.join(barred)}.")
     waiting = [job.name for job in jobs if job.state is JobState.WAITING]
     if waiting:
         return Wait(why=f"{', '.join(waiting)} waits for GPUs.")
@@ -70,7 +71,7 @@ def later_requeues(
     wanted = [
         job
         for _, job in sorted({**here, **named}.items())
-        if job.state in (JobState.RUNNING, JobState.STOPPED) and not _blocked(incident, view, job)
+        if job.state in (JobState.RUNNING, JobState.STOPPED) and not blocked(incident, view, job)
     ]
     return tuple(
         (_requeue(incident, job), f"{job.name} goes on from its checkpoint.") for job in wanted
@@ -83,35 +84,8 @@ def later_requeues_of(
     """The same for gangs that we end ourselves."""
     if "job.requeue" not in view.serves:
         return ()
-    able = (job for job in jobs if not _blocked(incident, view, job))
-    return tuple(_step(incident, view, job, "") for job in able)
-
-
-def elsewhere(incident: Incident, view: RemedyView, node: Node) -> Steps | Wait | None:
-    """Gangs that this node stopped and that others have room for: they need not wait for a repair
-    that takes long. None when there is no such gang."""
-    if "job.requeue" not in view.serves:
-        return None
-    jobs = [
-        job
-        for name, job in sorted(view.snapshot.jobs.items())
-        if name in incident.jobs or node.name in job.nodes
-    ]
-    gone_s = (view.snapshot.at - node.ray_state_since).total_seconds()
-    if gone_s < view.settings.settle_s and any(
-        j.state is JobState.RUNNING and node.name in j.nodes for j in jobs
-    ):
-        return Wait(why=f"Ray has not told yet which gangs {node.name} stopped.")
-    room = {job.pool: spare_gpus(view.snapshot, job.pool, node.name) for job in jobs}
-    ready: list[Step] = []
-    for job in jobs:
-        if job.state is not JobState.STOPPED or _blocked(incident, view, job):
-            continue
-        if _spent(job, view) or room[job.pool] < job.gpus:
-            continue
-        room[job.pool] -= job.gpus
-        ready.append(_step(incident, view, job, f" Others have room; {node.name} is out."))
-    return Steps(steps=tuple(ready)) if ready else None
+    able = (job for job in jobs if not blocked(incident, view, job))
+    return tuple(requeue_step(incident, view, job, "") for job in able)
 
 
 def _requeue(incident: Incident, job: Job) -> JobRequeue:
@@ -124,7 +98,7 @@ def _not_after(incident: Incident, job: Job) -> datetime | None:
     return since if newest_is_tainted(job, since) else None
 
 
-def _blocked(incident: Incident, view: RemedyView, job: Job) -> str:
+def blocked(incident: Incident, view: RemedyView, job: Job) -> str:
     """Why we cannot submit it again; "" when we can. A gang whose newest checkpoint is tainted
     goes back to an older one, or to a person where no provider can do that."""
     if not is_name(job.name):
@@ -139,7 +113,7 @@ def _blocked(incident: Incident, view: RemedyView, job: Job) -> str:
     )
 
 
-def _spent(job: Job, view: RemedyView) -> bool:
+def spent(job: Job, view: RemedyView) -> bool:
     """This attempt was requeued already, or the gang was requeued often enough."""
     of_job = [r for r in view.tried("job.requeue") if getattr(r.action, "job", "") == job.name]
     return len(of_job) >= MAX_REQUEUES or any(
@@ -147,7 +121,7 @@ def _spent(job: Job, view: RemedyView) -> bool:
     )
 
 
-def _step(incident: Incident, view: RemedyView, job: Job, also: str) -> Step:
+def requeue_step(incident: Incident, view: RemedyView, job: Job, also: str) -> Step:
     action = _requeue(incident, job)
     origin = f" from step {job.checkpoint_step}" if job.checkpoint_step is not None else ""
     if action.before is not None:

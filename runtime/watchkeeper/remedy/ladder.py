@@ -13,8 +13,8 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.remedy import rungs
 from watchkeeper.remedy.domain import domain_ladder, falls_with_others
 from watchkeeper.remedy.gang import gang_ladder
-from watchkeeper.remedy.gpu import SLOW, gpu_ladder, move_work
-from watchkeeper.remedy.jobs import after_repair, elsewhere, job_ladder
+from watchkeeper.remedy.gpu import gpu_ladder, move_work
+from watchkeeper.remedy.jobs import job_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, homecoming
 
@@ -41,10 +41,8 @@ def _route(incident: Incident, view: RemedyView) -> Plan:
             return _on_node(incident, view, node_silent)
         case Fault.JOB_STOPPED | Fault.APPLICATION | Fault.GPU_MEMORY_CONTAINED:
             return job_ladder(incident, view)
-        case Fault.GPU_THERMAL | Fault.GPU_POWER_BRAKE:
+        case Fault.GPU_THERMAL | Fault.GPU_POWER_BRAKE | Fault.GPU_HANDS_ON:
             return _on_node(incident, view, move_work)
-        case Fault.GPU_HANDS_ON:
-            return _on_node(incident, view, hands_on)
         case Fault.GPU_UNKNOWN:
             return Escalate(why=f"{incident.title}. We know no cure for it, so nothing is tried.")
         case Fault.GPU_NOTICE:
@@ -116,15 +114,11 @@ def node_lost(patient: Patient) -> Plan:
             continue
         if len(view.tried(kind)) >= MAX_RESTARTS:
             continue
-        if kind in SLOW and (first := elsewhere(patient.incident, view, node)):
-            return first
         reason = f"{node.name} is dead by Ray's word and by a second source; nothing runs there."
         return patient.climb((patient.action(kind), reason), *patient.return_to_service())
-    if patient.can("node.replace") and view.repairs_7d.get(node.name, 0) > 0:
-        reason = f"{node.name} was repaired within 7 days, and a restart did not bring it back."
-        first = elsewhere(patient.incident, view, node)
-        replaced = patient.climb((patient.action("node.replace"), reason))
-        return first or (replaced if not view.refused("node.replace") else _died_again(node.name))
+    if patient.can("node.replace") and not view.refused("node.replace"):
+        reason = f"{node.name} is dead, and neither a restart nor a reboot brought it back."
+        return patient.climb((patient.action("node.replace"), reason), *patient.return_to_service())
     return _died_again(node.name)
 
 
@@ -144,12 +138,3 @@ def node_silent(patient: Patient) -> Plan:
     if lasted < view.settings.dwell_s:
         return Wait(why=f"Ray hears {node.name}, we do not. Its collector gets time to return.")
     return Escalate(why=f"The collector of {node.name} is silent; Ray says the node is alive.")
-
-
-def hands_on(patient: Patient) -> Plan:
-    """Keep new work off, requeue what stopped, and leave the rest to a person."""
-    node, why = patient.node, f"{patient.incident.title}. No action of ours mends it."
-    if node.ray_state is RayState.ALIVE and not patient.fence and patient.can("node.cordon"):
-        return patient.climb((patient.action("node.cordon"), f"{why} Keep new work off."))
-    plan = after_repair(patient.incident, patient.view)
-    return plan if isinstance(plan, Steps) else Escalate(why=why)

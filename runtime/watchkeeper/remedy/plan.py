@@ -69,7 +69,10 @@ class RemedySettings:
     with it. silent_after_s: telemetry older than this counts as silence. ray_limit_s: a view of
     Ray's older than this is Unknown. checkpoint_every_s: how often gangs save (assumption; it
     decides only whether a drain waits). company_s: how long a dead node waits for others of its
-    rack, switch or feed, when some fell together."""
+    rack, switch or feed, when some fell together. linger_s: how long an incident may still grow,
+    where nobody waits for its node: counters are read each minute. queue_after_s: how long a
+    stopped gang waits for its node before it joins the queue, where nobody has room. diagnose_s:
+    how long it takes to find who is to blame for a hang or a slow gang (an hour is ours)."""
 
     drain_deadline_s: float = 60.0
     dwell_s: float = 300.0
@@ -78,6 +81,9 @@ class RemedySettings:
     ray_limit_s: float = 30.0
     checkpoint_every_s: float = 1800.0
     company_s: float = 60.0
+    linger_s: float = 60.0
+    queue_after_s: float = 600.0
+    diagnose_s: float = 3600.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,7 +91,8 @@ class RemedyView:
     """What a plan is made of. serves: kinds of action that a provider serves here. checked: node
     -> incarnation whose check.run last passed. attempts: results so far in this incident, of
     every thread step, oldest first; rebuilt from the journal after a crash. repairs_7d: node ->
-    repairs of it for other incidents within 7 days, where the caller knows them."""
+    repairs of it for other incidents within 7 days, where the caller knows them. held_back: pool
+    -> spare nodes that are kept for what is surely broken."""
 
     snapshot: Snapshot
     serves: frozenset[str]
@@ -93,6 +100,7 @@ class RemedyView:
     attempts: tuple[StepResult, ...] = ()
     settings: RemedySettings = field(default_factory=RemedySettings)
     repairs_7d: Mapping[str, int] = field(default_factory=dict)
+    held_back: Mapping[str, int] = field(default_factory=dict)
 
     def refused(self, kind: str) -> bool:
         """Policy said no to this kind in this incident: for a last resort that is a person's."""

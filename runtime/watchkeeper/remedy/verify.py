@@ -23,7 +23,6 @@ from watchkeeper.core.action import (
     traits_of,
 )
 from watchkeeper.core.cluster import JobState, Node, RayState
-from watchkeeper.core.impact import out_by_domain
 from watchkeeper.core.proposal import Effect, Impact
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.verdict import Outcome, OutcomeKind
@@ -35,6 +34,10 @@ RESET_S = 60.0
 """A reset takes 1 to 3 minutes; a reading from before this may be of the GPU as it was."""
 CAP_SLACK = 1.01
 """Drivers round a limit; one beyond this is another limit."""
+HARM_S = 180.0
+"""What falls later than this after an action fell by itself (ours): a repair that takes half an
+hour would else be blamed for whatever a large fleet loses meanwhile."""
+_NEAR = ("rack", "nvlink_domain")
 _SPARES_THE_LIVING = frozenset(
     {"node.restart", "node.uncordon", "check.run", "job.requeue", "job.place", "pool.scale"}
 )
@@ -267,14 +270,9 @@ def _worse(
     is that node's loss; a job that stopped on healthy nodes is counted against us."""
     if impact is None or since is None:
         return ""
-    if impact.pool and impact.nodes:
-        out = out_by_domain(snapshot)[0].get(f"pool:{impact.pool}", 0)
-        extra = out - max(impact.pool_out_after, impact.pool_out_before)
-        if extra >= (2 if kind_of(action) in _SPARES_THE_LIVING else 1):
-            return (
-                f"{out} nodes of {impact.pool} are out; "
-                f"{impact.pool_out_after} were expected after this."
-            )
+    fell = _neighbours_lost(action, snapshot, since, impact)
+    if len(fell) >= (2 if kind_of(action) in _SPARES_THE_LIVING else 1):
+        return f"{', '.join(fell)} went out right after it, near its node."
     if kind_of(action) in _SPARES_THE_LIVING:
         return ""  # a gang that ends now ended with what came before: Ray tells it seconds late
     touched = {node_of(action)} | set(impact.nodes)
@@ -286,6 +284,26 @@ def _worse(
         if job.nodes and set(job.nodes) & touched:
             return f"{job.name} stopped, and was not meant to."
     return ""
+
+
+def _neighbours_lost(
+    action: Action, snapshot: Snapshot, since: datetime, impact: Impact
+) -> list[str]:
+    """Nodes that died soon after the action, share a rack or NVLink domain with its node (the
+    pool, where neither is known), and are behind no fence of ours."""
+    node = snapshot.nodes.get(node_of(action))
+    if node is None or not impact.nodes or (snapshot.at - since).total_seconds() > 2 * HARM_S:
+        return []
+    near = {k: v for k, v in node.domains().items() if k in _NEAR} or {"pool": node.pool}
+    return sorted(
+        other.name
+        for other in snapshot.nodes.values()
+        if other.ray_state is RayState.DEAD
+        and other.name not in impact.nodes
+        and other.name not in snapshot.fences
+        and 0.0 < (other.ray_state_since - since).total_seconds() <= HARM_S
+        and any(getattr(other, kind) == name for kind, name in near.items())
+    )
 
 
 def _serving(snapshot: Snapshot, pool: str) -> int:

@@ -136,9 +136,12 @@ class Effects:
                 self._run_check(self.machines.index[name], order.key)
             case JobRequeue():
                 self._requeue(action)
-            case JobPreempt(job=name, attempt_id=attempt):
+            case JobPreempt(job=name, attempt_id=attempt, at_once=at_once):
                 gang = self._attempt(name, attempt, JobState.RUNNING)
-                self.work.preempt(gang)
+                if at_once:
+                    self.work.stop(gang)
+                else:
+                    self.work.preempt(gang)
             case PoolScale(pool=pool, add=add):
                 self._grow(pool, add)
             case _:

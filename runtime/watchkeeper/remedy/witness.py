@@ -1,0 +1,117 @@
+"""What did the instruments say of this node, and is it over? Asked by the ladder of GPUs and links.
+
+Reads an incident's signals and the node's newest reading; decides on no step but to wait.
+"""
+
+from __future__ import annotations
+
+from watchkeeper.core.fault import Fault, Recovery, recovery_said
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, Signal
+from watchkeeper.core.telemetry import GPU_FIELDS
+from watchkeeper.remedy.jobs import after_repair
+from watchkeeper.remedy.plan import Done, Escalate, Plan, Steps, Wait
+from watchkeeper.remedy.rungs import Patient
+
+_PRESENT = GPU_FIELDS.index("present")
+_COMPANIONS = frozenset({"xid.43", "xid.45", "xid.154"})
+"""They come with another code, and say nothing of a link themselves."""
+OF_THE_HOST = frozenset({Fault.NETWORK_LINK, Fault.PCIE, Fault.NODE_FLAPPING, Fault.NODE_SUSPECT})
+"""No GPU is named, none is reset or hidden, and the host is what the cure is for."""
+SUSPECT_S = 600.0
+"""How long one NVLink error is watched for a second (assumption)."""
+
+
+def only_suspected(patient: Patient) -> Plan | None:
+    """One NVLink line may blame the innocent end: watch for a second, or for the switch's word."""
+    own = set(patient.incident.sick_gpus)
+    seen = [
+        s
+        for s in patient.incident.signals
+        if s.trust not in ATTACKER_WRITABLE
+        and s.code not in _COMPANIONS
+        and (s.target in own or not s.target.startswith("gpu:"))
+    ]
+    if recovery_said(patient.incident.signals) not in (None, Recovery.NONE):
+        return None  # the driver itself asks for a cure
+    times = [s.at for s in seen]
+    if any(s.code == "nvlink.errors" for s in seen):
+        return None  # a counter over its threshold is many errors already
+    families = {s.code.partition(".")[0] for s in seen} & {"xid", "sxid"}
+    apart = (max(times) - min(times)).total_seconds() if times else 0.0
+    if apart >= 5.0 or len(families) > 1:
+        return None
+    lasted = (patient.view.snapshot.at - patient.incident.opened_at).total_seconds()
+    if lasted < SUSPECT_S:
+        return Wait(why="One NVLink error proves nothing. We watch for a second.")
+    return Done(why="The NVLink error did not come again.")
+
+
+def said_over(patient: Patient) -> Plan | None:
+    """The driver took its own word back (Xid 154 says None, after every other word): the GPU needs
+    nothing. What stopped is requeued, and the ticket says so."""
+    incident, now = patient.incident, of_this_life(patient)
+    if incident.fault in OF_THE_HOST or incident.fault in (Fault.GPU_OFF_BUS, Fault.GPU_RMA):
+        return None
+    if recovery_said(now) is not Recovery.NONE or patient.view.attempts or patient.fence:
+        return None
+    spoke = max(s.at for s in now if s.code == "xid.154")
+    if any(s.at > spoke for s in now if s.code != "xid.154" and s.code.startswith("xid.")):
+        return None
+    plan = after_repair(incident, patient.view)
+    why = f"{incident.title}; the driver says since that the GPU needs no recovery."
+    return plan if isinstance(plan, Steps) else Escalate(why=why)
+
+
+def of_this_life(patient: Patient) -> list[Signal]:
+    """What the instruments said of the incarnation that fell ill."""
+    life = patient.incident.incarnation
+    return [
+        s
+        for s in patient.incident.signals
+        if s.trust not in ATTACKER_WRITABLE and s.incarnation in ("", life)
+    ]
+
+
+def by_a_switch(incident: Incident) -> bool:
+    return any(s.code.startswith("sxid.") for s in incident.signals)
+
+
+def only_the_wire(incident: Incident) -> bool:
+    """Only counters of the link speak, and no word of the host about its adapter."""
+    codes = {s.code for s in incident.signals if s.target.startswith("node:")}
+    return bool(codes & {"ib.link_down", "ib.symbol_errors"}) and "nic.down" not in codes
+
+
+def lost_now(patient: Patient) -> bool | None:
+    """Does the driver of the new incarnation miss a GPU? None: it has not spoken since."""
+    frame, node = patient.view.snapshot.frame, patient.node
+    row = frame.row.get(node.name)
+    last = frame.last_read(node.name)
+    if row is None or last is None or last < node.ray_state_since.timestamp():
+        return None
+    present = frame.gpu[row, :, _PRESENT]
+    sick = [g for g in sick_gpus(patient.incident) if g < len(present)]
+    return bool((present[sick] == 0.0).any() if sick else (present == 0.0).any())
+
+
+def sick_gpus(incident: Incident) -> list[int]:
+    """Indexes of the GPUs that the fault is about; those named only by PCI address have none, and
+    one that only a companion names is not touched. Of a link's two ends, the one whose own counter
+    speaks, where one does."""
+    counted = {s.target for s in incident.signals if s.code == "nvlink.errors"}
+    if incident.fault == Fault.NVLINK and any(t.startswith("gpu:") for t in counted):
+        return indexes(counted)
+    names = {*incident.sick_gpus, incident.target}
+    return indexes(names)
+
+
+def indexes(targets: set[str]) -> list[int]:
+    tails = [t.rpartition("/")[2] for t in targets if t.startswith("gpu:")]
+    return sorted({int(t) for t in tails if t.isdigit()})
+
+
+def hidden(patient: Patient) -> str:
+    sick = set(sick_gpus(patient.incident))
+    if sick and sick <= set(patient.node.hidden_gpus):
+        return f"GPU {', '.join(map(str, sorted(sick)))} of {patient.node.name} is hidden."
+    return ""
