@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context as Fresh
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -43,11 +43,13 @@ others are thought first, so that their verdicts need not wait for 750 checkpoin
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Context:
-    """Handed to every node for the time of one turn; never part of a thread's state."""
+    """Handed to every node for the time of one turn; never part of a thread's state. thought: the
+    answer of the one thread that runs, where it has been thought already."""
 
     briefing: Briefing
     settings: CrewSettings
     reasoner: Reasoner
+    thought: Turn | None = None
 
 
 def answer_of(state: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def answer_of(state: Mapping[str, Any], context: Context) -> dict[str, Any]:
     memory = msgspec.convert(state["memory"], Memory)
     raw = state.get("result")
     result = None if raw is None else msgspec.convert(raw, StepResult)
-    turn = _think(item, memory, result, context)
+    turn = context.thought or _think(item, memory, result, context)
     return {"memory": stored(turn.memory), "turn": stored(turn), "result": None}
 
 
@@ -138,11 +140,14 @@ class Threads:
             if result is None and rest and rest.looks == looks and now < rest.until:
                 answers.append((item, msgspec.structs.replace(rest.answer, thoughts=())))
                 continue
-            if item.thread in self._parked or begun < MOST_BEGUN:
+            thought = self._thinks_again(item, rest, result, context)
+            if rest and thought and _waits_on(thought, rest.answer):
+                turn = thought
+            elif item.thread in self._parked or begun < MOST_BEGUN:
                 begun += item.thread not in self._parked
-                turn = self._one(item, result, context)
+                turn = self._one(item, result, replace(context, thought=thought))
             else:
-                turn = self._ahead(item, result, context)
+                turn = self._ahead(item, result, replace(context, thought=thought))
             self._resting.pop(item.thread, None)
             if turn.move.end == "waiting":
                 until = self._until(turn.memory, now)
@@ -150,6 +155,20 @@ class Threads:
             answers.append((item, turn))
         self._forget_all_but({item.thread for item in items} | briefing.busy)
         return tuple(answers)
+
+    def _thinks_again(
+        self, item: WorkItem, rest: _Resting | None, result: StepResult | None, context: Context
+    ) -> Turn | None:
+        """What a thread that waits, and was told nothing, now makes of the world. It goes through
+        its graph, and is kept, only if that is something new."""
+        if rest is None or result is not None or item.thread in self._parked:
+            return None
+        if self._down or self._told_down:
+            return None  # whether it is back shows only when a thread is kept again
+        memory = rest.answer.memory
+        if _unheard(memory, None, context.briefing, item.thread):
+            return None
+        return _think(item, memory, None, context)
 
     def _until(self, memory: Memory, now: float) -> float:
         """When a waiting thread thinks again though nothing changed. One that keeps quiet has
@@ -191,7 +210,7 @@ class Threads:
         """The same answer by the same agent, before the thread is kept: it begins on a later
         turn, with this memory. Should the process end before, it begins from the journal."""
         memory = self._owed.get(item.thread, Memory())
-        turn = _think(item, memory, result, context)
+        turn = context.thought or _think(item, memory, result, context)
         self._owed[item.thread] = turn.memory
         return turn
 
@@ -246,6 +265,11 @@ class Threads:
         for thread in [t for t in self._in_spare if t not in threads]:
             self._in_spare.discard(thread)
             self._spare_saver.delete_thread(thread)
+
+
+def _waits_on(turn: Turn, before: Turn) -> bool:
+    """It asks for nothing and has nothing more to remember: all that is kept of it stands."""
+    return turn.move.draft is None and turn.move.end == "waiting" and turn.memory == before.memory
 
 
 def _found(saver: Any, config: dict[str, Any]) -> tuple[bool, Memory]:

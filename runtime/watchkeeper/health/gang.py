@@ -82,7 +82,7 @@ def _is_grown(job: Job, now: float, settings: SenseSettings) -> bool:
 def _judged(gangs: Gangs, jobs: list[Job], now: float, settings: SenseSettings) -> Gangs:
     """Count the looks on which a gang was late, or its loss no number."""
     late = now - gangs.at > gangs.limit_s
-    nan = np.array([_is_nan(job) for job in jobs], np.bool_)
+    nan = np.array([bool(job.metadata) and _is_nan(job) for job in jobs], np.bool_)
     if not (late | nan | (gangs.late_looks > 0) | (gangs.nan_looks > 0)).any():
         return gangs
     late_since, late_looks = gangs.late_since.copy(), gangs.late_looks.copy()
@@ -105,8 +105,7 @@ def _judged(gangs: Gangs, jobs: list[Job], now: float, settings: SenseSettings) 
 
 
 def _is_nan(job: Job) -> bool:
-    told = job.metadata
-    return bool(told) and any(_no_number(told.get(key, "")) for key in _WORTH)
+    return any(_no_number(job.metadata.get(key, "")) for key in _WORTH)
 
 
 def _said_of(gangs: Gangs) -> list[int]:

@@ -116,6 +116,8 @@ def _moved(frame: FleetFrame, before: SensorPast | None, now: float, frozen_s: f
     changed = seen != before.seen  # NaN differs from everything: a gap is no standstill
     moved = np.where(changed, now, before.moved)
     moves = before.moves + changed
+    if now - moved[:, :, _MAY_FREEZE].min() < frozen_s:
+        return SensorPast(frame.nodes, now, seen, moved, moves)  # nothing stands still so long
     still = (now - moved >= frozen_s)[:, :, _MAY_FREEZE] & ~np.isnan(seen)[:, :, _MAY_FREEZE]
     lively = ((moves >= MOVES) & (now - moved < frozen_s / 4)).sum(axis=2) >= 2
     # Where it stands still for most of the fleet it is coarse, or not measured: no node's fault.
