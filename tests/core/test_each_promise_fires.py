@@ -7,27 +7,31 @@ of `twin_assert`; so the guard can bark, and what keeps it quiet is that check.
 What cannot be shown so, and why:
 - S1: an action names one target by its type, and the twin's door refuses a name that it does not
   know; shown here as a refusal that disappears, not as a harm.
-- S5 of lives and sessions, S6, S18: held twice, by the executor and by the provider's door; with
-  the executor's half gone the door still refuses, and the guard sees the attempt only where the
-  door is opened too. Shown for lives; S6 and S18 are shown in tests/stories/test_twin_run.py.
+- S5 of lives, S6, S18: held twice, by the executor and by the provider's door; the guard sees the
+  attempt only where the door is opened too.
 - S8, S16, S17, S22, S24, S25: by construction (import arrows, loaders, no provider), nothing to
   take out; tests/contracts/test_arrows.py and tests/core/test_policy_load.py hold them.
-- S11, S23 (ramps): not in this version. S12, S14, S15: tests/stories/test_safety.py, and here for
-  what a crew may claim. S28: the clock of the ledger, tests/stories/test_safety.py.
+- S11: not in this version.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.properties.hostile_crews import RECKLESS, draft, spec
+from tests.stories.world import Story
 
 from watchkeeper.app.twin_parts import Parts, put_together
-from watchkeeper.control import brief, execute
+from watchkeeper.control import brief, execute, gate, keep, propose
+from watchkeeper.control.desk import WatchDesk
+from watchkeeper.control.life import State
 from watchkeeper.control.turn import turn
 from watchkeeper.core.action import (
     TRAITS,
@@ -43,9 +47,12 @@ from watchkeeper.core.action import (
 )
 from watchkeeper.core.cluster import World
 from watchkeeper.core.crew import Briefing, CrewReply, Draft
+from watchkeeper.core.desk import Person
+from watchkeeper.core.errors import Refused
 from watchkeeper.core.event import Kind
 from watchkeeper.core.ports import Receipt
-from watchkeeper.policy import invariants
+from watchkeeper.core.verdict import Answer
+from watchkeeper.policy import invariants, judge
 from watchkeeper.remedy import verify
 from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.words import TwinSpec
@@ -67,10 +74,10 @@ class Planner:
 class Stage:
     """A quiet twin under reckless orders, and a planner who does what the test says."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, orders: dict[str, str] = RECKLESS) -> None:
         self.planner = Planner()
         self.cluster = TwinCluster.of(QUIET)
-        self.parts: Parts = put_together(self.cluster, RECKLESS, home, crew=self.planner)
+        self.parts: Parts = put_together(self.cluster, orders, home, crew=self.planner)
         self.tick = 0
         self.turns(3)
 
@@ -109,7 +116,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def take_out(ident: str) -> None:
         kept = tuple(i for i in invariants.INVARIANTS if i.id != ident)
         assert len(kept) < len(invariants.INVARIANTS)
-        monkeypatch.setattr(invariants, "INVARIANTS", kept)
+        monkeypatch.setattr(invariants, "ASKED", invariants.by_kind(kept))
 
     return take_out
 
@@ -222,8 +229,21 @@ def s27(stage: Stage) -> Asks:
     return each(NodeDrain, workers(stage, 3), incident="")
 
 
+def s5(stage: Stage) -> Asks:
+    """Ray is started anew, and nothing was reconciled, right before the effect."""
+    session = stage.parts.watch.record.books.session
+
+    def begins_anew(parts: Parts) -> None:
+        parts.watch.record.write(Kind.SESSION_CHANGED, session=session, before="another")
+
+    return _at_the_effect(stage, begins_anew)
+
+
 def s29(stage: Stage) -> Asks:
-    stage.cluster.cluster_id = "real-other"
+    """Decided on what was seen in the lab."""
+    real = propose.Proposal
+    forged = MONKEY.setattr
+    forged(propose, "Proposal", lambda **words: real(**(words | {"world": World.LAB})))
     return each(NodeCordon, workers(stage, 1))
 
 
@@ -242,9 +262,20 @@ def _at_the_effect(stage: Stage, befall: Callable[[Parts], Any]) -> Asks:
     return each(NodeCordon, workers(stage, 1))
 
 
+MONKEY = pytest.MonkeyPatch()
+"""What a set-up changes of the world; taken back after each test."""
+
+
+@pytest.fixture(autouse=True)
+def _taken_back() -> Iterator[None]:
+    yield
+    MONKEY.undo()
+
+
 JUDGED: dict[str, tuple[Callable[[Stage], Asks], int]] = {
     "S2": (s2, 14),
     "S3": (s3, 26),
+    "S5": (s5, 2),
     "S7": (s7, 3),
     "S9": (s9, 3),
     "S10": (s10, 3),
@@ -253,6 +284,7 @@ JUDGED: dict[str, tuple[Callable[[Stage], Asks], int]] = {
     "S20": (s20, 80),
     "S21": (s21, 3),
     "S27": (s27, 3),
+    "S29": (s29, 3),
 }
 
 
@@ -284,6 +316,8 @@ class MonkeyDoor:
             self.patch.setattr(execute, "unmet", lambda _a, _s: "")
             done = Receipt(provider="twin")  # whatever the provider itself would have refused
             self.patch.setattr(TwinCluster, "execute", lambda _c, _o: done)
+        if self.ident == "S29":  # the executor asks once more by itself
+            self.patch.setattr(execute.Executor, "_why_not", lambda *_: "")
 
     def __exit__(self, *_: object) -> None:
         self.patch.undo()
@@ -336,7 +370,7 @@ def test_s26_an_executor_that_writes_nothing_down_is_seen(
     assert "S26" in stage.asks(each(NodeCordon, workers(stage, 1)), 1)
 
 
-def test_s18_an_executor_that_forgets_what_it_did_is_seen(
+def test_s6_s18_an_executor_that_forgets_what_it_did_is_seen(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = execute.Executor._call
@@ -373,6 +407,128 @@ def test_s1_a_target_that_is_not_there_is_refused_by_that_check_alone(
     stage.asks(nowhere, 1)
     verdicts = [e for e in stage.parts.journal.events() if e.kind is Kind.VERDICT]
     assert verdicts[-1].data["verdict"]["decision"] == "allow"
+
+
+# What people said, and when.
+
+
+ASKS = {
+    "policies/ask.yaml": """apiVersion: watchkeeper/v1
+kind: Policy
+metadata: {name: ask, owner: nobody}
+people: {oncall: [role:primary, role:secondary]}
+rules:
+  - {id: two, effect: ask, actions: ["*"], approvals: {quorum: 2, from: [oncall]}}
+"""
+}
+PRIMARY = Person(name="primary", groups=("oncall", "role:primary"))
+
+
+def asked(home: Path) -> tuple[Stage, Any]:
+    """One question that two people must answer."""
+    stage = Stage(home, ASKS)
+    stage.asks(once(each(NodeCordon, workers(stage, 1))), 1)
+    return stage, stage.parts.desk.asks()[0]
+
+
+def once(asks: Asks) -> Asks:
+    left = [asks]
+    return lambda briefing: left.pop()(briefing) if left else []
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["as it is", "without it"])
+def test_s14_one_yes_of_two_moves_nothing_and_an_executor_that_does_not_count_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeded: bool
+) -> None:
+    stage, ask = asked(tmp_path)
+    yes = {"digest": ask.digest, "nonce": ask.nonce}
+    stage.parts.desk.answer(ask.id, Answer.APPROVE, PRIMARY, **yes)
+    books = stage.parts.watch.record.books
+    books.files[ask.id] = replace(books.files[ask.id], state=State.CLEARED)  # one was enough
+    if seeded:
+        monkeypatch.setattr(execute.Executor, "_not_covered", lambda *_: "")
+    stage.turns(2)
+    assert stage.broken == ({"S14"} if seeded else set())
+    stage.parts.close()
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["as it is", "without it"])
+def test_s15_an_agents_yes_is_refused_and_a_desk_that_takes_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeded: bool
+) -> None:
+    stage, ask = asked(tmp_path)
+    if seeded:
+        monkeypatch.setattr(WatchDesk, "_may_answer", lambda *_: None)
+    for name in ("agent:remediation", "agent:planner"):
+        agent = Person(name=name, groups=("oncall",))
+        with contextlib.suppress(Refused):
+            yes = {"digest": ask.digest, "nonce": ask.nonce}
+            stage.parts.desk.answer(ask.id, Answer.APPROVE, agent, **yes)
+    stage.turns(2)
+    assert stage.broken == ({"S15"} if seeded else set())
+    stage.parts.close()
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["as it is", "without it"])
+def test_s23_what_was_allowed_long_ago_is_dropped_and_an_executor_that_keeps_it_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, seeded: bool
+) -> None:
+    if seeded:
+        monkeypatch.setattr(keep, "CLEARED_FOR_S", float("inf"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute.Executor, "_held_by_another", lambda *_: True)  # an outage
+        stage.asks(once(each(NodeCordon, workers(stage, 1))), 30)
+    stage.turns(2)
+    assert stage.broken == ({"S23"} if seeded else set())
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["as it is", "without it"])
+def test_s28_a_stepped_wall_clock_refills_nothing_and_a_ledger_aged_by_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeded: bool
+) -> None:
+    planner = Planner()
+    story = Story(tmp_path, policies=RECKLESS, crew=lambda: planner, pools={"train": 80})
+    story.journal._sync = lambda _head: None  # type: ignore[method-assign]
+    names = tuple(f"train-{i:02d}" for i in range(1, 81, 3))
+    planner.asks = each(NodeCordon, names)
+    if seeded:
+        real = gate._past_effect
+
+        def by_the_wall(file: Any, _steady: float) -> Any:
+            past = real(file, file.effect.started_steady)
+            age_s = (story.clock.now() - file.effect.started_at).total_seconds()
+            return past and msgspec.structs.replace(past, age_s=age_s)
+
+        monkeypatch.setattr(gate, "_past_effect", by_the_wall)
+    story.turns(24)
+    assert story.done().count("node.cordon") == 20
+    story.clock.step_wall(7200.0)
+    story.turns(4)
+    assert (story.done().count("node.cordon") > 20) == seeded
+    story.journal.close()
+
+
+def test_s12_an_error_in_the_judge_is_a_no_and_one_that_shrugs_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(judge, "_judge", broken)
+    stage.asks(each(NodeCordon, workers(stage, 1)), 3)
+    verdicts = [e.data["verdict"] for e in stage.parts.journal.events() if e.kind is Kind.VERDICT]
+    assert {v["decision"] for v in verdicts} == {"deny"}
+    assert not stage.cluster.effects.done
+
+
+def test_each_promise_that_is_judged_or_held_at_the_effect_is_shown_to_fire() -> None:
+    """By the table of docs/invariants.md, against the names of the tests above."""
+    table = (Path(__file__).parents[2] / "docs" / "invariants.md").read_text()
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| S")]
+    held = {r[1].strip() for r in rows if "judged" in r[3] or "at the effect" in r[3]}
+    shown = {f"S{n}" for name in globals() for n in re.findall(r"(?<![a-z])s(\d+)(?=_)", name)}
+    assert held - shown - set(JUDGED) == set()
+    assert {i.id for i in invariants.INVARIANTS} - {"S1", "S4"} == set(JUDGED)
 
 
 # What is held before the judge: what a crew may claim.

@@ -165,6 +165,8 @@ class Asserting:
         file = self._file(order)
         if file is None:
             return
+        if file.proposal.world is not state.world:
+            yield self._says("S29", order, f"its evidence is of the {file.proposal.world} world")
         yes = [a for a in file.approvals if a.answer is Answer.APPROVE]
         if any(a.person.startswith("agent:") or a.person == file.proposal.by for a in yes):
             yield self._says("S15", order, "who asked for it, or an agent, said yes to it")
