@@ -22,7 +22,13 @@ def test_a_share_has_the_exact_clopper_pearson_bound(count, of, low, high):
 
 
 def test_a_share_of_nothing_has_no_rate_and_says_nothing():
-    assert bounds.share(0, 0) == {"count": 0, "of": 0, "rate": None, "low95": 0.0, "high95": 1.0}
+    nothing = {"count": 0, "of": 0, "rate": None, "low95": 0.0, "high95": 1.0, "upper95": 1.0}
+    assert bounds.share(0, 0) == nothing
+
+
+def test_nothing_in_n_is_bounded_by_the_rule_of_three():
+    assert bounds.share(0, 300)["upper95"] == pytest.approx(3 / 300, rel=0.01)
+    assert bounds.per(0, 100_000.0, "node-day")["upper95"] == pytest.approx(3e-5, rel=0.01)
 
 
 def test_nothing_in_100_000_node_days_still_leaves_a_rate_above_zero():

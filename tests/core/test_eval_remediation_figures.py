@@ -7,11 +7,12 @@ import pytest
 
 from watchkeeper.twin.gangs import CAUSES
 from watchkeeper.twin.words import Tally
-from watchkeeper_evals.remediation.evaluate import evaluate, table
+from watchkeeper_evals.remediation.evaluate import evaluate
 from watchkeeper_evals.remediation.figures import figures
 from watchkeeper_evals.remediation.report import page
 from watchkeeper_evals.remediation.runs import WATCH, Deed, Fate, SeedRun
 from watchkeeper_evals.remediation.setup import Setup
+from watchkeeper_evals.remediation.table import table
 
 CONTRACT = {
     "ettr",
@@ -125,6 +126,85 @@ def test_a_target_stands_beside_what_even_the_oracle_reaches():
     assert rows["false-action rate, upper 95 % bound"]["met"] is False  # no action proves nothing
 
 
+def test_promises_are_counted_beside_the_effects_at_which_they_were_looked_at():
+    found = whole(effects_checked=300)
+    kept = found["invariants"]
+    assert (kept["violations"], kept["effects_checked"]) == (0, 600)
+    assert kept["per_effect"]["upper95"] == pytest.approx(3 / 600, rel=0.01)
+    assert kept["per_cluster_day"]["of"] == found["cluster_days"] == 10.0
+    broken = whole(effects_checked=300, violations=("S3 at 7 s: too many",))
+    assert broken["invariant_violations"] == 2
+    assert broken["invariants"]["broken"][0].startswith("S3")
+
+
+def test_time_to_repair_is_told_by_class_with_its_counts():
+    fates = [fate(lasted_s=100.0), fate("ib_cable", lasted_s=9.0, ended_by="itself")]
+    told = whole(fates=fates)["mttr_s"]
+    assert (told["p50"], told["of"]) == (100.0, 2)
+    assert (told["by_class"]["gpu_off_bus"]["p99"], told["by_class"]["gpu_off_bus"]["of"]) == (
+        100,
+        2,
+    )
+    assert told["by_class"]["ib_cable"]["p50"] is None
+    assert told["by_class"]["ib_cable"]["faults"] == 2
+
+
+def test_where_nothing_breaks_the_targets_are_of_noise_and_say_for_how_long():
+    quiet = Setup(nodes=2048, days=54.0, seeds=1, noise_only=True)
+    watched = run(WATCH, 1, useful=980.0, noise={"boot_storm": 30, "half_missing": 4})
+    found = figures(quiet, [watched], 1.0, {})
+    rows = {row["what"]: row for row in found["targets"]}
+    assert rows["disruptive actions, nothing broken"] == {
+        "what": "disruptive actions, nothing broken",
+        "figure": 0,
+        "at_most": 0,
+        "met": True,
+    }
+    assert rows["node-days of noise alone"]["figure"] == pytest.approx(110_592)
+    assert rows["actions per node-day, upper 95 % bound"]["figure"] == pytest.approx(
+        2.7e-5, rel=0.01
+    )
+    assert found["noise"] == {"boot_storm": 30, "half_missing": 4}
+    moved = figures(quiet, [run(WATCH, 1, useful=980.0, deeds=[DEED])], 1.0, {})
+    assert moved["targets"][0]["met"] is False
+
+
+DEED = Deed(1.0, "node.drain", "node:a", "")
+
+
+def test_what_is_compared_is_compared_over_the_seeds_that_both_have():
+    runs = [run(WATCH, seed, useful=970.0) for seed in (1, 2, 3)]
+    runs += [run("oracle", 2, useful=990.0), run("none", 3, useful=900.0)]
+    found = figures(SETUP, runs, 1.0, {})
+    assert found["ettr_over_oracle"]["seeds"] == 1
+    rows = {row["what"]: row["figure"] for row in found["targets"]}
+    assert rows["ettr / ettr_oracle"] == pytest.approx(0.97 / 0.99)
+    assert "lost_gpu_hours / none" not in rows
+    assert {"seed": 1, "controller": "oracle"} in found["missing"]
+
+
+def test_seeds_that_trained_the_thresholds_are_marked():
+    runs = [run("none", seed, useful=900.0) for seed in (10, 11)]
+    assert figures(SETUP, runs, 1.0, {})["seeds_trained_on"] == [11]
+
+
+def test_a_baseline_that_lost_nothing_gives_no_ratio():
+    runs = [run(name, 1, useful=990.0) for name in ("none", "oracle", WATCH)]
+    rows = {row["what"]: row for row in figures(SETUP, runs, 1.0, {})["targets"]}
+    assert rows["lost_to_faults / none"]["figure"] is None
+    assert rows["lost_to_faults / none"]["met"] is None
+
+
+def test_a_bound_that_the_oracle_misses_is_told_to_be_out_of_reach():
+    rows = {row["what"]: row for row in whole()["targets"]}
+    assert rows["lost_gpu_hours / none"]["reachable"] is True
+    assert rows["lost_gpu_hours / none"]["oracle"] == pytest.approx(0.2)
+    runs = [run(n, 1, useful=u) for n, u in (("none", 980.0), ("oracle", 985.0), (WATCH, 984.0))]
+    said = {row["what"]: row for row in figures(SETUP, runs, 1.0, {})["targets"]}
+    assert said["lost_gpu_hours / none"]["reachable"] is False
+    assert "so nobody can" in table(figures(SETUP, runs, 1.0, {"commit": "", "spread": ""}))
+
+
 def test_what_was_not_played_is_null_and_never_zero():
     found = evaluate(Setup(nodes=32, days=1.0, seeds=1), controllers=("none",)).figures
     assert found["ettr"] is None
@@ -141,6 +221,7 @@ def test_the_same_seeds_give_the_same_figures():
         found.pop("wall_s")
         for told in (*found["baselines"].values(), found["oracle"], *found["per_seed"]):
             told.pop("wall_s")
+            told.pop("rss_mb")
     assert first == again
 
 

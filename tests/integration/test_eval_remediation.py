@@ -15,6 +15,16 @@ SIMPLE = "none,restart_only,threshold_rules,oracle"
 TINY = ("--nodes", "16", "--days", "0.05", "--seeds", "1")
 
 
+class Log(list):
+    """Hears of runs that are done."""
+
+    def told(self, job, told):
+        pass
+
+    def over(self, run):
+        self.append((run.seed, run.controller))
+
+
 def ask(*words, cwd=None, code=0):
     done = subprocess.run(
         [sys.executable, "-m", "watchkeeper.app.cli", "eval", "remediation", *words],
@@ -51,6 +61,25 @@ def test_noise_alone_moves_the_watch_to_no_disruptive_action():
     assert found["node_days"] == pytest.approx(0.8)
 
 
+def test_an_evaluation_that_is_kept_is_summed_up_without_playing(tmp_path):
+    words = (*TINY, "--only", SIMPLE, "--out", str(tmp_path), "--json")
+    first = ask(*words)
+    assert "0 of 4 are there already" in first.stderr
+    assert "4 of 4 runs" in first.stderr
+    again = ask(*words, "--jobs", "2")
+    assert "4 of 4 are there already" in again.stderr
+    told = ask(*words, "--collect")
+    assert "Nothing is played" in told.stderr
+    hashes = [[r["trace_hash"] for r in json.loads(d.stdout)["per_seed"]] for d in (first, told)]
+    assert hashes[0] == hashes[1]
+
+
+def test_seeds_that_the_thresholds_were_tuned_on_are_told():
+    done = ask(*TINY, "--first-seed", "11", "--only", "none,threshold_rules", "--json")
+    assert json.loads(done.stdout)["seeds_trained_on"] == [11]
+    assert "tuned on seeds 11" in done.stderr
+
+
 def test_a_bad_trace_ends_with_code_8_and_its_line(tmp_path):
     trace = tmp_path / "faults.csv"
     trace.write_text("t_s,node,fault,duration_s\n1,0,ib_cable,\n2,0,warp_core,\n", "utf-8")
@@ -65,6 +94,8 @@ def test_a_bad_trace_ends_with_code_8_and_its_line(tmp_path):
         pytest.param(("--only", "hope"), "There is no controller 'hope'", 2, id="no controller"),
         pytest.param(("--fault-trace", "gone.csv"), "gone.csv cannot be read", 2, id="no file"),
         pytest.param(("--policies", "gone"), "gone", 2, id="no orders"),
+        pytest.param(("--collect",), "--collect needs --out", 2, id="no folder to sum up"),
+        pytest.param(("--parallel", "--jobs", "2"), "exclude each other", 2, id="two ways"),
         pytest.param(("--report", "gone/x.html"), "There is no folder", 2, id="no folder"),
     ],
 )
@@ -78,16 +109,16 @@ def test_spread_over_processes_it_gives_the_same_runs():
     setup = Setup(nodes=32, days=3.0, seeds=2)
     names = tuple(SIMPLE.split(","))
     here = evaluate(setup, controllers=names)
-    heard = []
+    heard = Log()
     spread = evaluate(
         setup,
         controllers=names,
         fanout=LocalFanout(2),
-        heard=lambda what, share: heard.append(share),
+        heard=heard,
     )
     assert [r.trace_hash for r in spread.runs] == [r.trace_hash for r in here.runs]
     assert [r.tally for r in spread.runs] == [r.tally for r in here.runs]
-    assert heard[-1] == 1.0
+    assert len(heard) == 8
     assert "processes of this machine" in spread.figures["spread"]
 
 

@@ -192,11 +192,13 @@ class ThresholdRules(RestartOnly):
         if not machines.alive(i) or self.cluster.effects.holds(i):
             return False
         pool = machines.word(i).pool
+        size = len(self.cluster.fleet.in_pool(pool))
+        most = max(1, int(self.rules.breaker * size))
+        if len(self._out) + int(np.isfinite(machines.silent_s).sum()) < most:
+            return True  # few are away of any pool
         silent = np.flatnonzero(np.isfinite(machines.silent_s)).tolist()
         away = self._out | {j for j in silent if machines.down(j)}
-        mine = sum(machines.word(j).pool == pool for j in away)
-        size = len(self.cluster.fleet.in_pool(pool))
-        return mine + 1 <= max(1, int(self.rules.breaker * size))
+        return sum(machines.word(j).pool == pool for j in away) + 1 <= most
 
     def _take_out(self, i: int) -> None:
         self._out.add(i)

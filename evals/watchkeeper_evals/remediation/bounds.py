@@ -14,14 +14,23 @@ TAIL = 0.025
 
 
 def share(count: int, of: int) -> dict[str, Any]:
-    """count of `of`, with the two-sided 95 % Clopper-Pearson bound; rate None where `of` is 0."""
+    """count of `of`, with the two-sided 95 % Clopper-Pearson bound; rate None where `of` is 0.
+    upper95: the one-sided bound, about 3 / of where count is 0 (the rule of three)."""
     if of == 0:
-        return {"count": count, "of": 0, "rate": None, "low95": 0.0, "high95": 1.0}
+        return {"count": count, "of": 0, "rate": None, "low95": 0.0, "high95": 1.0, "upper95": 1.0}
     from scipy.stats import beta  # type: ignore[import-untyped]
 
     low = float(beta.ppf(TAIL, count, of - count + 1)) if count else 0.0
     high = float(beta.ppf(1 - TAIL, count + 1, of - count)) if count < of else 1.0
-    return {"count": count, "of": of, "rate": count / of, "low95": low, "high95": high}
+    upper = float(beta.ppf(1 - 2 * TAIL, count + 1, of - count)) if count < of else 1.0
+    return {
+        "count": count,
+        "of": of,
+        "rate": count / of,
+        "low95": low,
+        "high95": high,
+        "upper95": upper,
+    }
 
 
 def per(count: int, exposure: float, unit: str) -> dict[str, Any]:
@@ -39,6 +48,7 @@ def per(count: int, exposure: float, unit: str) -> dict[str, Any]:
         "rate": count / exposure,
         "low95": low / exposure,
         "high95": high / exposure,
+        "upper95": float(chi2.ppf(1 - 2 * TAIL, 2 * count + 2)) / 2 / exposure,
     }
 
 

@@ -15,10 +15,19 @@ from typing import NamedTuple
 from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper.core.errors import ClusterUnavailable, Malformed, UsageError
 from watchkeeper.core.fanout import Fanout
-from watchkeeper_evals.remediation.evaluate import Heard, evaluate, table
+from watchkeeper_evals.remediation.evaluate import (
+    Evaluated,
+    collect,
+    evaluate,
+    jobs_of,
+    to_play,
+)
+from watchkeeper_evals.remediation.kept import Kept
+from watchkeeper_evals.remediation.progress import shown
 from watchkeeper_evals.remediation.report import page
 from watchkeeper_evals.remediation.runs import CONTROLLERS, policy_of
 from watchkeeper_evals.remediation.setup import FaultRow, Setup
+from watchkeeper_evals.remediation.table import table
 from watchkeeper_evals.remediation.trace import read_trace
 
 
@@ -34,23 +43,72 @@ class Asked(NamedTuple):
     fault_trace: Path | None
     policies: Path
     parallel: bool
+    jobs: int
     only: str
+    out: Path | None
+    collect: bool
     report: Path | None
 
 
 def run(asked: Asked, *, as_json: bool) -> str:
     """Play it and give what is printed. Raises UsageError, PolicyError and Malformed."""
     controllers = _controllers(asked.only)
-    if asked.report is not None and not asked.report.resolve().parent.is_dir():
-        raise UsageError(f"There is no folder {asked.report.resolve().parent} for the report.")
+    _check(asked)
     setup = _setup(asked)
     policy_of(setup.orders, setup)  # a mistake in the orders is told before an hour is played
-    with _progress() as heard, _fanout(asked.parallel) as fanout:
-        found = evaluate(setup, fanout=fanout, controllers=controllers, heard=heard)
+    found = _collected(asked, setup, controllers) or _played(asked, setup, controllers)
+    if trained := found.figures["seeds_trained_on"]:
+        said = ", ".join(str(seed) for seed in trained)
+        _say(f"The thresholds were tuned on seeds {said}: there they look better than they are.")
     if asked.report is not None:
         asked.report.write_text(page(found.figures, found.runs, setup), "utf-8")
-        print(f"The report is at {asked.report}.", file=sys.stderr)
+        _say(f"The report is at {asked.report}.")
     return json.dumps(found.figures, indent=1) if as_json else table(found.figures)
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _check(asked: Asked) -> None:
+    if asked.report is not None and not asked.report.resolve().parent.is_dir():
+        raise UsageError(f"There is no folder {asked.report.resolve().parent} for the report.")
+    if asked.collect and asked.out is None:
+        raise UsageError("--collect needs --out: the folder whose runs it sums up.")
+    if asked.parallel and asked.jobs > 1:
+        raise UsageError(
+            "--parallel and --jobs exclude each other: Ray spreads over its own cores."
+        )
+
+
+def _collected(asked: Asked, setup: Setup, controllers: tuple[str, ...]) -> Evaluated | None:
+    if not asked.collect or asked.out is None:
+        return None
+    kept = Kept.found(asked.out, setup)
+    _say(f"Nothing is played. What counts lies in {kept.folder}.")
+    return collect(setup, kept, controllers)
+
+
+def _played(asked: Asked, setup: Setup, controllers: tuple[str, ...]) -> Evaluated:
+    kept = Kept.of(asked.out, setup) if asked.out is not None else None
+    jobs = to_play(jobs_of(setup, controllers), kept)
+    if kept is not None:
+        done = setup.seeds * len(controllers) - len(jobs)
+        _say(f"Runs are kept in {kept.folder}; {done} of {done + len(jobs)} are there already.")
+    try:
+        with shown(jobs) as heard, _fanout(asked.parallel) as fanout:
+            return evaluate(
+                setup,
+                fanout=fanout,
+                processes=asked.jobs,
+                controllers=controllers,
+                kept=kept,
+                heard=heard,
+            )
+    except KeyboardInterrupt:
+        if kept is not None:
+            _say("Interrupted. What is done is kept: the same command goes on from there.")
+        raise
 
 
 def _controllers(only: str) -> tuple[str, ...]:
@@ -104,34 +162,10 @@ def _fanout(parallel: bool) -> Iterator[Fanout | None]:
         ray = RayFanout()
     except ClusterUnavailable as err:
         local = LocalFanout()
-        print(f"{err} Spreading over {local.says} instead.", file=sys.stderr)
+        _say(f"{err} Spreading over {local.says} instead.")
         yield local
         return
     try:
         yield ray
     finally:
         ray.close()
-
-
-@contextmanager
-def _progress() -> Iterator[Heard]:
-    """One line on standard error that tells how far it is."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>5.1f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as line:
-        task = line.add_task("simulated nights", total=1.0)
-        yield lambda what, share: line.update(task, description=what, completed=share)

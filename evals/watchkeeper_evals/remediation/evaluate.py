@@ -1,34 +1,45 @@
 """Plays every controller on every seed, here or spread, and gives the figures.
 
-`watchkeeper eval remediation` calls `evaluate`. One job is one controller on one seed.
+`watchkeeper eval remediation` calls `evaluate`. One job is one controller on one seed; what is kept
+in a folder already is not played again.
 """
 
 from __future__ import annotations
 
 import platform
-import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from watchkeeper.core.fanout import Fanout
 from watchkeeper_evals.remediation.figures import Figures, figures
-from watchkeeper_evals.remediation.runs import CONTROLLERS, SeedRun, run_one
+from watchkeeper_evals.remediation.kept import Kept
+from watchkeeper_evals.remediation.runs import CONTROLLERS, SeedRun, Told
 from watchkeeper_evals.remediation.setup import Setup
+from watchkeeper_evals.remediation.sources import code_digest, commit
+from watchkeeper_evals.remediation.spread import Job, in_turn, over_fanout, over_processes
 
 
-class Job(NamedTuple):
-    """One run to be played."""
+class Listener(Protocol):
+    """Whoever is told how far it is."""
 
-    setup: Setup
-    seed: int
-    controller: str
+    def told(self, job: Job, told: Told) -> None: ...
+
+    def over(self, run: SeedRun) -> None: ...
 
 
-Heard = Callable[[str, float], None]
-"""Told how far it is: what is played, and the share of all that is done (0 to 1)."""
+class Nobody:
+    """Meets Listener."""
+
+    def told(self, job: Job, told: Told) -> None:
+        pass
+
+    def over(self, run: SeedRun) -> None:
+        pass
 
 
 class Evaluated(NamedTuple):
@@ -38,71 +49,110 @@ class Evaluated(NamedTuple):
     runs: tuple[SeedRun, ...]
 
 
+def jobs_of(setup: Setup, controllers: Sequence[str] = CONTROLLERS) -> list[Job]:
+    """Every run that an evaluation needs, the controllers of one seed together."""
+    return [Job(setup, seed, name) for seed in setup.every_seed for name in controllers]
+
+
+def to_play(jobs: Sequence[Job], kept: Kept | None) -> list[Job]:
+    """Those that are not kept already. Raises Malformed for a damaged file."""
+    if kept is None:
+        return list(jobs)
+    return [job for job in jobs if kept.take(job.seed, job.controller) is None]
+
+
 def evaluate(
     setup: Setup,
     *,
     fanout: Fanout | None = None,
+    processes: int = 1,
     controllers: Sequence[str] = CONTROLLERS,
-    heard: Heard = lambda _what, _share: None,
+    kept: Kept | None = None,
+    heard: Listener | None = None,
 ) -> Evaluated:
-    """Play it all. fanout: where to spread it; None plays one after the other.
+    """Play what is not kept, keep it, and count all. fanout: where to spread it; else so many
+    processes of this machine; one plays here.
 
     Raises PolicyError for orders that do not load, UsageError for a fleet that cannot be built.
     """
     began = time.perf_counter()
-    jobs = [Job(setup, seed, name) for seed in setup.every_seed for name in controllers]
-    runs: list[SeedRun | None] = [None] * len(jobs)
-    found = _in_turn(jobs, heard) if fanout is None else _spread(jobs, fanout, heard)
-    for i, run in found:
-        runs[i] = run
-    played = tuple(run for run in runs if run is not None)
-    about = {
-        "spread": "one after the other" if fanout is None else fanout.says,
-        "commit": commit(),
+    jobs = jobs_of(setup, controllers)
+    played = {
+        (run.seed, run.controller): run
+        for run in _play(to_play(jobs, kept), fanout, processes, heard or Nobody(), kept)
+    }
+    spread = "one after the other"
+    if fanout is not None:
+        spread = fanout.says
+    elif processes > 1:
+        spread = f"{processes} processes of this machine"
+    runs = tuple(run for job in jobs if (run := _run_of(job, played, kept)) is not None)
+    wall_s = time.perf_counter() - began
+    return Evaluated(figures(setup, runs, wall_s, _about(spread, runs)), runs)
+
+
+def collect(setup: Setup, kept: Kept, controllers: Sequence[str] = CONTROLLERS) -> Evaluated:
+    """The figures of what is kept, of whatever seeds; nothing is played."""
+    seeds = [seed for seed, name in kept.every() if name in controllers]
+    if not seeds:
+        return Evaluated(figures(setup, (), 0.0, _about("nothing was played", ())), ())
+    runs = tuple(
+        run
+        for seed in sorted(set(seeds))
+        for name in controllers
+        if (run := kept.take(seed, name)) is not None
+    )
+    about = _about("kept runs", runs) | {"code": kept.about.code}
+    return Evaluated(figures(setup, runs, sum(r.wall_s for r in runs), about), runs)
+
+
+def _play(
+    jobs: Sequence[Job],
+    fanout: Fanout | None,
+    processes: int,
+    heard: Listener,
+    kept: Kept | None,
+) -> Iterator[SeedRun]:
+    by = commit()
+    for found in _found(jobs, fanout, processes, heard):
+        run = replace(found, commit=by)
+        heard.over(run)
+        if kept is not None and kept.still():
+            kept.keep(run)
+        elif kept is not None:
+            print(
+                f"seed {run.seed}, {run.controller} is not kept: the code has changed meanwhile.",
+                file=sys.stderr,
+            )
+        yield run
+
+
+def _found(
+    jobs: Sequence[Job], fanout: Fanout | None, processes: int, heard: Listener
+) -> Iterable[SeedRun]:
+    if fanout is not None:
+        return over_fanout(jobs, fanout)
+    if processes > 1:
+        return over_processes(jobs, processes, heard.told)
+    return in_turn(jobs, heard.told)
+
+
+def _run_of(job: Job, played: dict[tuple[int, str], SeedRun], kept: Kept | None) -> SeedRun | None:
+    run = played.get((job.seed, job.controller))
+    if run is None and kept is not None:
+        return kept.take(job.seed, job.controller)
+    return run
+
+
+def _about(spread: str, runs: Sequence[SeedRun]) -> Figures:
+    commits = sorted({run.commit for run in runs if run.commit})
+    return {
+        "spread": spread,
+        "commit": ", ".join(commits) or commit(),
+        "code": code_digest(),
         "version": _version(),
         "python": platform.python_version(),
     }
-    return Evaluated(figures(setup, played, time.perf_counter() - began, about), played)
-
-
-def play_job(job: Job) -> SeedRun:
-    """One job, where it may be anywhere."""
-    return run_one(*job)
-
-
-def _in_turn(jobs: Sequence[Job], heard: Heard) -> Iterator[tuple[int, SeedRun]]:
-    for i, job in enumerate(jobs):
-        what = f"seed {job.seed}, {job.controller}"
-        heard(what, i / len(jobs))
-        told = lambda share, i=i, what=what: heard(what, (i + share) / len(jobs))  # noqa: E731
-        yield i, run_one(*job, told)
-    heard("done", 1.0)
-
-
-def _spread(jobs: Sequence[Job], fanout: Fanout, heard: Heard) -> Iterator[tuple[int, SeedRun]]:
-    heard(f"on {fanout.says}", 0.0)
-    for n, (i, run) in enumerate(fanout.map(play_job, jobs), 1):
-        heard(f"seed {run.seed}, {run.controller}", n / len(jobs))
-        yield i, run
-
-
-def commit() -> str:
-    """The commit that ran, with `+` where files differed from it; "" outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        told = [
-            subprocess.run(
-                ["git", "-C", str(here), *words],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            ).stdout.strip()
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return told[0] + ("+" if told[1] else "")
 
 
 def _version() -> str:
@@ -110,44 +160,3 @@ def _version() -> str:
         return version("watchkeeper")
     except PackageNotFoundError:
         return ""
-
-
-def table(found: Figures) -> str:
-    """The figures for people: one line for each controller, then the targets."""
-    rows: list[tuple[str, dict[str, Any] | None]] = [
-        *found["baselines"].items(),
-        ("watchkeeper", found["watchkeeper"]),
-        ("oracle", found["oracle"]),
-    ]
-    head = ("SIMULATED", "ettr", "lost GPU-h", "to faults", "false/actions", "MTTR p50", "p99")
-    lines = [f"{head[0]:<16}" + "".join(f"{h:>14}" for h in head[1:])]
-    for name, told in rows:
-        if told is None:
-            continue
-        times = told["mttr_s"]
-        cells = (
-            f"{told['ettr']:.5f}",
-            f"{told['lost_gpu_hours']:,.0f}",
-            f"{told['lost_to_faults_gpu_hours']:,.0f}",
-            f"{told['false_actions']}/{told['actions']}",
-            *(f"{times[p]:,.0f} s" if times[p] is not None else "-" for p in ("p50", "p99")),
-        )
-        lines.append(f"{name:<16}" + "".join(f"{cell:>14}" for cell in cells))
-    lines.append("")
-    lines += [_target(row) for row in found["targets"]]
-    seeds = found["seeds"]
-    lines += [
-        "",
-        f"{found['nodes']} nodes x {found['gpus_per_node']} GPUs, {found['days']:g} days, seeds "
-        f"{seeds[0]} to {seeds[-1]}; commit {found['commit'] or 'unknown'}; {found['wall_s']:g} s, "
-        f"{found['spread']}. All of it is simulated.",
-    ]
-    return "\n".join(lines)
-
-
-def _target(row: Figures) -> str:
-    asked = f">= {row['at_least']:g}" if "at_least" in row else f"<= {row['at_most']:.3g}"
-    figure = "-" if row["figure"] is None else f"{row['figure']:.4g}"
-    oracle = f"; the oracle: {row['oracle']:.4g}" if row.get("oracle") is not None else ""
-    said = {True: "met", False: "NOT MET", None: "-"}[row["met"]]
-    return f"{row['what']:<40} {figure:>9}  {asked:<9} {said}{oracle}"

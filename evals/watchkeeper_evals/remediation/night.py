@@ -20,12 +20,14 @@ WIDE = 4
 
 
 class Night(NamedTuple):
-    """From 22:00 to 06:00 in Berlin. begin_s: seconds since the twin's beginning."""
+    """From 22:00 to 06:00 in Berlin. begin_s: seconds since the twin's beginning. weight: faults
+    and disruptive actions in it."""
 
     begin_s: float
     begin: datetime
     lanes: tuple[Lane, ...]
     left_out: int
+    weight: int
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
@@ -34,14 +36,17 @@ class Night(NamedTuple):
 
 
 def busiest(run: SeedRun, spec: TwinSpec, fleet: Fleet) -> Night | None:
-    """The night with the most true faults, the earliest of them; None where nothing broke."""
-    nights = Counter(night for fate in run.fates if (night := _night(spec, fate.at_s)) is not None)
+    """The night with the most true faults and actions, the earliest of them; None where there was
+    nothing."""
+    moments = [*(fate.at_s for fate in run.fates), *(deed.at_s for deed in run.deeds)]
+    nights = Counter(night for at_s in moments if (night := _night(spec, at_s)) is not None)
     if not nights:
         return None
     begin = min(nights, key=lambda night: (-nights[night], night))
     begin_s = (begin - spec.start).total_seconds()
     lanes = _lanes(run, begin_s, spec, fleet)
-    return Night(begin_s, begin.astimezone(TZ), tuple(lanes[:MOST_LANES]), len(lanes[MOST_LANES:]))
+    shown, hidden = tuple(lanes[:MOST_LANES]), len(lanes[MOST_LANES:])
+    return Night(begin_s, begin.astimezone(TZ), shown, hidden, nights[begin])
 
 
 def _night(spec: TwinSpec, at_s: float) -> datetime | None:

@@ -6,6 +6,7 @@ Each figure stands beside its definition; the page says at its head that all of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from watchkeeper.twin.topology import build
@@ -14,6 +15,7 @@ from watchkeeper_evals.remediation.night import busiest
 from watchkeeper_evals.remediation.runs import ORACLE, WATCH, SeedRun
 from watchkeeper_evals.remediation.setup import Setup
 from watchkeeper_evals.remediation.svg import Bar, Stack, bars, stacks, timeline
+from watchkeeper_evals.remediation.table import seeds_said
 
 CAUSES = (
     ("redo", "steps since the last checkpoint, done again after a stop"),
@@ -25,8 +27,8 @@ CAUSES = (
     ("starved", "the storage stands still or is slow"),
     ("taint", "steps on a state that was corrupt"),
     ("drain", "steps that a drain threw away"),
-    ("checkpoint", "checkpoints are written, faults or none"),
 )
+"""What a fault or its repair costs. Checkpoints come beside: they are written, faults or none."""
 
 
 def page(found: Figures, runs: Sequence[SeedRun], setup: Setup) -> str:
@@ -42,12 +44,15 @@ def page(found: Figures, runs: Sequence[SeedRun], setup: Setup) -> str:
     )
     env.filters["hours"] = lambda value: f"{value:,.0f}"
     env.filters["rate"] = _rate
-    env.filters["seconds"] = lambda value: "–" if value is None else f"{value:,.0f} s"
+    env.filters["lasting"] = _lasting
+    env.filters["figure"] = _figure
     rows = _rows(found)
     return env.get_template("report.html.j2").render(
         found=found,
         rows=rows,
-        ettr=_ettr_plot(rows),
+        seeds=seeds_said(found["seeds"]),
+        trained=seeds_said(found["seeds_trained_on"]) if found["seeds_trained_on"] else "",
+        ettr=_ettr_plot(rows, runs, found["policies"]),
         lost=_lost_plot(rows),
         night=_night_plot(runs, setup),
         causes=CAUSES,
@@ -62,19 +67,39 @@ def _rate(told: dict[str, Any]) -> str:
     return f"{share}; 95 %: {told['low95']:.2%} to {told['high95']:.2%}"
 
 
+def _lasting(seconds: float | None) -> str:
+    """A duration for people."""
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _rows(found: Figures) -> list[tuple[str, Figures]]:
     named = [*found["baselines"].items(), (WATCH, found[WATCH]), (ORACLE, found[ORACLE])]
     return [(name, told) for name, told in named if told is not None]
 
 
-def _ettr_plot(rows: Sequence[tuple[str, Figures]]) -> str:
+def _ettr_plot(rows: Sequence[tuple[str, Figures]], runs: Sequence[SeedRun], orders: str) -> str:
     drawn = []
     for name, told in rows:
+        mine = [run for run in runs if run.controller == name]
+        dots = tuple((r.tally.ettr, f"{name}, seed {r.seed}: {r.tally.ettr:.4f}") for r in mine)
         seeds = told["ettr_seeds"]
-        says = f"{told['ettr']:.4f}"
-        drawn.append(Bar(name, told["ettr"], says, seeds["low95"], seeds["high95"], name == WATCH))
-    least = min([bar.value for bar in drawn] + [b.low for b in drawn if b.low is not None])
-    begin = max(0.0, int(least * 50 - 0.5) / 50)
+        says, strong = f"{told['ettr']:.4f}", name == WATCH
+        low, high = seeds["low95"], seeds["high95"]
+        drawn.append(Bar(_named(name, orders), told["ettr"], says, low, high, strong, dots))
+    least = min([b.low for b in drawn if b.low is not None] + [v for b in drawn for v, _ in b.dots])
+    begin = max(0.0, int(least * 100 - 0.5) / 100)
     return bars(
         "ETTR by controller",
         "Useful over allocated GPU-hours; the axis does not begin at zero.",
@@ -84,25 +109,36 @@ def _ettr_plot(rows: Sequence[tuple[str, Figures]]) -> str:
     )
 
 
+def _named(name: str, orders: str) -> str:
+    """The watch with the orders it acted under: other orders are another controller."""
+    return f"{name} ({PurePath(orders).name})" if name == WATCH and orders else name
+
+
 def _lost_plot(rows: Sequence[tuple[str, Figures]]) -> str:
     drawn = [
         Stack(name, tuple((c, told["lost_by_cause"].get(c, 0.0)) for c, _ in CAUSES))
         for name, told in rows
     ]
     return stacks(
-        "Lost GPU-hours by cause", "All seeds together, one bar a controller.", drawn, "GPU-hours"
+        "GPU-hours lost to faults and repairs, by cause",
+        "All seeds together, one bar a controller; checkpoints left out.",
+        drawn,
+        "GPU-hours",
     )
 
 
 def _night_plot(runs: Sequence[SeedRun], setup: Setup) -> dict[str, Any] | None:
-    """The busiest night of the first seed, under the watch (or what was played in its place)."""
-    chosen = next((r for r in runs if r.controller == WATCH), runs[-1] if runs else None)
-    if chosen is None:
+    """The busiest night of all seeds, under the watch (or what was played in its place)."""
+    mine = [r for r in runs if r.controller == WATCH] or list(runs[-1:])
+    nights = []
+    for run in mine:
+        spec = setup.spec(run.seed)
+        night = busiest(run, spec, build(spec))
+        if night is not None:
+            nights.append((night.weight, -run.seed, run, night))
+    if not nights:
         return None
-    spec = setup.spec(chosen.seed)
-    night = busiest(chosen, spec, build(spec))
-    if night is None:
-        return None
+    _, _, chosen, night = max(nights, key=lambda each: each[:2])
     title = f"{chosen.controller}, seed {chosen.seed}, night of {night.begin:%Y-%m-%d}"
     told = "Bars: true faults, as long as they lasted. Diamonds: disruptive actions."
     return {

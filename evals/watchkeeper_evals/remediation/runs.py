@@ -6,10 +6,12 @@ Everything that comes back is plain data, so that it may cross to another proces
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -32,7 +34,18 @@ from watchkeeper_evals.remediation.tuning import tuned
 WATCH, ORACLE = "watchkeeper", "oracle"
 BASELINES = ("none", "restart_only", "threshold_rules")
 CONTROLLERS = (*BASELINES, ORACLE, WATCH)
-TOLD = Callable[[float], None]
+
+
+class Told(NamedTuple):
+    """How far a run is. share: of its days, 0 to 1. ettr: so far, None before anything is known.
+    false: disruptive actions so far that nothing called for."""
+
+    share: float
+    ettr: float | None = None
+    false: int = 0
+
+
+TOLD = Callable[[Told], None]
 
 
 class Fate(Word, frozen=True):
@@ -59,8 +72,13 @@ class Deed(Word, frozen=True):
 
 
 class SeedRun(Word, frozen=True):
-    """One controller on one seed. The last fields are the watch's alone. escalated: incidents that
-    ended with a person, by what was truly wrong there: `curable`, `person`, `nothing`."""
+    """One controller on one seed. noise: disturbances that were played, by kind. commit: of what
+    played it. rss_mb: the most memory that its process has held so far.
+
+    The fields from `asked` on are the watch's alone. escalated: incidents that ended with a person,
+    by what was truly wrong there: `curable`, `person`, `nothing`. effects_checked: effects at which
+    every promise was looked at.
+    """
 
     seed: int
     controller: str
@@ -70,6 +88,9 @@ class SeedRun(Word, frozen=True):
     effects: dict[str, int]
     trace_hash: str
     wall_s: float
+    noise: dict[str, int] = {}
+    commit: str = ""
+    rss_mb: float = 0.0
     asked: int = 0
     asked_night: int = 0
     answered: int = 0
@@ -79,6 +100,7 @@ class SeedRun(Word, frozen=True):
     verdicts: dict[str, int] = {}
     refused_by: dict[str, int] = {}
     violations: tuple[str, ...] = ()
+    effects_checked: int = 0
     cadence: str = ""
     turns: int = 0
     pages: int = 0
@@ -94,7 +116,7 @@ class SeedRun(Word, frozen=True):
         return self.lost - self.tally.lost["checkpoint"]
 
 
-def run_one(setup: Setup, seed: int, controller: str, told: TOLD = lambda _share: None) -> SeedRun:
+def run_one(setup: Setup, seed: int, controller: str, told: TOLD = lambda _told: None) -> SeedRun:
     """Play one controller on one seed. told: how much of it is played, now and then.
 
     Raises UsageError for a controller that is not one of CONTROLLERS, PolicyError for bad orders.
@@ -116,6 +138,8 @@ def run_one(setup: Setup, seed: int, controller: str, told: TOLD = lambda _share
         effects=_counted(cluster),
         trace_hash=trace_hash(cluster),
         wall_s=round(time.perf_counter() - began, 3),
+        noise=noises(cluster),
+        rss_mb=peak_mb(),
     )
 
 
@@ -177,6 +201,19 @@ def deeds(cluster: TwinCluster) -> tuple[Deed, ...]:
         Deed(at_s=d.at_s, kind=d.kind, target=d.target, law=d.law, lapsed=d.lapsed)
         for d in cluster.false_actions.deeds
     )
+
+
+def noises(cluster: TwinCluster) -> dict[str, int]:
+    """Disturbances by kind."""
+    return dict(sorted(Counter(str(noise.kind) for noise in cluster.noise).items()))
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held, in MB."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
 def _counted(cluster: TwinCluster) -> dict[str, int]:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, LEFT, RIGHT, ROW = 860, 150, 96, 34
+WIDTH, LEFT, RIGHT, ROW = 900, 180, 96, 34
 
 
 class Bar(NamedTuple):
-    """One bar. low and high: its 95 % bound, if there is one. says: its figure in words."""
+    """One bar. low and high: its 95 % bound, if there is one. says: its figure in words. dots: the
+    single values that it is the whole of, each with what it says."""
 
     name: str
     value: float
@@ -22,6 +23,7 @@ class Bar(NamedTuple):
     low: float | None = None
     high: float | None = None
     strong: bool = False
+    dots: tuple[tuple[float, str], ...] = ()
 
 
 def bars(title: str, told: str, rows: Sequence[Bar], begin: float, end: float) -> str:
@@ -37,6 +39,7 @@ def bars(title: str, told: str, rows: Sequence[Bar], begin: float, end: float) -
             x, z = at(bar.low), at(bar.high)
             ends = f"M{x:.1f} {y + 6}v10M{z:.1f} {y + 6}v10"
             drawn.append(f'<path class="bound" d="M{x:.1f} {y + 11}H{z:.1f}{ends}"/>')
+        drawn += [_dot(at(value), y + 11, says) for value, says in bar.dots]
         drawn.append(_text(WIDTH - RIGHT + 8, y + 17, bar.says))
     height = 8 + len(rows) * ROW
     ticks = [begin + (end - begin) * k / 5 for k in range(6)]
@@ -129,6 +132,13 @@ def _rect(x: float, y: float, wide: float, high: float, kind: str, says: str) ->
     return (
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{max(0.0, wide):.1f}" '
         f'height="{high:g}"><title>{escape(says)}</title></rect>'
+    )
+
+
+def _dot(x: float, y: float, says: str) -> str:
+    return (
+        f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(says)}</title>'
+        "</circle>"
     )
 
 

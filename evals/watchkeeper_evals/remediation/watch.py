@@ -15,7 +15,17 @@ from watchkeeper.app.twin_run import Played
 from watchkeeper.app.twin_run import play as play_watch
 from watchkeeper.core.incident import target_node
 from watchkeeper.twin.cluster import TwinCluster
-from watchkeeper_evals.remediation.runs import TOLD, WATCH, Fate, SeedRun, deeds, fates
+from watchkeeper_evals.remediation.runs import (
+    TOLD,
+    WATCH,
+    Fate,
+    SeedRun,
+    Told,
+    deeds,
+    fates,
+    noises,
+    peak_mb,
+)
 from watchkeeper_evals.remediation.setup import Setup
 
 BEFORE_S = 600.0
@@ -29,7 +39,7 @@ def watched(setup: Setup, seed: int, cluster: TwinCluster, told: TOLD) -> SeedRu
         dict(setup.orders),
         keep_lines=True,
         cluster=cluster,
-        progress=lambda share, _turns: told(share),
+        progress=lambda share, _turns: told(_so_far(cluster, share)),
     )
     ends = fates(cluster)
     return SeedRun(
@@ -41,6 +51,8 @@ def watched(setup: Setup, seed: int, cluster: TwinCluster, told: TOLD) -> SeedRu
         effects=played.effects,
         trace_hash=played.trace_hash,
         wall_s=played.wall_s,
+        noise=noises(cluster),
+        rss_mb=peak_mb(),
         asked=played.asks,
         asked_night=played.asked_night,
         answered=played.answered,
@@ -50,10 +62,15 @@ def watched(setup: Setup, seed: int, cluster: TwinCluster, told: TOLD) -> SeedRu
         verdicts=played.verdicts,
         refused_by=played.refused_by,
         violations=tuple(f"{v.id} at {v.at_s:.0f} s: {v.text}" for v in played.violations),
+        effects_checked=played.effects_checked,
         cadence=played.cadence,
         turns=played.turns,
         pages=played.pages,
     )
+
+
+def _so_far(cluster: TwinCluster, share: float) -> Told:
+    return Told(share, cluster.tally().ettr, cluster.false_actions.false)
 
 
 class _Incident(NamedTuple):

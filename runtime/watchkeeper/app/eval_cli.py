@@ -91,6 +91,13 @@ def remediation(
     ] = None,
     policies: Annotated[Path, typer.Option(help="Directory of standing orders")] = Path("policies"),
     parallel: Annotated[bool, typer.Option(help="Spread over Ray tasks (RAY_ADDRESS)")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=1024, help="Processes of this machine, a seed in each")
+    ] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Keep each run here; what is there is not played again")
+    ] = None,
+    collect: Annotated[bool, typer.Option(help="Play nothing: sum up what --out holds")] = False,
     only: Annotated[
         str, typer.Option(help="Controllers to play, by comma: none,oracle; default all")
     ] = "",
@@ -110,6 +117,9 @@ def remediation(
         fault_trace=fault_trace,
         policies=policies,
         parallel=parallel,
+        jobs=jobs,
+        out=out,
+        collect=collect,
         only=only,
         report=report,
     )
