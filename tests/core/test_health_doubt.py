@@ -172,9 +172,14 @@ def test_a_gang_that_crawls_while_its_zones_storage_fails_belongs_to_that():
     known = [c.node(f"w{n}", zone="z1") for n in range(1, 5)]
     later = c.snapshot(*known, jobs=[c.job("g")], at=slow.at)
     with_person = c.renamed(incident, state=IncidentState.ESCALATED)
-    for held in (incident, with_person):
+    over = c.renamed(incident, state=IncidentState.RESOLVED, updated_at=slow.at)
+    for held in (incident, with_person, over):
         after = correlate((held,), (slow,), later, c.Counter())
         assert [(i.id, i.state) for i in after] == [(held.id, held.state)]
+    before = c.renamed(over, updated_at=c.NOW)  # it crawls since long after the storage was back
+    ids = c.Counter()
+    ids.new("INC")
+    assert len(correlate((before,), (slow,), later, ids)) == 2
 
 
 def test_what_a_person_has_is_not_opened_again_while_more_of_the_same_is_said():

@@ -9,6 +9,7 @@ is closed is handed back as it was.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -34,6 +35,7 @@ from watchkeeper.health.news import (
     of_an_attempt,
 )
 from watchkeeper.health.sense import REAL, SenseSettings, lost_sources
+from watchkeeper.health.storage import TOGETHER_S
 
 _IN_HAND = (IncidentState.ACTING, IncidentState.VERIFYING)
 _TAKES_JOBS = (UNHEALTHY_NODE - {Fault.NODE_SILENT}) | {
@@ -149,7 +151,8 @@ def _join_job(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
         return
     job = snapshot.jobs.get(name)
     if storage := _its_storage(book, job, signal, snapshot):
-        book.write(joined(storage, (signal,), snapshot))
+        if storage.state is not IncidentState.RESOLVED:
+            book.write(joined(storage, (signal,), snapshot))
         return
     takes = _SLOWS_JOBS if signal.code == "gang.slow" else _TAKES_JOBS
     host = _host(book, job.nodes if job else (), takes) or next(
@@ -183,7 +186,8 @@ def _told_to_a_person(mine: list[Incident], signal: Signal, fault: Fault) -> Inc
 def _its_storage(
     book: Book, job: Job | None, signal: Signal, snapshot: Snapshot
 ) -> Incident | None:
-    """A gang that crawls or hangs while the storage of its zone fails does so because of it."""
+    """A gang that began to crawl or hang while the storage of its zone failed did so because of it,
+    also if that is told only after the storage is back."""
     if job is None or signal.code not in ("gang.slow", "gang.hang"):
         return None
     zones = {f"zone:{n.zone}" for name in job.nodes if (n := snapshot.nodes.get(name)) is not None}
@@ -192,7 +196,8 @@ def _its_storage(
             i
             for i in book.values()
             if i.fault == Fault.STORAGE_STALL
-            and i.state is not IncidentState.RESOLVED
+            and (i.state is not IncidentState.RESOLVED or signal.at <= i.updated_at)
+            and signal.at >= i.opened_at - timedelta(seconds=TOGETHER_S)
             and (i.target == "cluster" or i.target in zones)
         ),
         None,
