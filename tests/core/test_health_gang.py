@@ -17,7 +17,7 @@ from watchkeeper.health.robust import deviations, slower
 from watchkeeper.health.sense import REAL, SenseSettings
 from watchkeeper.health.sightings import Sightings
 from watchkeeper.remedy.ladder import next_steps
-from watchkeeper.remedy.plan import Escalate, RemedySettings, RemedyView, Steps, Wait
+from watchkeeper.remedy.plan import Done, Escalate, RemedySettings, RemedyView, Steps, Wait
 
 LOAD, POWER, CLOCK = (
     GPU_FIELDS.index(n) for n in ("utilization_percent", "power_watts", "sm_clock_mhz")
@@ -331,7 +331,11 @@ def test_a_slow_gang_without_a_suspect_is_only_reported():
     night.go(3600)
     night.go(600, pace=15.0)
     (incident,) = night.incidents
-    plan = next_steps(incident, view(night.snapshot()))
+    assert isinstance(next_steps(incident, view(night.snapshot())), Wait)
+    later = with_fields(night.snapshot(), at=night.at + timedelta(hours=1))
+    assert isinstance(next_steps(incident, view(later)), Done), "nobody called it slow since"
+    long_slow = c.renamed(incident, opened_at=night.at - timedelta(hours=1))
+    plan = next_steps(long_slow, view(night.snapshot()))
     assert isinstance(plan, Escalate)
     assert not plan.page
 

@@ -187,12 +187,34 @@ def test_another_node_that_dies_during_a_restart_is_a_coincidence_and_two_are_no
 
 
 def test_a_gang_on_the_node_that_stops_and_was_not_in_the_impact_is_worse():
+    hide = GpuQuarantine(node="w1", incarnation=LIFE, gpu=3)
+    impact = simulate(c.snapshot(), hide)
+    stopped = c.job("h", state=JobState.STOPPED, state_since=c.ago(3))
+    fenced = c.snapshot(fences=[c.fence("w1")], jobs=[stopped])
+    assert see(hide, fenced, since=c.ago(30), impact=impact).kind is OutcomeKind.WORSE
+    before = c.snapshot(fences=[c.fence("w1")], jobs=[c.renamed(stopped, state_since=c.ago(60))])
+    assert see(hide, before, since=c.ago(30), impact=impact).kind is not OutcomeKind.WORSE
+
+
+def test_a_fence_stops_nothing_so_a_gang_that_stops_behind_it_stops_of_what_it_was_raised_for():
     impact = simulate(c.snapshot(), CORDON)
     stopped = c.job("h", state=JobState.STOPPED, state_since=c.ago(3))
     fenced = c.snapshot(fences=[c.fence("w1")], jobs=[stopped])
-    assert see(CORDON, fenced, since=c.ago(30), impact=impact).kind is OutcomeKind.WORSE
-    before = c.snapshot(fences=[c.fence("w1")], jobs=[c.renamed(stopped, state_since=c.ago(60))])
-    assert see(CORDON, before, since=c.ago(30), impact=impact).kind is OK
+    assert see(CORDON, fenced, since=c.ago(30), impact=impact).kind is OK
+
+
+def test_what_falls_far_away_or_long_after_is_not_blamed_on_the_action():
+    reboot = NodeReboot(node="w1", incarnation=LIFE)
+    impact = simulate(c.snapshot(), reboot)
+
+    def fell(rack: str, began_s: float) -> OutcomeKind:
+        other = c.dead("w2", since_s=10, rack=rack)
+        seen = c.snapshot(c.dead("w1", rack="r1"), other)
+        return see(reboot, seen, since=c.ago(began_s), impact=impact).kind
+
+    assert fell("r1", 30) is OutcomeKind.WORSE
+    assert fell("r9", 30) is not OutcomeKind.WORSE
+    assert fell("r1", 300) is not OutcomeKind.WORSE
 
 
 def test_a_drain_has_until_after_its_deadline():

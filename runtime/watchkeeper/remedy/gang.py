@@ -14,10 +14,14 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.remedy.doubt import may_go_on
 from watchkeeper.remedy.evict import group_of
 from watchkeeper.remedy.jobs import after_repair, later_requeues_of
-from watchkeeper.remedy.plan import Escalate, Plan, RemedyView, Step, Steps, Wait
+from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Step, Steps, Wait
 from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
 from watchkeeper.remedy.verify import expected_effect
 
+CALM_S = 600.0
+"""A gang that was not called slow for so long is so no more: a slow one is told of each 2 min."""
+SLOW_S = 3600.0
+"""How long a slow gang with nobody to blame is watched before a person gets a ticket (ours)."""
 WATCHDOG_S = 2100.0
 """How long a gang that nobody may end gets to end itself: a collective's watchdog is 10 to 30
 minutes by default (PyTorch), and we give it five more."""
@@ -40,7 +44,7 @@ def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
     if lasted < view.settings.settle_s:
         return Wait(why=f"{incident.title}. A driver's word on why may follow.")
     if incident.fault == Fault.GANG_SLOW:
-        return Escalate(why=f"{incident.title}, and none of its nodes differs from its peers.")
+        return _slow(incident, view, lasted)
     if may_go_on(incident, view.snapshot.at):
         return Wait(why=f"{incident.title}. It may go on by itself.")
     if view.tried("job.requeue") or len(view.tried("job.preempt")) > 1:
@@ -51,6 +55,16 @@ def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
             return Wait(why=f"{incident.title}. Its own watchdog may end it; we may not.")
         return Escalate(why=f"{incident.title}, and nobody here may end it.", page=True)
     return Steps(steps=(_preempt(incident, view, job), *later_requeues_of(incident, view, (job,))))
+
+
+def _slow(incident: Incident, view: RemedyView, lasted: float) -> Plan:
+    """Nobody is to blame, so nothing is done: it passes, or a person looks at it at leisure."""
+    told = max((s.at for s in incident.signals if s.code == "gang.slow"), default=None)
+    if told is not None and (view.snapshot.at - told).total_seconds() > CALM_S:
+        return Done(why=f"{incident.title}; it has not been told of any more for a while.")
+    if lasted < SLOW_S:
+        return Wait(why=f"{incident.title}. None of its nodes differs from its peers; it may pass.")
+    return Escalate(why=f"{incident.title}, and none of its nodes differs from its peers.")
 
 
 def _speaks_of(incident: Incident, job: Job) -> bool:

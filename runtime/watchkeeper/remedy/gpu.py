@@ -159,6 +159,8 @@ def move_work(patient: Patient) -> Plan:
         return Wait(why=f"{why} {node.name} is fenced, and may cool down.")
     if node.ray_state is RayState.ALIVE and (look := second_opinion(patient)):
         return look
+    if node.ray_state is RayState.DEAD and (not_yet := not_confirmed_dead(patient)):
+        return not_yet
     if _cures(patient) and patient.can("node.replace"):
         drain = (patient.action("node.drain"), f"{node.name} is emptied before it is given back.")
         swap = (patient.action("node.replace"), f"{why} Another node takes its place.")

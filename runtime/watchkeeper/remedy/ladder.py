@@ -13,7 +13,7 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.remedy import rungs
 from watchkeeper.remedy.domain import domain_ladder, falls_with_others
 from watchkeeper.remedy.gang import gang_ladder
-from watchkeeper.remedy.gpu import gpu_ladder, move_work
+from watchkeeper.remedy.gpu import LEMON, gpu_ladder, move_work
 from watchkeeper.remedy.jobs import job_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, homecoming
@@ -109,6 +109,10 @@ def node_lost(patient: Patient) -> Plan:
         return Escalate(why=f"{node.name} is lost, and no provider here can restart it.")
     if company := falls_with_others(patient):
         return company
+    often = view.repairs_7d.get(node.name, 0) >= LEMON
+    if often and patient.can("node.replace") and not view.refused("node.replace"):
+        reason = f"{node.name} is dead again, after two other repairs within 7 days."
+        return patient.climb((patient.action("node.replace"), reason), *patient.return_to_service())
     for kind in ("node.restart", "node.reboot"):
         if kind not in view.serves or view.tried(kind, node.incarnation):
             continue

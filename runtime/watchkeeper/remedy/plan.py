@@ -103,9 +103,12 @@ class RemedyView:
     held_back: Mapping[str, int] = field(default_factory=dict)
 
     def refused(self, kind: str) -> bool:
-        """Policy said no to this kind in this incident: for a last resort that is a person's."""
+        """Policy said no to this kind in this incident: for a last resort that is a person's. An
+        invariant's no may be over soon (a death that is not confirmed yet), and is no such word."""
         return any(
-            (r.kind, r.value) == ("verdict", "deny") and kind_of(r.action) == kind
+            (r.kind, r.value) == ("verdict", "deny")
+            and r.refused_by != "invariant"
+            and kind_of(r.action) == kind
             for r in self.attempts
         )
 

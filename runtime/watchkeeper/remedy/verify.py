@@ -16,6 +16,7 @@ from watchkeeper.core.action import (
     GpuReset,
     JobPreempt,
     JobRequeue,
+    NodeCordon,
     NodeDrain,
     PoolScale,
     kind_of,
@@ -273,7 +274,7 @@ def _worse(
     fell = _neighbours_lost(action, snapshot, since, impact)
     if len(fell) >= (2 if kind_of(action) in _SPARES_THE_LIVING else 1):
         return f"{', '.join(fell)} went out right after it, near its node."
-    if kind_of(action) in _SPARES_THE_LIVING:
+    if kind_of(action) in _SPARES_THE_LIVING or isinstance(action, NodeCordon):
         return ""  # a gang that ends now ended with what came before: Ray tells it seconds late
     touched = {node_of(action)} | set(impact.nodes)
     for job in snapshot.jobs.values():
