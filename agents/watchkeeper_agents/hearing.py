@@ -17,8 +17,9 @@ HELD = "held"
 LONGEST_QUIET_S = 86400.0
 """No setting keeps a thread quiet for longer."""
 
-NEEDS_A_PERSON = frozenset({"S9", "S16", "S19", "S20"})
-"""Invariants that no waiting mends: too many ill at once, two persons, spent budgets."""
+NEEDS_A_PERSON = frozenset({"S16", "S19", "S20"})
+"""Invariants that no waiting mends: two persons, spent budgets. A refusal because the watch had
+halted is told as such, after a person has resumed it, and is no answer to the step."""
 
 
 def hear(

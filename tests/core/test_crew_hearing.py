@@ -6,7 +6,7 @@ import pytest
 from tests.core.policy_case import DRAIN
 
 from watchkeeper.core.crew import StepResult
-from watchkeeper_agents.hearing import _refused
+from watchkeeper_agents.hearing import _refused, hear
 from watchkeeper_agents.words import CrewSettings, Memory
 
 
@@ -29,3 +29,19 @@ def test_a_spent_limit_or_budget_escalates_and_a_rule_is_waited_out(
     memory, move = _refused(Memory(), result, "Drain train-01", 0.0, "looks", CrewSettings())
     assert (move is not None and move.end == "escalated") is escalates
     assert (memory.quiet_until is not None) is not escalates
+
+
+def test_what_a_halt_refused_is_no_answer_and_the_thread_thinks_on() -> None:
+    told = StepResult(
+        thread="INC-1",
+        proposal="P-1",
+        action=DRAIN,
+        kind="verdict",
+        value="halted",
+        refused_by="invariant",
+        reason_ids=("S9",),
+    )
+    memory, move = hear(Memory(), told, 0.0, "looks", CrewSettings())
+    assert move is None
+    assert memory.quiet_until is None
+    assert memory.attempts == (told,)

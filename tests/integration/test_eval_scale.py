@@ -44,7 +44,8 @@ def test_json_has_the_figures_of_the_contract_and_a_burst_ends_with_every_verdic
     assert (found["burst_verdicts"], found["burst_incidents"]) == (40, 40)
     assert found["burst_s"] > 0
     assert (found["burst_halts"], found["burst_pages"]) == (1, 1)
-    assert found["burst_halt_s"] > 0
+    assert 0 < found["burst_halt_s"] <= found["burst_halt_verdicts_s"]
+    assert found["burst_halt_verdicts"] == 40, "each incident has its verdict, refused as it is"
     assert found["nodes"] == 120
     assert found["world"] == "twin"
     assert "single faults" in done.stderr
@@ -77,6 +78,7 @@ def test_a_figure_over_its_budget_is_told_as_not_met() -> None:
         "rss_mb": 300,
         "burst": 750,
         "burst_halt_s": None,
+        "burst_halt_verdicts": 750,
         "burst_s": 1.5,
     }
     met = {b.what: b.met for b in budgets_of(found)}

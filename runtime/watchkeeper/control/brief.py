@@ -16,12 +16,13 @@ from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import REPAIRS, kind_of, node_of, traits_of
-from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, PastStep, StepResult
+from watchkeeper.core.action import REPAIRS, NotifyPage, TicketOpen, kind_of, node_of, traits_of
+from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, Draft, PastStep, StepResult
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.ledger import WEEK_S
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.verdict import Verdict
 from watchkeeper.core.word import plain
 from watchkeeper.health.illness import still_ill
 
@@ -41,14 +42,26 @@ RESULT_OF = {
 
 
 def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
-    """Hand the crew its briefing, and hear what of its reply is sound. On a stale snapshot,
-    stopped or halted, there is none. Never raises for what a crew does."""
+    """Hand the crew its briefing, and hear what of its reply is sound. On a stale snapshot, or
+    stopped, there is none. Never raises for what a crew does.
+
+    A watch that has halted asks once about each incident, so that it has its verdict (which S9
+    refuses) on the record; it tells no results and ends no thread until a person resumes it.
+    """
     books = watch.record.books
-    if stale(snapshot) or books.orders.stopped or books.halted:
+    if stale(snapshot) or books.orders.stopped:
         return CrewReply()
     busy = frozenset(f.thread for f in books.files.living())
-    told, ended = tuple(watch.told_results), _undelivered(watch, busy)
-    watch.told_results.clear()
+    told: tuple[StepResult, ...] = ()
+    ended: list[StepResult] = []
+    if books.halted:
+        busy |= watch.asked_in_halt
+        if all(i.id in busy for i in books.open_incidents()):
+            return CrewReply()
+    else:
+        watch.asked_in_halt = frozenset()
+        told, ended = tuple(watch.told_results), _undelivered(watch, busy)
+        watch.told_results.clear()
     briefing = Briefing(
         snapshot=snapshot,
         incidents=books.open_incidents(),
@@ -72,7 +85,16 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
     sound, wrong = heard(reply, snapshot)
     if wrong:
         _call_a_person(watch, "garbled", "; ".join(wrong)[:2000])
+    if books.halted:
+        asked = {i.id for i in briefing.incidents} | {d.thread for d in sound.drafts}
+        watch.asked_in_halt |= asked
+        return CrewReply(drafts=tuple(d for d in sound.drafts if _is_a_step(d)))
     return sound
+
+
+def _is_a_step(draft: Draft) -> bool:
+    """Something to be judged, and no word to people: those were called when the watch halted."""
+    return not isinstance(draft.action, TicketOpen | NotifyPage)
 
 
 def _call_a_person(watch: Watch, what: str, why: str) -> None:
@@ -158,6 +180,8 @@ def _kept_result(watch: Watch, file: File) -> StepResult:
 def _result_of(file: File) -> StepResult:
     kind, value = RESULT_OF[file.state]
     verdict = file.verdict
+    if file.state is State.DENIED and verdict is not None and _for_a_halt(verdict):
+        value = "halted"
     return StepResult(
         thread=file.thread,
         proposal=file.proposal.id,
@@ -168,6 +192,12 @@ def _result_of(file: File) -> StepResult:
         refused_by=verdict.refused_by if verdict else "",
         reason_ids=tuple(r.id for r in verdict.reasons) if verdict else (),
     )
+
+
+def _for_a_halt(verdict: Verdict) -> bool:
+    """Refused because the watch halted, whatever else was against it. It is told only after a
+    person resumed, who has seen what was ill; so it is no answer to the step itself."""
+    return any(r.id == "S9" for r in verdict.reasons if r.kind == "invariant")
 
 
 def _history(watch: Watch) -> dict[str, tuple[StepResult, ...]]:

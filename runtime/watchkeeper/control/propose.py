@@ -118,7 +118,7 @@ def judge_it(watch: Watch, snapshot: Snapshot, proposal: Proposal) -> Verdict:
     )
     if verdict.halts and not books.halted:
         halt(watch, verdict.because)
-    if verdict.alert:
+    if verdict.alert and not verdict.halts:  # a halt has called a person
         hush.call(
             watch,
             hush.ALERT,

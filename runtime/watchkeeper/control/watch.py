@@ -71,6 +71,8 @@ class Watch:
     sightings: Sightings = field(default_factory=Sightings)
     told_results: list[StepResult] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
+    asked_in_halt: frozenset[str] = frozenset()
+    """Threads that the crew was asked about since the watch halted; each is asked about once."""
     all_delivered_at: int = -1
     """`books.files.changes` at which every result had been handed to the crew."""
     history_of: tuple[tuple[int, int], dict[str, tuple[StepResult, ...]]] = ((-1, -1), {})

@@ -37,7 +37,8 @@ class Draft(Word, frozen=True):
 class StepResult(Word, frozen=True):
     """What became of a thread's last Draft: exactly one typed result resumes the thread.
 
-    kind and value: `verdict` with `deny`; `answer` with `approve`, `deny`, `not_now`,
+    kind and value: `verdict` with `deny`, or with `halted` where the watch had halted and a person
+    has resumed it since; `answer` with `approve`, `deny`, `not_now`,
     `expired`, `void`; `outcome` with `recovered`, `worse`, `failed`, `in_doubt`, `refused`.
     """
 
