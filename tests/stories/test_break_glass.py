@@ -75,7 +75,7 @@ def test_what_a_soft_freeze_refuses_a_person_may_lift_and_the_whole_repair_goes_
     assert "lifted year-end-freeze" in said
     assert story.done() == [], "it grants nothing by itself: it is judged again first"
     story.until(lambda: story.done() and story.quiet(), within=400)
-    assert story.done()[:5] == REPAIR
+    assert [kind for kind in story.done() if kind in REPAIR] == REPAIR
     assert len(story.events(Kind.BREAK_GLASS)) == 1, "once, for all the steps that were shown"
     assert not story.events(Kind.ASKED)
     assert "cara lifted year-end-freeze for: Cordon train-02. Reason: the gang" in story.log()
@@ -102,7 +102,7 @@ def test_a_soft_bound_that_is_reached_may_be_lifted_too_although_the_incident_wa
     ident = refused(story)
     story.desk.break_glass(ident, CHIEF, "the gang")
     story.until(lambda: story.done() and story.quiet(), within=400)
-    assert story.done()[:5] == REPAIR
+    assert [kind for kind in story.done() if kind in REPAIR] == REPAIR
 
 
 def test_it_is_judged_again_and_the_rest_of_the_policy_still_holds(tell: Tell) -> None:
@@ -216,7 +216,7 @@ def test_an_asking_soft_question_is_answered_by_one_persons_break_glass(tell: Te
     story.desk.break_glass(ident, LEAD, "the second is on a plane")
     assert story.desk.asks() == ()
     story.until(lambda: story.done() and story.quiet(), within=400)
-    assert story.done()[:5] == REPAIR
+    assert [kind for kind in story.done() if kind in REPAIR] == REPAIR
 
 
 def test_after_a_lift_what_is_still_asked_is_asked_anew_and_old_answers_do_not_count(
@@ -367,7 +367,7 @@ def test_lifts_and_reviews_survive_a_restart(tell: Tell) -> None:
     story.crash_and_start()
     assert len(story.desk.board().reviews) == 1
     story.until(lambda: story.done() and story.quiet(), within=400)
-    assert story.done()[:5] == REPAIR, "durable before it was told"
+    assert [kind for kind in story.done() if kind in REPAIR] == REPAIR, "durable before it was told"
     story.desk.review(ident, BEN)
     story.crash_and_start()
     assert story.desk.board().reviews == ()

@@ -118,6 +118,8 @@ def node_lost(patient: Patient) -> Plan:
             continue
         if len(view.tried(kind)) >= MAX_RESTARTS:
             continue
+        if kind == "node.reboot" and node.process_gone is None and "node.replace" in view.serves:
+            continue  # its provider does not see the host: an order to reboot reaches nobody
         reason = f"{node.name} is dead by Ray's word and by a second source; nothing runs there."
         return patient.climb((patient.action(kind), reason), *patient.return_to_service())
     if patient.can("node.replace") and not view.refused("node.replace"):
