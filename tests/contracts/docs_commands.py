@@ -2,8 +2,8 @@
 
 A command is a line of a fenced `sh` block. `ALONE` need no watch; `LAB` are run in this order
 against one real lab (tests/integration/test_first_ten_minutes.py); `PARSED` need a cluster of a
-site and are held against the command line's own parser; `MAKE` against the Makefile; a page in
-`PLAYED` is a script that tests/core/test_policy_docs.py types from top to bottom.
+site, or hours, and are held against the command line's own parser; `MAKE` against the Makefile; a
+page in `PLAYED` is a script that tests/core/test_policy_docs.py types from top to bottom.
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ LAB = (*FIRST_TEN_MINUTES, *OPERATING, *ANSWERS)
 PARSED = (
     "watchkeeper up --twin --nodes 2048 --twin-speed 60 --policies policies",
     "watchkeeper policy simulate --policies my-orders --nights 14 --seeds 5 --against policies",
+    "watchkeeper eval remediation --nodes 2048 --days 54 --seeds 20 --first-seed 101 "
+    "--out out/night --jobs 2 --report night.html",
+    "watchkeeper eval remediation --nodes 2048 --days 54 --noise-only --only watchkeeper "
+    "--out out/night --jobs 2",
+    "watchkeeper eval remediation --nodes 2048 --days 54 --out out/night --collect --json",
     "watchkeeper up --policies policies --lab-time 02:30",
     "watchkeeper up --ray-address 10.0.0.10:6379 --job-api http://10.0.0.10:8265 "
     "--redis redis://watch:PASSWORD@redis.example:6379/0 --policies policies "

@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from watchkeeper.adapters.local_fanout import LocalFanout
+from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper_evals.remediation.evaluate import evaluate
+from watchkeeper_evals.remediation.runs import run_one
 from watchkeeper_evals.remediation.setup import Setup
+from watchkeeper_evals.remediation.trace import read_trace
 
 SIMPLE = "none,restart_only,threshold_rules,oracle"
 TINY = ("--nodes", "16", "--days", "0.05", "--seeds", "1")
@@ -102,6 +106,32 @@ def test_a_bad_trace_ends_with_code_8_and_its_line(tmp_path):
 def test_a_wrong_word_is_told_before_anything_is_played(words, says, code):
     done = ask(*TINY, *words, code=code)
     assert says in " ".join(done.stderr.split())
+
+
+MANY = (
+    "gpu_off_bus",
+    "hbm_uncorrectable",
+    "ib_degraded",
+    "gpu_hang",
+    "raylet_lost",
+    "software_crash",
+    "gpu_board_dead",
+    "nvlink_link",
+)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_oracle_bounds_the_watch_on_every_seed(seed):
+    """Eight faults of eight classes within a quarter of a day, on gangs of all sizes."""
+    text = "t_s,node,fault,duration_s\n" + "".join(
+        f"{1800 + 1500 * n},{(n * 3 + seed) % 28},{fault},\n" for n, fault in enumerate(MANY)
+    )
+    orders = tuple(read_policy_dir(Path("policies")).items())
+    setup = Setup(nodes=32, days=0.25, seeds=1, first_seed=seed, orders=orders)
+    setup = setup.with_trace(read_trace(text, "t.csv", setup.spec(seed)))
+    watch, oracle = (run_one(setup, seed, name).tally for name in ("watchkeeper", "oracle"))
+    assert watch.lost["redo"] > 0, "something broke, or the bound says nothing"
+    assert watch.ettr <= oracle.ettr
 
 
 @pytest.mark.skipif("WATCHKEEPER_NIGHTLY" not in os.environ, reason="minutes: make nightly")
