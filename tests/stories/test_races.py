@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import ALICE, BEN, DAY, Answer, Kind, LadderCrew, Story
+from world import ALICE, ASKING, BEN, DAY, Answer, Kind, LadderCrew, Story
 
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.life import State
@@ -108,7 +108,7 @@ def test_s4_a_stop_while_the_end_of_a_drain_is_written_down_keeps_it_from_being_
 def test_s15_a_yes_and_a_no_at_once_are_one_answer_and_the_other_hears_so(
     tell: Tell, round_: int
 ) -> None:
-    story = tell(hour=DAY)
+    story = tell(hour=DAY, policies=ASKING)
     ident = asked(story)
     ask = story.desk.asks()[0]
     outcome: dict[str, str] = {}
@@ -140,7 +140,7 @@ def test_s5_an_approval_that_comes_after_the_world_has_moved_is_refused_or_void(
     tell: Tell,
 ) -> None:
     """The answer is taken between two turns, and the job lands in between too."""
-    story = tell(hour=DAY)
+    story = tell(hour=DAY, policies=ASKING)
     ident = asked(story)
     story.cluster.run("newcomer", (NODE,))
     story.answer(Answer.APPROVE)
@@ -151,12 +151,12 @@ def test_s5_an_approval_that_comes_after_the_world_has_moved_is_refused_or_void(
 
 
 def test_s5_a_new_policy_between_the_answer_and_the_effect_voids_it(tell: Tell) -> None:
-    story = tell(hour=DAY)
+    story = tell(hour=DAY, policies=ASKING)
     ident = asked(story)
-    never = story.policy_files["policies/always.yaml"] + (
+    never = story.policy_files["policies/asking.yaml"] + (
         "  - {id: hands-off, effect: deny, actions: [node.cordon]}\n"
     )
-    story.policy_files = story.policy_files | {"policies/always.yaml": never}
+    story.policy_files = story.policy_files | {"policies/asking.yaml": never}
     story.turns(1)  # it is seen, and must be still for a look
     story.answer(Answer.APPROVE)
     story.turns(3)
@@ -168,7 +168,7 @@ def test_s5_a_new_policy_between_the_answer_and_the_effect_voids_it(tell: Tell) 
 def test_s14_s28_an_approval_that_runs_out_during_a_slow_turn_has_no_effect(
     tell: Tell, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = tell(hour=DAY)
+    story = tell(hour=DAY, policies=ASKING)
     ident = asked(story)
     expires = story.record.books.files[ident].question
     assert expires is not None

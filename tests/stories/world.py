@@ -37,6 +37,21 @@ from watchkeeper.remedy.verify import expected_effect
 from watchkeeper.twin.memory import CountingIds, ManualClock, MemoryCluster
 
 POLICIES = Path(__file__).parents[2] / "policies"
+ASKING = {name: text for name, text in read_policy_dir(POLICIES).items() if "people" in name} | {
+    "policies/asking.yaml": """apiVersion: watchkeeper/v1
+kind: Policy
+metadata: {name: asking, owner: nobody}
+rules:
+  - {id: after-a-yes, effect: allow, actions: ["*"], when: incident.approved}
+  - id: ask-first
+    effect: ask
+    actions: ["*"]
+    when: "!incident.approved"
+    approvals: {quorum: 1, from: [group:oncall], expires: 15m, on_timeout: escalate}
+"""
+}
+"""Orders by which one person on call is asked before anything, and nothing else is said: stories
+about answers need a question, whatever the shipped orders ask."""
 NIGHT = datetime(2026, 11, 18, 1, 30, tzinfo=UTC)
 DAY = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 ALICE = Person(name="primary", groups=("oncall",))
@@ -286,4 +301,4 @@ class Story:
         return any(words in f"{title} {body}" for _, title, body in self.notifier.pages)
 
 
-__all__ = ["ALICE", "BEN", "DAY", "NIGHT", "Answer", "Kind", "Story", "timedelta"]
+__all__ = ["ALICE", "ASKING", "BEN", "DAY", "NIGHT", "Answer", "Kind", "Story", "timedelta"]
