@@ -42,6 +42,8 @@ DAYS = (14.0, 21.0, 28.0)
 LEAST_PRECISION = 0.85
 """Of those called lemons so many must be: Meta RSC reports above 85 %."""
 LEAST_SEEDS = 3
+STRENGTH = 0.1
+"""Inverse strength of the L2 penalty: lemons are few, and counts go together."""
 BINS = (0.0, 0.02, 0.1, 0.3, 0.6, 1.0)
 Told = Callable[[str], None]
 
@@ -95,7 +97,7 @@ class Recorded(TwinRun):
 
 def rows_of(seed: int, nodes: int, policies: Path) -> list[Row]:
     """Play one fleet for four weeks, and give every node's history on each of the days. A lemon
-    that was replaced is none any more."""
+    that was replaced is left out from then on: its history is of two machines."""
     spec = TwinSpec(seed=seed, nodes=nodes, days=DAYS[-1], gang_nodes=gang_nodes(nodes))
     cluster = TwinCluster.of(spec)
     run = Recorded(spec, read_policy_dir(policies), cluster)
@@ -111,8 +113,9 @@ def rows_of(seed: int, nodes: int, policies: Path) -> list[Row]:
         now = spec.start + timedelta(days=day)
         found = {h.node: h for h in histories(known, now, gang_nodes=widths, nodes=names)}
         rows += [
-            Row(seed, day, found[name], bool(drawn[i]) and i not in replaced)
+            Row(seed, day, found[name], bool(drawn[i]))
             for i, name in enumerate(names)
+            if not (drawn[i] and i in replaced)
         ]
     return rows
 
@@ -130,18 +133,32 @@ class Line(NamedTuple):
 
 
 def line(z: NDArray[np.float64], y: NDArray[np.bool_], seeds: NDArray[np.int64]) -> Line:
-    """Fit, and calibrate by Platt's sigmoid on predictions for seeds that were left out."""
+    """Fit, and calibrate by Platt's sigmoid on predictions for seeds that were left out. More
+    trouble never makes a node look better: what would weigh below 0 is left out, and fitted anew.
+    """
+    weights, kept = np.zeros(z.shape[1]), np.arange(z.shape[1])
+    while True:
+        own, bias = _platt(z[:, kept], y, seeds)
+        if (own >= 0).all() or len(kept) == 1:
+            weights[kept] = np.maximum(own, 0.0)
+            return Line(weights, bias)
+        kept = kept[own >= 0] if (own >= 0).any() else kept[[int(own.argmax())]]
+
+
+def _platt(
+    z: NDArray[np.float64], y: NDArray[np.bool_], seeds: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], float]:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
     folds = list(GroupKFold(n_splits=len(set(seeds.tolist()))).split(z, y, seeds))
-    base = LogisticRegression(C=1.0, max_iter=2000)
+    base = LogisticRegression(C=STRENGTH, max_iter=2000)
     sure = CalibratedClassifierCV(base, method="sigmoid", cv=folds, ensemble=False).fit(z, y)
     inner = sure.calibrated_classifiers_[0]
     platt = inner.calibrators[0]
     bias = -platt.a_ * float(inner.estimator.intercept_[0]) - platt.b_
-    return Line(np.asarray(-platt.a_ * inner.estimator.coef_[0]), float(bias))
+    return np.asarray(-platt.a_ * inner.estimator.coef_[0], np.float64), float(bias)
 
 
 def fit(rows: Sequence[Row], provenance: dict[str, str]) -> Model:

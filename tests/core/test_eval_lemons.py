@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 
 from watchkeeper.core.errors import UsageError
-from watchkeeper.health.lemons import FEATURES, History, parse_model, score
-from watchkeeper_evals.lemons import LEAST_PRECISION, Row, as_json, figures, fit, line, threshold
+from watchkeeper.health.lemons import History, parse_model, score
+from watchkeeper_evals.lemons import (
+    LEAST_PRECISION,
+    STRENGTH,
+    Row,
+    as_json,
+    figures,
+    fit,
+    line,
+    threshold,
+)
 
 
 def rows(seeds=(1, 2, 3, 4), nodes: int = 120, lemons: int = 6) -> list[Row]:
@@ -30,13 +39,23 @@ def test_the_coefficients_that_ship_say_what_scikit_learn_says():
     from sklearn.model_selection import GroupKFold
 
     chance = np.random.default_rng(7)
-    z = chance.normal(size=(200, len(FEATURES)))
-    y = z[:, 0] + chance.normal(size=200) > 1.0
+    z = chance.normal(size=(200, 3))
+    y = z.sum(axis=1) + chance.normal(size=200) > 1.5
     seeds = np.repeat([1, 2, 3, 4], 50)
     folds = list(GroupKFold(n_splits=4).split(z, y, seeds))
-    base = LogisticRegression(C=1.0, max_iter=2000)
+    base = LogisticRegression(C=STRENGTH, max_iter=2000)
     theirs = CalibratedClassifierCV(base, method="sigmoid", cv=folds, ensemble=False).fit(z, y)
     assert np.allclose(line(z, y, seeds).of(z), theirs.predict_proba(z)[:, 1], atol=1e-9)
+
+
+def test_more_trouble_never_makes_a_node_look_better():
+    chance = np.random.default_rng(8)
+    z = chance.normal(size=(200, 3))
+    y = z[:, 0] - z[:, 1] + chance.normal(size=200) > 1.0
+    fitted = line(z, y, np.repeat([1, 2, 3, 4], 50))
+    assert (fitted.weights >= 0).all()
+    assert fitted.weights[0] > 0 == fitted.weights[1]
+    assert all(w >= 0 for w in fit(rows(), {}).weights)
 
 
 def test_it_tells_lemons_from_bad_luck_on_seeds_that_it_never_saw():

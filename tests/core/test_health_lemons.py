@@ -125,6 +125,8 @@ def test_an_incident_on_a_lemon_says_so_and_gains_no_evidence_by_it():
     assert told.hypotheses[-1].claim == "a node that fails again and again"
     assert (told.signals, told.confidence) == (new.signals, new.confidence)
     assert with_history([new], [new], c.snapshot()) == ()
+    mended = frozenset({"INC-2"})  # the newest of the past ended with another machine
+    assert with_history([new], [*past, new], c.snapshot(), mended) == ()
     program = c.renamed(new, fault=Fault.APPLICATION)
     assert with_history([program], [*past, program], c.snapshot()) == ()
 

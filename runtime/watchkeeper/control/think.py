@@ -11,6 +11,7 @@ from watchkeeper.control.gate import fell_ill, ledger_view
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
+from watchkeeper.core.action import NodeReplace
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
@@ -50,11 +51,24 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
     told, watch.sightings = weigh(ours, before.values(), snapshot, seen, watch.sense)
     signals = told + derived
     after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
-    told_of = with_history((i for i in after if i.id not in before), after, snapshot)
-    lemons = {incident.id: incident for incident in told_of}
+    lemons = _lemons([i for i in after if i.id not in before], after, watch, snapshot)
     for incident in (lemons.get(i.id, i) for i in after):
         _note_incident(watch, before.get(incident.id), _in_its_stage(watch, incident))
     _foresee(watch, snapshot)
+
+
+def _lemons(
+    opened: list[Incident], after: tuple[Incident, ...], watch: Watch, snapshot: Snapshot
+) -> dict[str, Incident]:
+    """Of the incidents opened now, those on a node that fails again and again, saying so."""
+    if not opened:
+        return {}
+    files = watch.record.books.files.values()
+    replaced = {
+        f.proposal.incident for f in files if isinstance(f.action, NodeReplace) and f.effect
+    }
+    told_of = with_history(opened, after, snapshot, frozenset(replaced))
+    return {incident.id: incident for incident in told_of}
 
 
 def _in_its_stage(watch: Watch, incident: Incident) -> Incident:

@@ -204,19 +204,26 @@ def _history(
 
 
 def with_history(
-    opened: Iterable[Incident], known: Iterable[Incident], snapshot: Snapshot
+    opened: Iterable[Incident],
+    known: Iterable[Incident],
+    snapshot: Snapshot,
+    replaced: frozenset[str] = frozenset(),
 ) -> tuple[Incident, ...]:
     """The incidents that were opened this turn on a node whose history calls a lemon, saying so.
 
     known: all that the record holds, these included. A node is scored when something new is said
-    of it: its score rises at no other time.
+    of it: its score rises at no other time. replaced: ids of incidents that ended with another
+    machine under the node's name: they and what was before them speak of the one that is gone.
     """
     opened = [i for i in opened if i.node and i.fault in REPAIRED_ON_NODE]
     if not opened:
         return ()
     names = {i.node for i in opened}
     widths = {job.name: len(job.nodes) for job in snapshot.jobs.values()}
-    own = histories((i for i in known if i.node in names), snapshot.at, gang_nodes=widths)
+    past = [i for i in known if i.node in names]
+    new_since = {i.node: i.opened_at for i in past if i.id in replaced}
+    past = [i for i in past if i.node not in new_since or i.opened_at > new_since[i.node]]
+    own = histories(past, snapshot.at, gang_nodes=widths)
     sure = {lemon.node: lemon for lemon in score(own) if lemon.is_lemon}
     return tuple(_told(i, sure[i.node]) for i in opened if i.node in sure)
 
