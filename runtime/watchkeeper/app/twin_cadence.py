@@ -26,12 +26,12 @@ from watchkeeper.health.notice import OUR_DOING_S
 from watchkeeper.twin.frame import SAMPLE_S
 from watchkeeper.twin.words import Hurt
 
-CLOSE_S = 30.0
+CLOSE_S = 10.0
 """After something changed, every tick has a turn for this long."""
 NEWS_S = 10.0
 """The same after a turn that wrote something: what it wrote is taken up by the next."""
 DELAYS_S = (60.0, 70.0)
-"""Delays of `sense` and of what verifies, counted from a change; each with the tick after it, for
+"""Delays of `sense` and of what verifies, counted from a change that lasts; each with the tick after it, for
 what must be longer than it and for readings that are some seconds old. The crew says itself when it
 thinks again, the record when its times run out, and `_times_of_health` what takes longer."""
 HEARTBEAT_S = 900.0
@@ -42,8 +42,10 @@ LAST_MINUTES = 8
 WATCHED_S = 2400.0
 """A gang that slows down or stands still is looked at for so long: more than what is taken for a
 hang where a gang's pace is not known, and than its last minutes that are judged."""
-_WIRE = 3
-"""Where `TwinCluster.mark` counts lines of instruments: a line is taken up once, and then over."""
+_MACHINES, _WORK, _AILMENTS, _WIRE, _EFFECTS, _PANEL = range(6)
+"""What `TwinCluster.mark` counts. A line of an instrument is taken up once, and then over; of gangs
+and of what ails them, `_times_of_health` and `_times_of_doubt` know when more is said."""
+_LASTING = (_MACHINES, _EFFECTS, _PANEL)
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,9 @@ class Skipping:
         before, self._mark = self._mark, mark
         if mark == before:
             return
-        if before and mark[:_WIRE] == before[:_WIRE] and mark[_WIRE + 1 :] == before[_WIRE + 1 :]:
-            self._wake(at_s, 0.0, ())
-        else:
-            self._wake(at_s, CLOSE_S, DELAYS_S)
+        changed = [i for i in range(len(mark)) if not before or mark[i] != before[i]]
+        lasts = any(i in _LASTING for i in changed)
+        self._wake(at_s, 0.0 if changed == [_WIRE] else CLOSE_S, DELAYS_S if lasts else ())
 
     def _wake(self, at_s: float, close_s: float, delays: tuple[float, ...]) -> None:
         self._close_until = max(self._close_until, self._tick_of(at_s + close_s))
@@ -205,6 +206,8 @@ def _times_of_health(parts: Parts) -> list[float]:
         for job in snapshot.jobs.values():
             if job.state is JobState.WAITING:
                 times.append(job.state_since.timestamp() - begin + settings.capacity_after_s)
+            elif job.state is JobState.STOPPED:
+                times.append(job.state_since.timestamp() - begin + settings.job_settle_s)
         for incident in watch.record.books.open_incidents():
             node = snapshot.nodes.get(incident.node)
             if node is not None and incident.fault == Fault.NODE_FLAPPING:
@@ -225,7 +228,9 @@ def _times_of_doubt(parts: Parts) -> list[float]:
     times = [soon for first in seen.seen.values() if begin + now_s - first < SECOND_S]
     for since in seen.cut.values():
         times += [
-            since - begin + hold + SAMPLE_S for hold in (settings.brake_s, settings.throttle_s)
+            since - begin + hold + late_s
+            for hold in (settings.brake_s, settings.throttle_s)
+            for late_s in (0.0, SAMPLE_S)
         ]
     if cluster.panel.frozen:
         times.append(now_s - now_s % MINUTE_S + MINUTE_S)

@@ -81,16 +81,17 @@ class Roster:
             return  # it changed since then, and that was written
         done, progressed_s, kept, kept_s = gang.seen(report_s)
         name = gang.name
-        held = self._kept.get(name)
+        shared = at is not None and progressed_s == report_s
+        step_at = at if shared else self.clock.at(progressed_s)
+        step, job = int(done / gang.step_s + 1e-6), self._jobs[name]
+        kept_step, held = int(kept / gang.step_s + 1e-6), self._kept.get(name)
+        if held is not None and held[0] == kept_s and job.checkpoint_step == kept_step:
+            self._jobs[name] = replace(job, step=step, step_at=step_at)  # as nearly always
+            return
         if held is None or held[0] != kept_s:
             held = self._kept[name] = (kept_s, self.clock.at(kept_s))
-        shared = at is not None and progressed_s == report_s
         self._jobs[name] = replace(
-            self._jobs[name],
-            step=int(done / gang.step_s + 1e-6),
-            step_at=at if shared else self.clock.at(progressed_s),
-            checkpoint_step=int(kept / gang.step_s + 1e-6),
-            checkpoint_at=held[1],
+            job, step=step, step_at=step_at, checkpoint_step=kept_step, checkpoint_at=held[1]
         )
 
     def _anew(self, gang: Gang) -> Job:
