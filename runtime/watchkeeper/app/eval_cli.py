@@ -124,3 +124,33 @@ def remediation(
         report=report,
     )
     say(run(asked, as_json=as_json))
+
+
+@eval_app.command("placement")
+def placement(
+    nodes: Annotated[Path, typer.Option(help="CSV[.gz] sn,cpu_milli,memory_mib,gpu,model")],
+    jobs: Annotated[
+        Path | None,
+        typer.Option(help="CSV[.gz] name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds")] = 10,
+    load: Annotated[
+        float, typer.Option(min=0.01, max=100, help="GPUs asked for, as a share of all GPUs")
+    ] = 1.3,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them")] = 42,
+    against: Annotated[
+        Path | None, typer.Option(help="CSV workload,06-FGD: figures published for job lists")
+    ] = None,
+    topology: Annotated[
+        bool, typer.Option(help="Gangs over synthetic racks, with time, in place of a job list")
+    ] = False,
+    workloads: Annotated[
+        int, typer.Option(min=10, max=1_000_000, help="With --topology: how many gangs arrive")
+    ] = 15_000,
+    as_json: JsonOption = False,
+) -> None:
+    """How much of a fleet stays unused when more work arrives than it holds, and how fast."""
+    from watchkeeper_evals.placement_command import Asked, run
+
+    asked = Asked(nodes, jobs, seeds, load, first_seed, against, topology, workloads)
+    say(run(asked, as_json=as_json))

@@ -1,0 +1,259 @@
+"""Gangs with topology over simulated hours: how many admissions a second, how long gangs wait, and
+how much of their traffic leaves a rack. `eval placement --topology` asks.
+
+The same queue, quotas and reservations drive the engine, best fit and first fit; only the choice
+of nodes differs. Hard topology is kept by all three; the preferred one only the engine knows.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from watchkeeper.placement.engine import Engine, seat_on
+from watchkeeper.placement.fleet import Bools, Fleet, Machine
+from watchkeeper.placement.queue import Queue
+from watchkeeper.placement.rule import fitting, slots
+from watchkeeper.placement.share import Quota, Shares
+from watchkeeper.placement.topology import capacity
+from watchkeeper.placement.words import Gang, Placement, Seat
+from watchkeeper_evals.placement_gangs import TENANTS, Arrival, arrivals, racked
+from watchkeeper_evals.placement_read import read_machines
+from watchkeeper_evals.placement_rules import Rule, best_fit, first_fit
+
+Figures = dict[str, Any]
+
+CYCLE_S = 10.0
+"""Simulated seconds between two looks at the queue."""
+
+
+class RuleEngine(Engine):
+    """The engine with another choice of nodes: one worker after the other, by a simple rule."""
+
+    def __init__(self, fleet: Fleet, rule: Rule) -> None:
+        super().__init__(fleet)
+        self._rule = rule
+
+    def copy(self) -> RuleEngine:
+        twin = RuleEngine(self.fleet.copy(), self._rule)
+        twin.balance, twin.placed = self.balance, dict(self.placed)
+        return twin
+
+    def _seats(
+        self, gang: Gang, count: int, least: int, avoid: Bools | None
+    ) -> tuple[Seat, ...] | None:
+        fleet, may = self.fleet, self._may(gang, avoid)
+        free = np.minimum(slots(fleet, gang.piece, may), count)
+        if gang.within:
+            room = capacity(fleet, free, gang.within)
+            able = np.flatnonzero(room >= least)
+            if not able.size:
+                return None
+            tight = able[int(room[able].argmin())] if self._rule is best_fit else able[0]
+            may = may & (fleet.domains[gang.within] == tight)
+        elif int(free.sum()) < least:
+            return None
+        seats: list[Seat] = []
+        for _ in range(count):
+            row = self._rule(fleet, gang.piece, fitting(fleet, gang.piece, may))
+            seats.append(seat_on(fleet, gang.piece, row))
+            fleet.take(seats[-1], gang)
+        return tuple(seats)
+
+
+def topology_eval(
+    nodes: Path,
+    workloads: int = 15_000,
+    seeds: int = 1,
+    first_seed: int = 42,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Figures:
+    """Every figure. Raises UsageError and Malformed for a bad node list."""
+    machines = racked(read_machines(nodes))
+    load_1m = os.getloadavg()[0]
+    runs: dict[str, list[Figures]] = {name: [] for name in ("engine", "best_fit", "first_fit")}
+    for seed in range(first_seed, first_seed + seeds):
+        coming = arrivals(workloads, seed, sum(m.gpus for m in machines))
+        for name in runs:
+            runs[name].append(_run(name, machines, coming))
+            progress(f"seed {seed}, {name}: {_short(runs[name][-1])}")
+    return {
+        **_mean(runs["engine"]),
+        "baselines": {name: _mean(runs[name]) for name in ("best_fit", "first_fit")},
+        "workloads": workloads,
+        "nodes": len(machines),
+        "gpus": sum(m.gpus for m in machines),
+        "seeds": seeds,
+        "first_seed": first_seed,
+        "simulated": "racks, NVLink domains and gangs are synthetic; the machines are the list's",
+        "machine": {"cores": os.cpu_count(), "load_1m": round(load_1m, 2)},
+    }
+
+
+def topology_table(found: Figures) -> str:
+    """The figures as a page for people."""
+    rows = {"engine": found, **found["baselines"]}
+    keys = (
+        ("admissions_per_s", "admissions a second"),
+        ("admissions_per_cpu_s", "admissions a second of CPU"),
+        ("decision_ms.p50", "one decision, p50 ms"),
+        ("decision_ms.p99", "one decision, p99 ms"),
+        ("wait_s.mean", "wait, mean s"),
+        ("wait_s.p95", "wait, p95 s"),
+        ("cross_rack_pct", "ring neighbours in two racks, %"),
+        ("cross_nvlink_pct", "ring neighbours in two NVLink domains, %"),
+        ("used_pct", "GPU time in use while work arrived, %"),
+    )
+    kinds = list(found["wait_s"]["by_kind"])
+    said = [
+        f"{found['workloads']} gangs on {found['nodes']} nodes, {found['gpus']} GPUs, "
+        f"seeds {found['first_seed']}..{found['first_seed'] + found['seeds'] - 1}; simulated: "
+        f"{found['simulated']}",
+        "",
+        f"{'':42}" + "".join(f"{name:>12}" for name in rows),
+    ]
+    for key, label in keys:
+        said.append(f"{label:42}" + "".join(f"{_at(row, key):12.2f}" for row in rows.values()))
+    for kind in kinds:
+        told = "".join(f"{row['wait_s']['by_kind'][kind]:12.0f}" for row in rows.values())
+        said.append(f"{'wait of ' + kind + ', mean s':42}{told}")
+    return "\n".join(said)
+
+
+class _Timed:
+    """Times every call of `place` on one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.took: list[float] = []
+        self._place = engine.place
+        engine.place = self  # type: ignore[method-assign]
+
+    def __call__(self, gang: Gang, *, avoid: Bools | None = None) -> Placement | None:
+        began = time.perf_counter_ns()
+        found = self._place(gang, avoid=avoid)
+        self.took.append((time.perf_counter_ns() - began) / 1e6)
+        return found
+
+
+def _run(name: str, machines: list[Machine], coming: list[Arrival]) -> Figures:
+    fleet = Fleet(machines)
+    rule = {"best_fit": best_fit, "first_fit": first_fit}.get(name)
+    engine = RuleEngine(fleet, rule) if rule else Engine(fleet)
+    timed = _Timed(engine)
+    own = fleet.capacity_milli / 1000 / TENANTS
+    queue = Queue(engine, Shares(Quota(f"t{nth:02d}", own) for nth in range(TENANTS)))
+    kind = {a.gang.name: a.kind for a in coming}
+    runs = {a.gang.name: a.runs_s for a in coming}
+    ends: list[tuple[float, str]] = []
+    waits: defaultdict[str, list[float]] = defaultdict(list)
+    crossing = _Crossing(fleet)
+    busy, now, nth, wall, cpu = 0.0, 0.0, 0, 0.0, 0.0
+    last = coming[-1].at
+    while nth < len(coming) or queue.waiting:
+        now = _next_look(now, coming[nth].at if nth < len(coming) else None, ends)
+        changed = False
+        began, began_cpu = time.perf_counter(), time.process_time()
+        while ends and ends[0][0] <= now:
+            end, done = heapq.heappop(ends)
+            queue.finish(done, end)
+            changed = True
+        came = []
+        while nth < len(coming) and coming[nth].at <= now:
+            came.append(coming[nth])
+            queue.add(coming[nth].gang, coming[nth].at)
+            nth += 1
+        since = {w.gang.name: w.since for w in queue.waiting.values()}
+        started = queue.admit(now) if changed or came else []
+        wall += time.perf_counter() - began
+        cpu += time.process_time() - began_cpu
+        for placement in started:
+            gang = placement.gang
+            heapq.heappush(ends, (now + runs[gang.name], gang.name))
+            waits[kind[gang.name]].append(now - since[gang.name])
+            busy += placement.gpus * max(0.0, min(last - now, runs[gang.name]))
+            crossing.add(placement)
+        if not started and not ends and nth == len(coming):
+            break  # what still waits fits nowhere
+    every = [wait for found in waits.values() for wait in found]
+    return {
+        "admissions_per_s": len(every) / wall,
+        "admissions_per_cpu_s": len(every) / cpu,
+        "admitted": len(every),
+        "decision_ms": _quantiles(timed.took, (50, 99)),
+        "wait_s": {
+            "mean": statistics.fmean(every),
+            **_quantiles(every, (50, 95)),
+            "by_kind": {k: statistics.fmean(found) for k, found in sorted(waits.items())},
+        },
+        "cross_rack_pct": crossing.percent("rack"),
+        "cross_nvlink_pct": crossing.percent("nvlink_domain"),
+        "used_pct": 100 * busy / (last * fleet.capacity_milli / 1000),
+        "wall_s": wall,
+    }
+
+
+def _next_look(now: float, arrives: float | None, ends: list[tuple[float, str]]) -> float:
+    """The first cycle at which something has happened."""
+    happens = min(x for x in (arrives, ends[0][0] if ends else None, float("inf")) if x is not None)
+    if happens == float("inf"):
+        return now + CYCLE_S
+    return max(now + CYCLE_S, CYCLE_S * -(-happens // CYCLE_S))
+
+
+class _Crossing:
+    """Of the neighbours in each gang's ring, how many lie in two domains. Workers take their ranks
+    in the order of their nodes, as the placement lists them."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._ids = {level: fleet.domains[level].tolist() for level in ("rack", "nvlink_domain")}
+        self._pairs, self._cross = 0, dict.fromkeys(self._ids, 0)
+
+    def add(self, placement: Placement) -> None:
+        rows = sorted(seat.row for seat in placement.seats)
+        if len(rows) < 2:
+            return
+        self._pairs += len(rows)
+        for level, ids in self._ids.items():
+            self._cross[level] += sum(
+                ids[a] != ids[b] for a, b in zip(rows, [*rows[1:], rows[0]], strict=True)
+            )
+
+    def percent(self, level: str) -> float:
+        return 100 * self._cross[level] / max(self._pairs, 1)
+
+
+def _quantiles(values: list[float], percents: tuple[int, ...]) -> dict[str, float]:
+    return {f"p{p}": float(np.percentile(values, p)) for p in percents}
+
+
+def _mean(runs: list[Figures]) -> Figures:
+    """The mean of each figure over the seeds."""
+    first = runs[0]
+    return {
+        key: _mean([run[key] for run in runs])
+        if isinstance(first[key], dict)
+        else statistics.fmean(run[key] for run in runs)
+        for key in first
+    }
+
+
+def _at(found: Figures, path: str) -> float:
+    value: Any = found
+    for key in path.split("."):
+        value = value[key]
+    return float(value)
+
+
+def _short(run: Figures) -> str:
+    return (
+        f"{run['admitted']} admitted, {run['admissions_per_s']:.0f}/s, "
+        f"mean wait {run['wait_s']['mean']:.0f} s, {run['cross_rack_pct']:.1f} % across racks"
+    )

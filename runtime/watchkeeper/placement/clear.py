@@ -1,0 +1,223 @@
+"""Who would have to go, for a gang to fit: first the domain, then the cheapest victims in it.
+
+Choosing victims over the whole fleet frees GPUs that lie apart, and the gang still waits. So each
+domain is tried by itself, on a copy of the engine, and the cheapest domain wins. Nothing is
+stopped here: `preempt` and `defragment` turn the answer into what may be proposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from watchkeeper.placement.engine import Engine
+from watchkeeper.placement.fleet import Bools
+from watchkeeper.placement.running import Running, Terms
+from watchkeeper.placement.words import WHOLE, Gang, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """One gang that makes room. keeps: workers it goes on with; 0 means it stops.
+    price: GPU-seconds of work lost."""
+
+    run: Running
+    keeps: int
+    price: float
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    """The cheapest way found. domain: `rack:r7`, or empty for the whole fleet."""
+
+    gang: Gang
+    domain: str
+    victims: tuple[Victim, ...]
+    placement: Placement
+
+    @property
+    def price(self) -> float:
+        """GPU-seconds of work lost in all."""
+        return sum(victim.price for victim in self.victims)
+
+
+Accept = Callable[[Engine, Sequence[Victim]], bool]
+"""A last question to a trial engine in which the victims are gone and the gang is placed."""
+
+
+def clear(
+    engine: Engine,
+    gang: Gang,
+    candidates: Sequence[Running],
+    now: float,
+    terms: Terms,
+    *,
+    shrink: bool = True,
+    accept: Accept = lambda _engine, _victims: True,
+) -> Clearing | None:
+    """The cheapest victims out of `candidates`, all in one domain where the gang asks for that.
+
+    shrink: elastic candidates may go on with fewer workers. None: no set of them makes room.
+    """
+    if not candidates:
+        return None
+    trial, best = engine.copy(), None
+    domains = _domains(engine, gang, candidates, now, terms, shrink)
+    for domain in sorted(domains, key=lambda d: (d.at_least, d.name)):
+        if best is not None and domain.at_least >= best.price:
+            break
+        found = _in_domain(trial, gang, domain, accept)
+        if found is None:
+            continue
+        clearing = Clearing(gang, domain.name, *found)
+        if best is None or clearing.price < best.price:
+            best = clearing
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Domain:
+    """One place to make room in. need: thousandths of GPUs that must come free; steps: victims,
+    cheapest for each GPU first, with what each frees here; at_least: no set costs less."""
+
+    name: str
+    rows: Bools
+    need: int
+    steps: tuple[tuple[float, Victim, int], ...]
+    at_least: float
+
+
+def _domains(
+    engine: Engine,
+    gang: Gang,
+    candidates: Sequence[Running],
+    now: float,
+    terms: Terms,
+    shrink: bool,
+) -> Iterator[_Domain]:
+    """The domains of the gang's level that could hold it; the whole fleet where it has no level
+    or does not insist on it."""
+    fleet, level = engine.fleet, gang.within or gang.near
+    may, wanted = fleet.may(gang), gang.floor * gang.piece.gpu_milli
+    places: list[tuple[str, Bools]] = []
+    if level:
+        names, ids = fleet.domain_names[level], fleet.domains[level]
+        places += [(f"{level}:{name}", ids == at) for at, name in enumerate(names)]
+    if not gang.within:
+        places.append(("", np.ones(len(fleet), np.bool_)))
+    for name, rows in places:
+        steps = _steps(rows & may, candidates, now, terms, shrink)
+        need = wanted - int(fleet.milli[rows & may].sum())
+        if need <= _freed(steps):
+            yield _Domain(name, rows, need, steps, _bound(need, steps))
+
+
+def _freed(steps: Sequence[tuple[float, Victim, int]]) -> int:
+    return sum(here for _, victim, here in steps if not victim.keeps)
+
+
+def _bound(need: int, steps: Sequence[tuple[float, Victim, int]]) -> float:
+    """What the need would cost if every victim could be taken in part."""
+    cost = 0.0
+    for rate, _, here in steps:
+        if need <= 0:
+            break
+        cost += rate * min(here, need) / WHOLE
+        need -= here
+    return cost
+
+
+def _in_domain(
+    trial: Engine, gang: Gang, domain: _Domain, accept: Accept
+) -> tuple[tuple[Victim, ...], Placement] | None:
+    """Victims in one domain, and where the gang would go. Leaves `trial` as it was."""
+    avoid, before, need = ~domain.rows, dict(trial.placed), domain.need
+    gone: dict[str, tuple[Victim, int]] = {}
+    for _, victim, here in domain.steps:
+        if need <= 0 and trial.fits(gang, avoid=avoid):
+            break
+        _apply(trial, victim, domain.rows)
+        need += gone[victim.name][1] if victim.name in gone else 0
+        gone[victim.name] = (victim, here)
+        need -= here
+    kept = _pruned(trial, gang, domain, [victim for victim, _ in gone.values()], before)
+    placement = trial.place(gang, avoid=avoid)
+    agreed = placement is not None and accept(trial, kept)
+    _restore(trial, before)
+    return (tuple(kept), placement) if agreed and placement is not None else None
+
+
+def _steps(
+    rows: Bools,
+    candidates: Sequence[Running],
+    now: float,
+    terms: Terms,
+    shrink: bool,
+) -> tuple[tuple[float, Victim, int], ...]:
+    """(GPU-seconds lost for each GPU freed, victim, thousandths freed), cheapest first; a gang's
+    shrinking comes before its stop."""
+    steps: list[tuple[float, int, str, Victim, int]] = []
+    inside: list[bool] = rows.tolist()
+    for run in candidates:
+        seats = run.placement.seats
+        here = sum(s.milli * len(s.gpus) for s in seats if inside[s.row])
+        if not any(inside[s.row] for s in seats):
+            continue
+        gang, held = run.placement.gang, len(seats)
+        stop = Victim(run, 0, terms.stop(run, now))
+        rate = stop.price * WHOLE / max(here, 1)
+        steps.append((rate, gang.priority, run.name, stop, here))
+        if shrink and held > gang.floor:
+            less = Victim(run, gang.floor, terms.shrink(run))
+            share = min(here, (held - gang.floor) * gang.piece.gpu_milli)
+            first = min(less.price * WHOLE / max(share, 1), rate)
+            steps.append((first, gang.priority - 1, run.name, less, share))
+    steps.sort(key=lambda step: step[:3])
+    return tuple((rate, victim, here) for rate, _, _, victim, here in steps)
+
+
+def _pruned(
+    trial: Engine,
+    gang: Gang,
+    domain: _Domain,
+    gone: list[Victim],
+    before: dict[str, Placement],
+) -> list[Victim]:
+    """Without those whose leaving was not needed after all, the dearest looked at first."""
+    kept = list(gone)
+    for victim in sorted(gone, key=lambda v: -v.price):
+        _put_back(trial, victim.name, before)
+        if trial.fits(gang, avoid=~domain.rows):
+            kept.remove(victim)
+        else:
+            _apply(trial, victim, domain.rows)
+    return kept
+
+
+def _apply(trial: Engine, victim: Victim, rows: Bools) -> None:
+    if victim.keeps:
+        trial.shrink(victim.name, victim.keeps, first=rows)
+    else:
+        trial.release(victim.name)
+
+
+def _put_back(trial: Engine, name: str, before: dict[str, Placement]) -> None:
+    """Exactly as it was. Only where its seats are still free: nothing was placed since."""
+    if name in trial.placed:
+        trial.release(name)
+    trial.adopt(before[name])
+
+
+def _restore(trial: Engine, before: dict[str, Placement]) -> None:
+    changed = [n for n, p in trial.placed.items() if before.get(n) is not p]
+    for name in changed:
+        trial.release(name)
+    for name, placement in before.items():
+        if name not in trial.placed:
+            trial.adopt(placement)

@@ -1,0 +1,223 @@
+"""The fleet as columns: what each node has free, where it lies, and who may use it.
+
+The engine reads it with one numpy pass a decision; taking or giving back a seat touches one row.
+It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watchkeeper.placement.words import LEVELS, WHOLE, Gang, Seat
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NOBODY, SEVERAL = -1, -2
+"""In `Fleet.occupant`: no tenant works on the node; more than one does."""
+
+AMPLE = 1 << 40
+"""CPU and memory of a node whose source tells neither: more than any worker asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One node as it is bought: what it has, and where it stands. Unknown names are empty.
+
+    tenant: whose work alone may run here; empty is everybody's.
+    """
+
+    name: str
+    gpus: int
+    cpu_milli: int = AMPLE
+    memory_mib: int = AMPLE
+    model: str = ""
+    pool: str = ""
+    tenant: str = ""
+    nvlink_domain: str = ""
+    rack: str = ""
+    leaf: str = ""
+    zone: str = ""
+
+
+class Fleet:
+    """Free resources and standing of N nodes, in row order.
+
+    cpu, memory: free, i8[N]. slices: free thousandths of each GPU, i8[N, G]. milli: their sum.
+    whole: GPUs wholly free. widest: the largest free slice. occupant: the tenant with work here.
+    domains: level -> number of the domain, -1 where the node belongs to none. closed, suspect,
+    spare: bool[N], set by `mark`.
+    """
+
+    def __init__(self, machines: Iterable[Machine]) -> None:
+        self.machines = tuple(machines)
+        self.names = tuple(m.name for m in self.machines)
+        self.row: Mapping[str, int] = {name: row for row, name in enumerate(self.names)}
+        if len(self.row) < len(self.names):
+            raise ValueError("two nodes of the fleet have one name")
+        size = len(self.names)
+        self.gpus = _ints(m.gpus for m in self.machines)
+        self.cpu_total = _ints(m.cpu_milli for m in self.machines)
+        self.memory_total = _ints(m.memory_mib for m in self.machines)
+        self.cpu, self.memory = self.cpu_total.copy(), self.memory_total.copy()
+        width = max(1, int(self.gpus.max(initial=0)))
+        self.slices = np.where(np.arange(width) < self.gpus[:, None], WHOLE, 0).astype(np.int64)
+        self.milli, self.whole = self.gpus * WHOLE, self.gpus.copy()
+        self.widest = np.where(self.gpus > 0, WHOLE, 0).astype(np.int64)
+        self.free_cpu, self.free_memory = int(self.cpu.sum()), int(self.memory.sum())
+        self.free_milli = int(self.milli.sum())
+        self.capacity_milli = self.free_milli
+        self.domains: dict[str, Ints] = {}
+        self.domain_names: dict[str, tuple[str, ...]] = {}
+        for level in LEVELS:
+            self.domains[level], self.domain_names[level] = _numbered(
+                [getattr(m, level) for m in self.machines]
+            )
+        self.closed, self.suspect, self.spare = (np.zeros(size, np.bool_) for _ in range(3))
+        self.occupant = np.full(size, NOBODY, np.int64)
+        self.sole = np.zeros(size, np.int64)
+        self._lodgers: list[dict[int, int]] = [{} for _ in range(size)]
+        self._tenants: dict[str, int] = {}
+        self._may: dict[tuple[object, ...], Bools] = {}
+        self._soles = 0
+        self.given_back = 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def mark(
+        self,
+        name: str,
+        *,
+        closed: bool | None = None,
+        suspect: bool | None = None,
+        spare: bool | None = None,
+    ) -> None:
+        """Fence a node, doubt it, or keep it as a spare; None leaves that as it is."""
+        row = self.row[name]
+        for column, value in ((self.closed, closed), (self.suspect, suspect), (self.spare, spare)):
+            if value is not None:
+                column[row] = value
+        self._may = {}
+        self.epoch += 1
+        self.given_back += 1
+
+    def may(self, gang: Gang) -> Bools:
+        """Nodes that this gang may use, whatever is free there: bool[N]. Not to be written to."""
+        piece = gang.piece
+        key = (
+            piece.models, gang.pool, gang.zones, gang.tenant, gang.suspects_ok, gang.spares_ok,
+        )  # fmt: skip
+        allowed = self._may.get(key)
+        if allowed is None:
+            allowed = self._may[key] = self._allowed(gang)
+        if not (self._soles or gang.sole):
+            return allowed
+        own = (self.occupant == NOBODY) | (self.occupant == self.tenant(gang.tenant))
+        open_: Bools = own if gang.sole else (self.sole == 0) | own
+        return allowed & open_
+
+    def _allowed(self, gang: Gang) -> Bools:
+        fits: Bools = np.fromiter((_suits(m, gang) for m in self.machines), np.bool_, len(self))
+        fits &= ~self.closed
+        if not gang.suspects_ok:
+            fits &= ~self.suspect
+        if not gang.spares_ok:
+            fits &= ~self.spare
+        return fits
+
+    def tenant(self, name: str) -> int:
+        """The number of a tenant."""
+        return self._tenants.setdefault(name, len(self._tenants))
+
+    def room(self, row: int, gpus: int, milli: int) -> tuple[int, ...]:
+        """Indexes of the GPUs that the next piece would get on this node: the tightest slice, or
+        the first whole ones. Asked only where they exist."""
+        free = self.slices[row]
+        if gpus == 1 and milli < WHOLE:
+            return (int(np.where(free >= milli, free, WHOLE + 1).argmin()),)
+        return tuple(np.flatnonzero(free == WHOLE)[:gpus].tolist())
+
+    def take(self, seat: Seat, gang: Gang) -> None:
+        """Hold a seat. The caller has seen that it is free."""
+        self._move(seat, -1)
+        tenant, lodgers = self.tenant(gang.tenant), self._lodgers[seat.row]
+        lodgers[tenant] = lodgers.get(tenant, 0) + 1
+        self._count(seat.row, 1 if gang.sole else 0)
+
+    def give(self, seat: Seat, gang: Gang) -> None:
+        """Give a seat back. Exactly undoes `take`."""
+        self._move(seat, 1)
+        tenant, lodgers = self.tenant(gang.tenant), self._lodgers[seat.row]
+        lodgers[tenant] -= 1
+        if not lodgers[tenant]:
+            del lodgers[tenant]
+        self._count(seat.row, -1 if gang.sole else 0)
+        self.given_back += 1
+
+    def copy(self) -> Fleet:
+        """The same fleet, to try things on. Machines and domains are shared: they never change."""
+        twin = object.__new__(Fleet)
+        twin.__dict__.update(self.__dict__)
+        for name in _MOVING:
+            setattr(twin, name, getattr(self, name).copy())
+        twin._lodgers = [dict(lodgers) for lodgers in self._lodgers]
+        twin._tenants, twin._may = dict(self._tenants), dict(self._may)
+        return twin
+
+    def _move(self, seat: Seat, sign: int) -> None:
+        row, cpu, memory = seat.row, sign * seat.cpu_milli, sign * seat.memory_mib
+        self.cpu[row] += cpu
+        self.memory[row] += memory
+        self.free_cpu += cpu
+        self.free_memory += memory
+        if not seat.gpus:
+            return
+        free = self.slices[row].tolist()
+        for gpu in seat.gpus:
+            free[gpu] += sign * seat.milli
+        milli = sign * seat.milli * len(seat.gpus)
+        self.slices[row] = free
+        self.milli[row] += milli
+        self.free_milli += milli
+        self.whole[row] = free.count(WHOLE)
+        self.widest[row] = max(free)
+
+    def _count(self, row: int, sole: int) -> None:
+        lodgers = self._lodgers[row]
+        self.occupant[row] = SEVERAL if len(lodgers) > 1 else next(iter(lodgers), NOBODY)
+        self.sole[row] += sole
+        self._soles += sole
+
+
+_MOVING = (
+    "cpu", "memory", "slices", "milli", "whole", "widest", "occupant", "sole",
+    "closed", "suspect", "spare",
+)  # fmt: skip
+
+
+def _suits(machine: Machine, gang: Gang) -> bool:
+    """By what it is and where it stands, whatever its health."""
+    models, zones = gang.piece.models, gang.zones
+    return (
+        (not models or machine.model in models)
+        and (not gang.pool or machine.pool == gang.pool)
+        and (not zones or machine.zone in zones)
+        and machine.tenant in ("", gang.tenant)
+    )
+
+
+def _ints(values: Iterable[int]) -> Ints:
+    return np.fromiter(values, np.int64)
+
+
+def _numbered(names: list[str]) -> tuple[Ints, tuple[str, ...]]:
+    """Domains numbered in the order of their names; -1 for none."""
+    known = tuple(sorted({name for name in names if name}))
+    number = {name: at for at, name in enumerate(known)}
+    return _ints(number.get(name, -1) for name in names), known

@@ -1,0 +1,91 @@
+"""Whose turn it is: quotas with borrowing, and fair share that forgets with time.
+
+A tenant's quota is its own at any time; what others leave idle may be borrowed, and is reclaimed
+by preemption. Use counts less as it ages, so that nobody is punished for last month.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from watchkeeper.placement.words import Gang, Placement
+
+HALF_LIFE_S = 24 * 3600.0
+"""After so long, GPU-hours used count half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a tenant is promised. gpus: its own. most: with what it borrows; None: no limit.
+    weight: its share of what is left over."""
+
+    tenant: str
+    gpus: float
+    most: float | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.gpus < 0 or self.weight <= 0 or (self.most is not None and self.most < self.gpus):
+            raise ValueError(f"{self.tenant}: gpus >= 0, weight > 0 and most >= gpus must hold")
+
+
+class Shares:
+    """What each tenant holds and has used. Tenants without a quota own nothing and may borrow.
+
+    Times are seconds that never run backwards.
+    """
+
+    def __init__(self, quotas: Iterable[Quota] = (), half_life_s: float = HALF_LIFE_S) -> None:
+        self._quotas = {quota.tenant: quota for quota in quotas}
+        self._half_life_s = half_life_s
+        self._held: dict[str, float] = {}
+        self._used: dict[str, tuple[float, float]] = {}
+
+    def took(self, placement: Placement, now: float) -> None:
+        """A gang began, or grew."""
+        self._hold(placement.gang.tenant, placement.gpus, now)
+
+    def gave(self, placement: Placement, now: float) -> None:
+        """A gang ended, or shrank."""
+        self._hold(placement.gang.tenant, -placement.gpus, now)
+
+    def held(self, tenant: str) -> float:
+        """GPUs it holds now."""
+        return self._held.get(tenant, 0.0)
+
+    def borrowed(self, tenant: str) -> float:
+        """GPUs it holds beyond its quota."""
+        return max(0.0, self.held(tenant) - self.quota(tenant).gpus)
+
+    def quota(self, tenant: str) -> Quota:
+        return self._quotas.get(tenant) or Quota(tenant, 0.0)
+
+    def may_start(self, gang: Gang) -> bool:
+        """Its tenant stays within what it may hold, borrowing included."""
+        most, wanted = self.quota(gang.tenant).most, gang.floor * gang.piece.gpu_milli / 1000
+        return most is None or self.held(gang.tenant) + wanted <= most + 1e-9
+
+    def within_quota(self, gang: Gang) -> bool:
+        """It would run on what is its tenant's own."""
+        wanted = gang.floor * gang.piece.gpu_milli / 1000
+        return self.held(gang.tenant) + wanted <= self.quota(gang.tenant).gpus + 1e-9
+
+    def used(self, tenant: str, now: float) -> float:
+        """GPU-seconds used for each unit of weight, older ones counting less."""
+        value, at = self._used.get(tenant, (0.0, now))
+        fresh = self.held(tenant) * max(0.0, now - at)
+        return (self._faded(value, now - at) + fresh) / self.quota(tenant).weight
+
+    def load(self, tenant: str, now: float) -> float:
+        """GPUs it holds, and held on average of late, for each unit of weight."""
+        average = self.used(tenant, now) * math.log(2) / self._half_life_s
+        return average + self.held(tenant) / self.quota(tenant).weight
+
+    def _hold(self, tenant: str, gpus: float, now: float) -> None:
+        self._used[tenant] = (self.used(tenant, now) * self.quota(tenant).weight, now)
+        self._held[tenant] = max(0.0, self.held(tenant) + gpus)
+
+    def _faded(self, value: float, passed: float) -> float:
+        return float(value * 0.5 ** (max(0.0, passed) / self._half_life_s))
