@@ -31,9 +31,10 @@ CLOSE_S = 10.0
 NEWS_S = 10.0
 """The same after a turn that wrote something: what it wrote is taken up by the next."""
 DELAYS_S = (60.0, 70.0)
-"""Delays of `sense` and of what verifies, counted from a change that lasts; each with the tick after it, for
-what must be longer than it and for readings that are some seconds old. The crew says itself when it
-thinks again, the record when its times run out, and `_times_of_health` what takes longer."""
+"""Delays of `sense` and of what verifies, counted from a change that lasts; each with the tick
+after it, for what must be longer than it and for readings that are some seconds old. The crew says
+itself when it thinks again, the record when its times run out, and `_times_of_health` what takes
+longer."""
 HEARTBEAT_S = 900.0
 """A turn at least so often."""
 SECOND_S, MINUTE_S, MOST_LOOKS = 60.0, 60.0, 6
