@@ -85,11 +85,12 @@ def test_more_of_anything_never_lowers_the_score():
         assert score([more])[0].score >= before, name
 
 
-def test_the_shipped_model_says_that_nobody_trained_it_yet():
-    assert shipped().provenance["status"] in (
-        "assumed, to be trained in the evals",
-        "trained in the twin",
-    )
+def test_the_shipped_model_says_where_it_came_from_and_how_good_it_was_there():
+    told = shipped().provenance
+    assert told["world"] == "twin"
+    assert "simulated" in told["status"]
+    assert {"trained_on", "held_out", "commit", "precision", "recall", "brier"} <= told.keys()
+    assert all(weight >= 0 for weight in shipped().weights)
 
 
 WRONG = {
