@@ -103,7 +103,7 @@ def _short(engine: Engine, gang: Gang) -> list[str]:
     rows, where = _closest(fleet, gang)
     free = int(np.minimum(slots(fleet, gang.piece, fleet.may(gang) & rows), gang.count).sum())
     place = f" in {where}" if where else ""
-    said = [f"{free or 'none'} of these {'is' if free == 1 else 'are'} free{place}"]
+    said = [f"{free or 'none'} {'are' if free > 1 else 'is'} free{place}"]
     holders: Counter[str] = Counter()
     for placement in engine.placed.values():
         held = sum(len(seat.gpus) * seat.milli for seat in placement.seats if rows[seat.row])
@@ -111,7 +111,7 @@ def _short(engine: Engine, gang: Gang) -> list[str]:
             holders[placement.gang.name] = held
     if holders:
         named = sorted(holders, key=lambda name: (-holders[name], name))
-        told = [f"{name} ({holders[name] / WHOLE:g} GPUs)" for name in named[:MOST_NAMED]]
+        told = [f"{name} ({_gpus(holders[name])})" for name in named[:MOST_NAMED]]
         if len(named) > MOST_NAMED:
             told.append(f"{len(named) - MOST_NAMED} more")
         said.append(f"the rest is held by {_list(told)}")
@@ -169,6 +169,10 @@ def _earliest(gang: Gang, reservation: Reservation | None, now: float, zone: tzi
     day = "" if at.date() == today.date() else f" on {at:%Y-%m-%d}"
     after = f", when {reservation.after} ends" if reservation.after else ""
     return f"earliest {at:%H:%M}{day}{after}"
+
+
+def _gpus(milli: int) -> str:
+    return "1 GPU" if milli == WHOLE else f"{milli / WHOLE:g} GPUs"
 
 
 def _list(words: list[str]) -> str:

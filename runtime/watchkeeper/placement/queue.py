@@ -21,6 +21,9 @@ from watchkeeper.placement.words import Gang, Placement
 LOOK_AGAIN_S = 60.0
 """A reservation is worked out anew after so long."""
 
+MOST_HOLDS = 3
+"""Waiting gangs that are asked about a reservation in one look at the queue."""
+
 
 class Waiting(NamedTuple):
     """A gang in the queue. nth: order of arrival."""
@@ -39,7 +42,7 @@ class Queue:
         self.running: dict[str, Running] = {}
         self.reservation: Reservation | None = None
         self._arrived = 0
-        self._looked = ("", 0.0)
+        self._looked: dict[str, float] = {}
         self._failed: dict[tuple[object, ...], int] = {}
         self._holds = 0
         self._below: set[str] = set()
@@ -55,6 +58,7 @@ class Queue:
     def cancel(self, name: str) -> None:
         """It waits no longer. Raises KeyError."""
         del self.waiting[name]
+        self._drop(name)
 
     def finish(self, name: str, now: float) -> None:
         """It ended or was stopped; its seats are free. Raises KeyError."""
@@ -75,7 +79,7 @@ class Queue:
         """Every gang that can start now, already holding its seats, in the order they were tried.
         Elastic gangs that run below their count grow after all others were tried."""
         started: list[Placement] = []
-        held = False
+        held, asked = False, 0
         for waiting in self.turn(now):
             gang = waiting.gang
             if not self.shares.may_start(gang):
@@ -87,12 +91,11 @@ class Queue:
                 self.shares.took(placement, now)
                 self._note(placement)
                 started.append(placement)
-                self._drop(gang)
-            elif not held:
-                held = True
-                self._hold(gang, now)
-        if not held:
-            self.reservation = None
+                self._drop(gang.name)
+            elif not held and asked < MOST_HOLDS:
+                asked += 1
+                held = self._hold(gang, now)
+        if not self.waiting:
             self._grow(now)
         return started
 
@@ -153,24 +156,26 @@ class Queue:
             self._failed[shape] = given
         return placement
 
-    def _hold(self, gang: Gang, now: float) -> None:
-        """Keep nodes for the first gang that waits. Once promised, they stay with that gang until
-        it starts: only one of higher priority takes them over, so that no one starves."""
+    def _hold(self, gang: Gang, now: float) -> bool:
+        """Keep nodes for the first gang that waits; False where no estimates make room for it, so
+        that the next may have them. Once promised, nodes stay with that gang until it starts:
+        only one of higher priority takes them over, so that no one starves."""
         kept = self.reservation
-        if kept is not None and kept.gang.name in self.waiting:
-            if kept.gang.priority >= gang.priority:
-                gang = kept.gang
-        else:
-            self._looked = ("", 0.0)
-        name, at = self._looked
-        if name == gang.name and now - at < LOOK_AGAIN_S:
-            return
-        self.reservation = reserve(self.engine, gang, self.running.values(), now)
-        self._holds += 1
-        self._looked = (gang.name, now)
+        if kept is not None and kept.gang.priority >= gang.priority:
+            gang = kept.gang
+        looked = self._looked.get(gang.name)
+        if looked is None or now - looked >= LOOK_AGAIN_S:
+            self._looked[gang.name] = now
+            found = reserve(self.engine, gang, self.running.values(), now)
+            if found is not None or (kept is not None and kept.gang.name == gang.name):
+                self.reservation = found
+                self._holds += 1
+        return self.reservation is not None and self.reservation.gang.name == gang.name
 
-    def _drop(self, gang: Gang) -> None:
-        if self.reservation is not None and self.reservation.gang.name == gang.name:
+    def _drop(self, name: str) -> None:
+        """The gang waits no longer."""
+        self._looked.pop(name, None)
+        if self.reservation is not None and self.reservation.gang.name == name:
             self.reservation = None
 
     def _grow(self, now: float) -> None:
