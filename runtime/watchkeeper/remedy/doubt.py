@@ -114,7 +114,10 @@ def with_gangs(patient: Patient) -> Plan | None:
     for job in jobs:
         if view.can_preempt(job.attempt_id) and (not is_thin(patient) or _evict(patient, job)):
             return _move(patient, job)
-    return None if "gang.hang" in codes else until_checkpoint(patient, slow="gang.slow" in codes)
+    if "gang.hang" not in codes and (wait := until_checkpoint(patient, slow="gang.slow" in codes)):
+        return wait
+    able = [job for job in jobs if view.can_preempt(job.attempt_id)]
+    return _move(patient, able[0]) if able else None  # a drain would lose what it has not saved
 
 
 def until_checkpoint(patient: Patient, *, slow: bool) -> Wait | None:
