@@ -101,6 +101,26 @@ def test_lost_work_since_the_checkpoint_decides_between_equals() -> None:
     assert names(found) == ["saved"]
 
 
+def test_a_gang_that_wants_nodes_to_itself_may_clear_shared_ones() -> None:
+    engine = racks(1, 1)
+    on(engine, Gang("v", Piece(gpus=1), tenant="blue"), 0)
+    asked = Gang("a", Piece(gpus=1), tenant="red", sole=True, priority=1)
+    assert not engine.fits(asked)
+    assert names(preempt(engine, asked, runs(engine), NOW, TERMS)) == ["v"]
+
+
+def test_a_preferred_domain_is_worth_a_little_more_lost_work() -> None:
+    for far, domain in ((1400, "rack:r0"), (60, "")):
+        engine = racks(2, 2)
+        for row, name in enumerate(("near0", "near1", "far0", "far1")):
+            on(engine, Gang(name, GPU8), row)
+        saved = {"near0": 1300.0, "near1": 1600.0, "far0": float(far), "far1": 9000.0}
+        asked = Gang("a", GPU8, 2, near="rack", priority=1)
+        found = preempt(engine, asked, runs(engine, **saved), NOW, TERMS)
+        assert found is not None
+        assert found.domain == domain
+
+
 def test_nobody_goes_in_vain() -> None:
     engine = racks(1, 2)
     on(engine, Gang("half", Piece(gpus=4)), 0)

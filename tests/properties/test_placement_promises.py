@@ -13,7 +13,7 @@ from watchkeeper.placement.balance import Balance
 from watchkeeper.placement.engine import Engine
 from watchkeeper.placement.fleet import Fleet, Machine
 from watchkeeper.placement.preempt import preempt
-from watchkeeper.placement.rule import CRUMBS, MEMORY, TIE
+from watchkeeper.placement.rule import CRUMBS, MEMORY, ODD, TIE
 from watchkeeper.placement.running import Running, Terms
 from watchkeeper.placement.words import LEVELS, Gang, Piece
 
@@ -175,7 +175,8 @@ def test_fits_says_what_place_does(machines: list[Machine], asks: list[Gang]) ->
 
 def slow_costs(fleet: Fleet, gang: Gang, balance: Balance) -> dict[int, float]:
     """The rule, written down once more: a loop over nodes and GPUs, plain numbers."""
-    cpu_per, memory_per = balance.per_gpu(fleet)
+    cpu_per, memory_per, scarce = balance.per_gpu(fleet)
+    mean = max(sum(m.cpu_milli for m in fleet.machines) / len(fleet), 1.0)
     piece = gang.piece
     found: dict[int, float] = {}
     for row, m in enumerate(fleet.machines):
@@ -195,7 +196,11 @@ def slow_costs(fleet: Fleet, gang: Gang, balance: Balance) -> dict[int, float]:
         if not piece.is_slice and gpus.count(1000) < piece.gpus:
             continue
         free, left = sum(gpus), sum(gpus) - piece.gpu_milli
-        cost = abs(cpu - piece.cpu_milli - cpu_per * left) - abs(cpu - cpu_per * free)
+        after, before = abs(cpu - piece.cpu_milli - cpu_per * left), abs(cpu - cpu_per * free)
+        cost = (after - before) * (m.cpu_milli / mean) ** ((1 - scarce) / 2)
+        odd = after / (cpu - piece.cpu_milli + cpu_per * left + 1)
+        odd -= before / (cpu + cpu_per * free + 1)
+        cost += ODD * scarce * 1000 * cpu_per * odd
         if memory_per:
             short = max(0.0, memory_per * left - (memory - piece.memory_mib))
             cost += MEMORY * cpu_per / memory_per * (short - max(0.0, memory_per * free - memory))

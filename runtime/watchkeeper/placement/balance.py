@@ -9,6 +9,7 @@ left, since then the scarce CPU decides. The same holds for memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from watchkeeper.placement.fleet import Fleet
 from watchkeeper.placement.words import Piece
@@ -26,6 +27,14 @@ and a mean of both between."""
 
 REMEMBERED = 50_000
 """Asks after which all earlier ones count half: work changes over the months."""
+
+
+class Proportion(NamedTuple):
+    """What goes with one thousandth of a GPU. scarce: 0 while CPU is ample, 1 when it decides."""
+
+    cpu: float
+    memory: float
+    scarce: float
 
 
 @dataclass(slots=True)
@@ -63,21 +72,24 @@ class Balance:
         if self._heard >= REMEMBERED:
             self._halve()
 
-    def per_gpu(self, fleet: Fleet) -> tuple[float, float]:
-        """(CPU, MiB) that goes with one thousandth of a GPU, as things stand."""
+    def per_gpu(self, fleet: Fleet) -> Proportion:
+        """As things stand."""
         left = max(fleet.free_milli, 1)
-        return (
-            self._ratio(self._cpu, fleet.free_cpu / left),
-            self._ratio(self._memory, fleet.free_memory / left),
+        scarce, memory = self._scarce(self._cpu), self._scarce(self._memory)
+        return Proportion(
+            cpu=self._ratio(self._cpu, fleet.free_cpu / left, scarce),
+            memory=self._ratio(self._memory, fleet.free_memory / left, memory),
+            scarce=scarce,
         )
 
-    def _ratio(self, sums: _Sums, left: float) -> float:
-        seen = sums.beside / self._beside
+    def _ratio(self, sums: _Sums, left: float, scarce: float) -> float:
+        return scarce * left + (1.0 - scarce) * sums.beside / self._beside
+
+    def _scarce(self, sums: _Sums) -> float:
         if self._asked < WARM * self._milli or not sums.total:
-            return seen
+            return 0.0
         pressure = (sums.asked / self._asked) / (sums.total / self._milli)
-        share = min(max((pressure - EASY) / (SCARCE - EASY), 0.0), 1.0)
-        return share * left + (1.0 - share) * seen
+        return min(max((pressure - EASY) / (SCARCE - EASY), 0.0), 1.0)
 
     def _halve(self) -> None:
         self._heard = REMEMBERED // 2

@@ -47,6 +47,11 @@ class Clearing:
         return sum(victim.price for victim in self.victims)
 
 
+_Here = tuple[Running, int]
+
+APART = 1.25
+"""A gang that would rather lie in one domain: clearing nodes apart counts as so much dearer."""
+
 Accept = Callable[[Engine, Sequence[Victim]], bool]
 """A last question to a trial engine in which the victims are gone and the gang is placed."""
 
@@ -70,27 +75,29 @@ def clear(
     trial, best = engine.copy(), None
     domains = _domains(engine, gang, candidates, now, terms, shrink)
     for domain in sorted(domains, key=lambda d: (d.at_least, d.name)):
-        if best is not None and domain.at_least >= best.price:
+        if best is not None and domain.at_least >= best[0]:
             break
         found = _in_domain(trial, gang, domain, accept)
         if found is None:
             continue
         clearing = Clearing(gang, domain.name, *found)
-        if best is None or clearing.price < best.price:
-            best = clearing
-    return best
+        if best is None or clearing.price * domain.worth < best[0]:
+            best = clearing.price * domain.worth, clearing
+    return best and best[1]
 
 
 @dataclass(frozen=True, slots=True)
 class _Domain:
     """One place to make room in. need: thousandths of GPUs that must come free; steps: victims,
-    cheapest for each GPU first, with what each frees here; at_least: no set costs less."""
+    cheapest for each GPU first, with what each frees here; at_least: no set costs less; worth:
+    what the price counts, since lying apart costs too."""
 
     name: str
     rows: Bools
     need: int
     steps: tuple[tuple[float, Victim, int], ...]
     at_least: float
+    worth: float
 
 
 def _domains(
@@ -104,18 +111,35 @@ def _domains(
     """The domains of the gang's level that could hold it; the whole fleet where it has no level
     or does not insist on it."""
     fleet, level = engine.fleet, gang.within or gang.near
-    may, wanted = fleet.may(gang), gang.floor * gang.piece.gpu_milli
-    places: list[tuple[str, Bools]] = []
+    may, wanted = fleet.suits(gang), gang.floor * gang.piece.gpu_milli
+    places: list[tuple[str, Bools, float, list[_Here]]] = []
     if level:
         names, ids = fleet.domain_names[level], fleet.domains[level]
-        places += [(f"{level}:{name}", ids == at) for at, name in enumerate(names)]
+        lies_in = _by_domain(candidates, np.where(may, ids, -1).tolist(), len(names))
+        places += [(f"{level}:{n}", ids == at, 1.0, lies_in[at]) for at, n in enumerate(names)]
     if not gang.within:
-        places.append(("", np.ones(len(fleet), np.bool_)))
-    for name, rows in places:
-        steps = _steps(rows & may, candidates, now, terms, shrink)
+        everywhere = _by_domain(candidates, np.where(may, 0, -1).tolist(), 1)[0]
+        worth = APART if gang.near else 1.0
+        places.append(("", np.ones(len(fleet), np.bool_), worth, everywhere))
+    for name, rows, worth, here in places:
+        steps = _steps(here, now, terms, shrink)
         need = wanted - int(fleet.milli[rows & may].sum())
         if need <= _freed(steps):
-            yield _Domain(name, rows, need, steps, _bound(need, steps))
+            yield _Domain(name, rows, need, steps, worth * _bound(need, steps), worth)
+
+
+def _by_domain(candidates: Sequence[Running], ids: list[int], size: int) -> list[list[_Here]]:
+    """For each domain: who is there, with the thousandths of GPUs it holds there."""
+    found: list[list[_Here]] = [[] for _ in range(size)]
+    for run in candidates:
+        held: dict[int, int] = {}
+        for seat in run.placement.seats:
+            at = ids[seat.row]
+            held[at] = held.get(at, 0) + seat.milli * len(seat.gpus)
+        for at, milli in held.items():
+            if at >= 0:
+                found[at].append((run, milli))
+    return found
 
 
 def _freed(steps: Sequence[tuple[float, Victim, int]]) -> int:
@@ -154,22 +178,13 @@ def _in_domain(
 
 
 def _steps(
-    rows: Bools,
-    candidates: Sequence[Running],
-    now: float,
-    terms: Terms,
-    shrink: bool,
+    present: Sequence[_Here], now: float, terms: Terms, shrink: bool
 ) -> tuple[tuple[float, Victim, int], ...]:
     """(GPU-seconds lost for each GPU freed, victim, thousandths freed), cheapest first; a gang's
     shrinking comes before its stop."""
     steps: list[tuple[float, int, str, Victim, int]] = []
-    inside: list[bool] = rows.tolist()
-    for run in candidates:
-        seats = run.placement.seats
-        here = sum(s.milli * len(s.gpus) for s in seats if inside[s.row])
-        if not any(inside[s.row] for s in seats):
-            continue
-        gang, held = run.placement.gang, len(seats)
+    for run, here in present:
+        gang, held = run.placement.gang, len(run.placement.seats)
         stop = Victim(run, 0, terms.stop(run, now))
         rate = stop.price * WHOLE / max(here, 1)
         steps.append((rate, gang.priority, run.name, stop, here))

@@ -48,7 +48,8 @@ class Fleet:
     """Free resources and standing of N nodes, in row order.
 
     cpu, memory: free, i8[N]. slices: free thousandths of each GPU, i8[N, G]. milli: their sum.
-    whole: GPUs wholly free. widest: the largest free slice. occupant: the tenant with work here.
+    size: how large a node is, as the root of its CPU over the mean node's. whole: GPUs wholly
+    free. widest: the largest free slice. occupant: the tenant with work here.
     domains: level -> number of the domain, -1 where the node belongs to none. closed, suspect,
     spare: bool[N], set by `mark`.
     """
@@ -63,6 +64,9 @@ class Fleet:
         self.gpus = _ints(m.gpus for m in self.machines)
         self.cpu_total = _ints(m.cpu_milli for m in self.machines)
         self.memory_total = _ints(m.memory_mib for m in self.machines)
+        self.size = np.sqrt(
+            self.cpu_total / max(float(self.cpu_total.mean()) if size else 1.0, 1.0)
+        )
         self.cpu, self.memory = self.cpu_total.copy(), self.memory_total.copy()
         width = max(1, int(self.gpus.max(initial=0)))
         self.slices = np.where(np.arange(width) < self.gpus[:, None], WHOLE, 0).astype(np.int64)
@@ -82,7 +86,7 @@ class Fleet:
         self.sole = np.zeros(size, np.int64)
         self._lodgers: list[dict[int, int]] = [{} for _ in range(size)]
         self._tenants: dict[str, int] = {}
-        self._may: dict[tuple[object, ...], Bools] = {}
+        self._suits: dict[tuple[object, ...], Bools] = {}
         self._soles = 0
         self.given_back = 0
         self.epoch = 0
@@ -103,24 +107,31 @@ class Fleet:
         for column, value in ((self.closed, closed), (self.suspect, suspect), (self.spare, spare)):
             if value is not None:
                 column[row] = value
-        self._may = {}
+        self._suits = {}
         self.epoch += 1
         self.given_back += 1
 
     def may(self, gang: Gang) -> Bools:
-        """Nodes that this gang may use, whatever is free there: bool[N]. Not to be written to."""
-        piece = gang.piece
-        key = (
-            piece.models, gang.pool, gang.zones, gang.tenant, gang.suspects_ok, gang.spares_ok,
-        )  # fmt: skip
-        allowed = self._may.get(key)
-        if allowed is None:
-            allowed = self._may[key] = self._allowed(gang)
+        """Nodes that this gang may use as things stand, whatever is free there: bool[N]. Not to be
+        written to."""
+        allowed = self.suits(gang)
         if not (self._soles or gang.sole):
             return allowed
         own = (self.occupant == NOBODY) | (self.occupant == self.tenant(gang.tenant))
         open_: Bools = own if gang.sole else (self.sole == 0) | own
         return allowed & open_
+
+    def suits(self, gang: Gang) -> Bools:
+        """Nodes that this gang could use if nobody else were there: bool[N]. Not to be written
+        to."""
+        piece = gang.piece
+        key = (
+            piece.models, gang.pool, gang.zones, gang.tenant, gang.suspects_ok, gang.spares_ok,
+        )  # fmt: skip
+        found = self._suits.get(key)
+        if found is None:
+            found = self._suits[key] = self._allowed(gang)
+        return found
 
     def _allowed(self, gang: Gang) -> Bools:
         fits: Bools = np.fromiter((_suits(m, gang) for m in self.machines), np.bool_, len(self))
@@ -167,7 +178,7 @@ class Fleet:
         for name in _MOVING:
             setattr(twin, name, getattr(self, name).copy())
         twin._lodgers = [dict(lodgers) for lodgers in self._lodgers]
-        twin._tenants, twin._may = dict(self._tenants), dict(self._may)
+        twin._tenants, twin._suits = dict(self._tenants), dict(self._suits)
         return twin
 
     def _move(self, seat: Seat, sign: int) -> None:

@@ -2,7 +2,9 @@
 
 Three costs, all in CPU so that they add up:
 1. imbalance: how much farther the node's leftovers lie from the proportion that work comes in
-   (balance.py): |free CPU - r x free GPU| after, less before; for memory only a shortage counts;
+   (balance.py): |free CPU - r x free GPU| after, less before. It counts more on large nodes, which
+   are kept in shape for large work. While CPU is scarce, it counts also as a share of what is left
+   there, since then the odd remainders are what is lost. For memory only a shortage counts;
 2. crumbs: what would be left of the GPU that a slice goes to;
 3. a tie goes to the node with the least free GPU.
 Weights were chosen on development seeds 1 to 4; docs/placement.md has figures from other seeds.
@@ -17,8 +19,9 @@ from watchkeeper.placement.balance import Balance
 from watchkeeper.placement.fleet import Bools, Fleet, Ints
 from watchkeeper.placement.words import WHOLE, Piece
 
-CRUMBS, MEMORY, TIE = 3.0, 0.1, 0.02
-"""Weights of the slice's leftover, of a shortage of memory, and of GPUs left free."""
+CRUMBS, MEMORY, TIE, ODD = 3.0, 0.1, 0.02, 0.3
+"""Weights of the slice's leftover, of a shortage of memory, of GPUs left free, and, while CPU is
+scarce, of imbalance as a share of what is left."""
 
 Floats = NDArray[np.float64]
 
@@ -37,11 +40,17 @@ def fitting(fleet: Fleet, piece: Piece, may: Bools) -> Ints:
 def costs(fleet: Fleet, piece: Piece, rows: Ints, balance: Balance) -> Floats:
     """The cost of putting the piece on each of these rows, where it fits: f8[len(rows)]. Less is
     better; only differences mean anything."""
-    cpu_per, memory_per = balance.per_gpu(fleet)
-    milli, takes = fleet.milli[rows], piece.gpu_milli
-    before = fleet.cpu[rows] - cpu_per * milli
-    after = before + (cpu_per * takes - piece.cpu_milli)
-    cost: Floats = np.abs(after) - np.abs(before)
+    cpu_per, memory_per, scarce = balance.per_gpu(fleet)
+    milli, takes, cpu = fleet.milli[rows], piece.gpu_milli, fleet.cpu[rows]
+    due = cpu_per * milli
+    before = np.abs(cpu - due)
+    after = np.abs(cpu - due + (cpu_per * takes - piece.cpu_milli))
+    # The size of a node counts while CPU is ample; where it is scarce, every core counts alike.
+    cost: Floats = (after - before) * fleet.size[rows] ** (1.0 - scarce)
+    if scarce:
+        left = cpu + due + 1.0
+        odd = after / (left - (piece.cpu_milli + cpu_per * takes)) - before / left
+        cost += (ODD * scarce * WHOLE * cpu_per) * odd
     if memory_per:
         short = memory_per * milli - fleet.memory[rows]
         then = short + (piece.memory_mib - memory_per * takes)
