@@ -209,8 +209,7 @@ def hashed(action: Action = DRAIN, policy: str = "v1", **given: object) -> str:
         pytest.param({"jobs": {}}, id="a-job-gone"),
         pytest.param({"jobs": {"g": gang("g", "train-01", attempt_id="g-a2")}}, id="a-new-attempt"),
         pytest.param({"nodes": nodes(train_02=DEAD)}, id="a-neighbour-in-the-rack-out"),
-        pytest.param({"nodes": nodes(train_04=DEAD)}, id="a-node-of-the-pool-out"),
-        pytest.param({"fenced": ("train-03",)}, id="a-fence-on-another"),
+        pytest.param({"fenced": ("train-02",)}, id="a-fence-on-a-neighbour"),
         pytest.param({"policy": "v2"}, id="another-policy"),
     ],
 )
@@ -222,6 +221,8 @@ def test_s5_the_generation_changes_with(drift: dict[str, object]) -> None:
     "quiet",
     [
         pytest.param({"fenced": ("train-01",)}, id="our-own-fence-on-the-target"),
+        pytest.param({"nodes": nodes(train_04=DEAD)}, id="a-node-of-the-pool-out-in-another-rack"),
+        pytest.param({"fenced": ("train-04",)}, id="a-fence-on-a-node-of-another-rack"),
         pytest.param({"silent_s": 9.0}, id="the-age-of-telemetry"),
         pytest.param({"jobs": {**BASE["jobs"], "h": gang("h", "train-03")}}, id="a-job-elsewhere"),
         pytest.param({"nodes": nodes(train_01={"gpus_free": 0.5})}, id="free-gpus"),

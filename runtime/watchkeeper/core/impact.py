@@ -155,10 +155,16 @@ def _gpus_taken(action: Action, node: Node, *, harmless: bool) -> float:
     return float(node.gpus)
 
 
+NEAR = ("rack", "leaf", "power_feed", "nvlink_domain")
+"""Domains small enough that a node going out beside the target bears on what was decided. A pool,
+a zone and the fleet change all night in a large cluster: what they allow (S2, the limits, the bound
+that a person was shown) is judged afresh right before the effect."""
+
+
 def generation(snapshot: Snapshot, action: Action, policy_version: str) -> str:
     """A hash of what the decision rests on and what may drift: the session, the targets'
-    incarnations, the jobs on them, the out-count of their domains (the target itself aside, so
-    that our own cordon does not void what it prepares), and the policy version (S5)."""
+    incarnations, the jobs on them, the out-count of their small domains (`NEAR`; the target itself
+    aside, so that our own cordon does not void what it prepares), and the policy version (S5)."""
     node = snapshot.nodes.get(node_of(action))
     job_name = str(getattr(action, "job", ""))
     job = snapshot.jobs.get(job_name)
@@ -170,7 +176,7 @@ def generation(snapshot: Snapshot, action: Action, policy_version: str) -> str:
         if node
         else [],
         "attempt": job.attempt_id if job else "",
-        "out": impact.domain_out,
+        "out": {k: n for k, n in impact.domain_out.items() if k.partition(":")[0] in NEAR},
         "policy": policy_version,
     }
     return hashlib.sha256(canonical(drift)).hexdigest()[:16]
