@@ -136,9 +136,11 @@ class _Timed:
         self._place = engine.place
         engine.place = self  # type: ignore[method-assign]
 
-    def __call__(self, gang: Gang, *, avoid: Bools | None = None) -> Placement | None:
+    def __call__(
+        self, gang: Gang, *, avoid: Bools | None = None, most: int | None = None
+    ) -> Placement | None:
         began = time.perf_counter_ns()
-        found = self._place(gang, avoid=avoid)
+        found = self._place(gang, avoid=avoid, most=most)
         self.took.append((time.perf_counter_ns() - began) / 1e6)
         return found
 
@@ -209,15 +211,16 @@ def _next_look(now: float, arrives: float | None, ends: list[tuple[float, str]])
 
 
 class _Crossing:
-    """Of the neighbours in each gang's ring, how many lie in two domains. Workers take their ranks
-    in the order of their nodes, as the placement lists them."""
+    """Of the neighbours in each gang's ring, how many lie in two domains. Every rule's workers get
+    the engine's order of ranks, by domain, so that only the choice of nodes is compared."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._ids = {level: fleet.domains[level].tolist() for level in ("rack", "nvlink_domain")}
+        self._near_by = fleet.near_by.tolist()
         self._pairs, self._cross = 0, dict.fromkeys(self._ids, 0)
 
     def add(self, placement: Placement) -> None:
-        rows = sorted(seat.row for seat in placement.seats)
+        rows = sorted((seat.row for seat in placement.seats), key=self._near_by.__getitem__)
         if len(rows) < 2:
             return
         self._pairs += len(rows)

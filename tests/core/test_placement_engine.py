@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from watchkeeper.placement.engine import Engine
@@ -76,6 +78,17 @@ def test_a_node_without_the_demanded_domain_is_not_used() -> None:
     engine = Engine(Fleet([machine("bare"), machine("racked", rack="r0")]))
     assert names(engine, Gang("a", GPU8, within="rack")) == ["racked"]
     assert engine.place(Gang("b", GPU8, within="rack")) is None
+
+
+def test_ranks_that_follow_one_another_lie_in_one_domain_while_they_can() -> None:
+    """Node names do not stand in the order of racks."""
+    fleet = Fleet(machine(f"n{n}", rack=f"r{n % 2}", nvlink_domain=f"d{n % 4}") for n in range(8))
+    placed = Engine(fleet).place(Gang("a", GPU8, 8))
+    assert placed is not None
+    racks_of = [fleet.machines[seat.row].rack for seat in placed.seats]
+    domains_of = [fleet.machines[seat.row].nvlink_domain for seat in placed.seats]
+    assert racks_of == sorted(racks_of)
+    assert sum(a != b for a, b in pairwise(domains_of)) == 3
 
 
 @pytest.mark.parametrize(

@@ -30,16 +30,19 @@ class Engine:
         """Learn from a gang when it first arrives: once, whether or not it finds a place."""
         self.balance.hear(gang.piece, gang.count)
 
-    def place(self, gang: Gang, *, avoid: Bools | None = None) -> Placement | None:
+    def place(
+        self, gang: Gang, *, avoid: Bools | None = None, most: int | None = None
+    ) -> Placement | None:
         """Find seats and take them; None, and nothing changed, when it does not fit.
 
         avoid: bool[N], rows not to be used, such as those kept for a reservation. An elastic gang
-        gets as many of its workers as fit, down to `gang.floor`. Raises ValueError when it runs
-        already.
+        gets as many of its workers as fit, down to `gang.floor`; never more than `most`, which is
+        not below that. Raises ValueError when it runs already.
         """
         if gang.name in self.placed:
             raise ValueError(f"{gang.name} is placed already")
-        seats = self._seats(gang, gang.count, gang.floor, avoid)
+        count = gang.count if most is None else min(gang.count, max(most, gang.floor))
+        seats = self._seats(gang, count, gang.floor, avoid)
         if seats is None:
             return None
         return self._keep(Placement(gang=gang, seats=seats))
@@ -75,11 +78,12 @@ class Engine:
         kept = tuple(seats[at] for at in sorted(stays[:to]))
         return self._keep(Placement(gang=gang, seats=kept))
 
-    def grow(self, name: str, *, avoid: Bools | None = None) -> Placement:
-        """Give an elastic gang back as many workers as fit, up to `gang.count`, in the domain
-        that holds it where it must stay within one."""
+    def grow(self, name: str, *, avoid: Bools | None = None, most: int | None = None) -> Placement:
+        """Give an elastic gang back as many workers as fit, up to `gang.count` (or `most`), in the
+        domain that holds it where it must stay within one."""
         placement = self.placed[name]
-        gang, missing = placement.gang, placement.gang.count - len(placement.seats)
+        gang = placement.gang
+        missing = min(gang.count, most or gang.count) - len(placement.seats)
         if missing <= 0:
             return placement
         if gang.within:
@@ -137,6 +141,7 @@ class Engine:
         if shares is None:
             return None
         rows = np.flatnonzero(shares)
+        rows = rows[fleet.near_by[rows].argsort()]  # ranks in order: ring neighbours lie close
         return tuple(
             self._sit(gang, row)
             for row, held in zip(rows.tolist(), shares[rows].tolist(), strict=True)

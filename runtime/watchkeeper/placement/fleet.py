@@ -50,8 +50,8 @@ class Fleet:
     cpu, memory: free, i8[N]. slices: free thousandths of each GPU, i8[N, G]. milli: their sum.
     size: how large a node is, as the root of its CPU over the mean node's. whole: GPUs wholly
     free. widest: the largest free slice. occupant: the tenant with work here.
-    domains: level -> number of the domain, -1 where the node belongs to none. closed, suspect,
-    spare: bool[N], set by `mark`.
+    domains: level -> number of the domain, -1 where the node belongs to none. near_by: a place in
+    line in which nodes of one domain stand together. closed, suspect, spare: bool[N], see `mark`.
     """
 
     def __init__(self, machines: Iterable[Machine]) -> None:
@@ -81,6 +81,9 @@ class Fleet:
             self.domains[level], self.domain_names[level] = _numbered(
                 [getattr(m, level) for m in self.machines]
             )
+        keys = [self.domains[level] for level in LEVELS]
+        self.near_by = np.empty(size, np.int64)
+        self.near_by[np.lexsort((np.arange(size), *keys))] = np.arange(size)
         self.closed, self.suspect, self.spare = (np.zeros(size, np.bool_) for _ in range(3))
         self.occupant = np.full(size, NOBODY, np.int64)
         self.sole = np.zeros(size, np.int64)

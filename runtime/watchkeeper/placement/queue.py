@@ -82,9 +82,10 @@ class Queue:
         held, asked = False, 0
         for waiting in self.turn(now):
             gang = waiting.gang
-            if not self.shares.may_start(gang):
+            workers = self.shares.workers(gang)
+            if workers < gang.floor:
                 continue
-            placement = self._try(gang, now)
+            placement = self._try(gang, workers, now)
             if placement is not None:
                 del self.waiting[gang.name]
                 self.running[gang.name] = Running(placement=placement, since=now)
@@ -136,20 +137,20 @@ class Queue:
             and self.shares.borrowed(tenant) > 0
         )
 
-    def _try(self, gang: Gang, now: float) -> Placement | None:
+    def _try(self, gang: Gang, workers: int, now: float) -> Placement | None:
         kept = self.reservation
         avoid = None
         if kept is not None and kept.gang.name != gang.name and not passes(gang, kept, now):
             avoid = kept.rows
         # What failed fails again until something was given back: most of a long queue is alike.
         shape = (
-            gang.piece, gang.count, gang.least, gang.within, gang.tenant, gang.sole, gang.pool,
+            gang.piece, workers, gang.least, gang.within, gang.tenant, gang.sole, gang.pool,
             gang.zones, gang.suspects_ok, gang.spares_ok, self._holds if avoid is not None else -1,
         )  # fmt: skip
         given = self.engine.fleet.given_back
         if self._failed.get(shape) == given:
             return None
-        placement = self.engine.place(gang, avoid=avoid)
+        placement = self.engine.place(gang, avoid=avoid, most=workers)
         if placement is None:
             if len(self._failed) > 10_000:
                 self._failed.clear()
@@ -181,7 +182,8 @@ class Queue:
     def _grow(self, now: float) -> None:
         for name in sorted(self._below):
             before = self.running[name].placement
-            after = self.engine.grow(name)
+            workers = len(before.seats) + max(0, self.shares.workers(before.gang))
+            after = self.engine.grow(name, most=workers)
             if after is not before:
                 self._resized(name, after, now)
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from watchkeeper.placement.words import Gang, Placement
+from watchkeeper.placement.words import WHOLE, Gang, Placement
 
 HALF_LIFE_S = 24 * 3600.0
 """After so long, GPU-hours used count half."""
@@ -62,14 +62,16 @@ class Shares:
     def quota(self, tenant: str) -> Quota:
         return self._quotas.get(tenant) or Quota(tenant, 0.0)
 
-    def may_start(self, gang: Gang) -> bool:
-        """Its tenant stays within what it may hold, borrowing included."""
-        most, wanted = self.quota(gang.tenant).most, gang.floor * gang.piece.gpu_milli / 1000
-        return most is None or self.held(gang.tenant) + wanted <= most + 1e-9
+    def workers(self, gang: Gang) -> int:
+        """How many workers of this gang its tenant may add to what it holds, borrowing included."""
+        most, each = self.quota(gang.tenant).most, gang.piece.gpu_milli
+        if most is None or not each:
+            return gang.count
+        return min(gang.count, int((most - self.held(gang.tenant)) * WHOLE / each + 1e-6))
 
     def within_quota(self, gang: Gang) -> bool:
         """It would run on what is its tenant's own."""
-        wanted = gang.floor * gang.piece.gpu_milli / 1000
+        wanted = gang.floor * gang.piece.gpu_milli / WHOLE
         return self.held(gang.tenant) + wanted <= self.quota(gang.tenant).gpus + 1e-9
 
     def used(self, tenant: str, now: float) -> float:

@@ -110,7 +110,8 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A gang and its seats, one a worker: between `gang.floor` and `gang.count` of them."""
+    """A gang and its seats, one a worker: between `gang.floor` and `gang.count` of them. Given in
+    this order, worker ranks that follow one another lie close together."""
 
     gang: Gang
     seats: tuple[Seat, ...]
