@@ -24,7 +24,7 @@ from watchkeeper.placement.queue import Queue
 from watchkeeper.placement.rule import fitting, slots
 from watchkeeper.placement.share import Quota, Shares
 from watchkeeper.placement.topology import capacity
-from watchkeeper.placement.words import Gang, Placement, Seat
+from watchkeeper.placement.words import WHOLE, Gang, Placement, Seat
 from watchkeeper_evals.placement_gangs import TENANTS, Arrival, arrivals, racked
 from watchkeeper_evals.placement_read import read_machines
 from watchkeeper_evals.placement_rules import Rule, best_fit, first_fit
@@ -148,58 +148,76 @@ class _Timed:
 def _run(name: str, machines: list[Machine], coming: list[Arrival]) -> Figures:
     fleet = Fleet(machines)
     rule = {"best_fit": best_fit, "first_fit": first_fit}.get(name)
-    engine = RuleEngine(fleet, rule) if rule else Engine(fleet)
-    timed = _Timed(engine)
-    own = fleet.capacity_milli / 1000 / TENANTS
-    queue = Queue(engine, Shares(Quota(f"t{nth:02d}", own) for nth in range(TENANTS)))
-    kind = {a.gang.name: a.kind for a in coming}
-    runs = {a.gang.name: a.runs_s for a in coming}
-    ends: list[tuple[float, str]] = []
-    waits: defaultdict[str, list[float]] = defaultdict(list)
-    crossing = _Crossing(fleet)
-    busy, now, nth, wall, cpu = 0.0, 0.0, 0, 0.0, 0.0
-    last = coming[-1].at
-    while nth < len(coming) or queue.waiting:
-        now = _next_look(now, coming[nth].at if nth < len(coming) else None, ends)
-        changed = False
-        began, began_cpu = time.perf_counter(), time.process_time()
-        while ends and ends[0][0] <= now:
-            end, done = heapq.heappop(ends)
-            queue.finish(done, end)
-            changed = True
-        came = []
-        while nth < len(coming) and coming[nth].at <= now:
-            came.append(coming[nth])
-            queue.add(coming[nth].gang, coming[nth].at)
-            nth += 1
-        since = {w.gang.name: w.since for w in queue.waiting.values()}
-        started = queue.admit(now) if changed or came else []
-        wall += time.perf_counter() - began
-        cpu += time.process_time() - began_cpu
-        for placement in started:
-            gang = placement.gang
-            heapq.heappush(ends, (now + runs[gang.name], gang.name))
-            waits[kind[gang.name]].append(now - since[gang.name])
-            busy += placement.gpus * max(0.0, min(last - now, runs[gang.name]))
-            crossing.add(placement)
-        if not started and not ends and nth == len(coming):
-            break  # what still waits fits nowhere
-    every = [wait for found in waits.values() for wait in found]
-    return {
-        "admissions_per_s": len(every) / wall,
-        "admissions_per_cpu_s": len(every) / cpu,
-        "admitted": len(every),
-        "decision_ms": _quantiles(timed.took, (50, 99)),
-        "wait_s": {
-            "mean": statistics.fmean(every),
-            **_quantiles(every, (50, 95)),
-            "by_kind": {k: statistics.fmean(found) for k, found in sorted(waits.items())},
-        },
-        "cross_rack_pct": crossing.percent("rack"),
-        "cross_nvlink_pct": crossing.percent("nvlink_domain"),
-        "used_pct": 100 * busy / (last * fleet.capacity_milli / 1000),
-        "wall_s": wall,
-    }
+    played = _Play(RuleEngine(fleet, rule) if rule else Engine(fleet), coming)
+    played.to_the_end()
+    return played.figures()
+
+
+class _Play:
+    """One stream of gangs through one engine. Only the queue's own work is timed."""
+
+    def __init__(self, engine: Engine, coming: list[Arrival]) -> None:
+        self._fleet, self._coming = engine.fleet, coming
+        self._timed = _Timed(engine)
+        own = self._fleet.capacity_milli / WHOLE / TENANTS
+        quotas = (Quota(f"t{nth:02d}", own) for nth in range(TENANTS))
+        self._queue = Queue(engine, Shares(quotas))
+        self._told = {arrival.gang.name: arrival for arrival in coming}
+        self._ends: list[tuple[float, str]] = []
+        self._waits: defaultdict[str, list[float]] = defaultdict(list)
+        self._crossing = _Crossing(self._fleet)
+        self._nth, self._busy, self._wall, self._cpu = 0, 0.0, 0.0, 0.0
+
+    def to_the_end(self) -> None:
+        """Until everything has started, or what still waits fits nowhere."""
+        now, coming = 0.0, self._coming
+        while self._nth < len(coming) or self._queue.waiting:
+            more = self._nth < len(coming)
+            now = _next_look(now, coming[self._nth].at if more else None, self._ends)
+            began, began_cpu = time.perf_counter(), time.process_time()
+            started = self._look(now)
+            self._wall += time.perf_counter() - began
+            self._cpu += time.process_time() - began_cpu
+            for placement in started:
+                self._begin(placement, now)
+            if not started and not self._ends and self._nth == len(coming):
+                return
+
+    def _look(self, now: float) -> list[Placement]:
+        while self._ends and self._ends[0][0] <= now:
+            end, done = heapq.heappop(self._ends)
+            self._queue.finish(done, end)
+        while self._nth < len(self._coming) and self._coming[self._nth].at <= now:
+            self._queue.add(self._coming[self._nth].gang, self._coming[self._nth].at)
+            self._nth += 1
+        return self._queue.admit(now)
+
+    def _begin(self, placement: Placement, now: float) -> None:
+        told, last = self._told[placement.gang.name], self._coming[-1].at
+        heapq.heappush(self._ends, (now + told.runs_s, told.gang.name))
+        self._waits[told.kind].append(now - told.at)
+        self._busy += placement.gpus * max(0.0, min(last - now, told.runs_s))
+        self._crossing.add(placement)
+
+    def figures(self) -> Figures:
+        every = [wait for found in self._waits.values() for wait in found]
+        by_kind = {kind: statistics.fmean(found) for kind, found in sorted(self._waits.items())}
+        offered = self._coming[-1].at * self._fleet.capacity_milli / WHOLE
+        return {
+            "admissions_per_s": len(every) / self._wall,
+            "admissions_per_cpu_s": len(every) / self._cpu,
+            "admitted": len(every),
+            "decision_ms": _quantiles(self._timed.took, (50, 99)),
+            "wait_s": {
+                "mean": statistics.fmean(every),
+                **_quantiles(every, (50, 95)),
+                "by_kind": by_kind,
+            },
+            "cross_rack_pct": self._crossing.percent("rack"),
+            "cross_nvlink_pct": self._crossing.percent("nvlink_domain"),
+            "used_pct": 100 * self._busy / offered,
+            "wall_s": self._wall,
+        }
 
 
 def _next_look(now: float, arrives: float | None, ends: list[tuple[float, str]]) -> float:
