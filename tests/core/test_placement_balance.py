@@ -25,13 +25,14 @@ def heard(*asks: tuple[Piece, int]) -> tuple[Balance, Fleet]:
 
 def test_before_any_work_is_seen_the_fleets_own_proportion_counts() -> None:
     balance, held = heard()
-    assert balance.per_gpu(held) == (pytest.approx(10.0), pytest.approx(10.0), 0.0)
+    own = pytest.approx(room.SHY * 10.0)
+    assert balance.per_gpu(held) == (own, own, 0.0)
 
 
 def test_work_with_gpus_teaches_the_proportion_and_work_without_does_not() -> None:
     small = Piece(gpus=1, cpu_milli=2_000, memory_mib=1_000)
     balance, held = heard((small, 80))
-    assert balance.per_gpu(held).cpu == pytest.approx(2.0, rel=0.2)
+    assert balance.per_gpu(held).cpu == pytest.approx(room.SHY * 2.0, rel=0.05)
     before = balance.per_gpu(held).cpu
     balance.hear(Piece(cpu_milli=10_000), 2)
     assert balance.per_gpu(held).cpu == before
