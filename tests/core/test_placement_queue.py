@@ -146,6 +146,19 @@ def test_a_gang_that_gives_up_holds_no_reservation() -> None:
     assert started(queue, 1.0) == ["long"]
 
 
+def test_the_queue_says_why_each_gang_waits() -> None:
+    queue = Queue(engine(2), Shares([Quota("red", 0.0, most=8.0)]))
+    queue.add(Gang("run", GPU8, tenant="red", runtime_s=HOUR), 0.0)
+    queue.admit(0.0)
+    queue.add(Gang("large", GPU8, 2, priority=1), 0.0)
+    queue.add(Gang("red", GPU8, tenant="red"), 0.0)
+    queue.add(Gang("next", GPU8, runtime_s=2 * HOUR), 0.0)
+    queue.admit(0.0)
+    assert queue.why("large", 0.0).endswith("earliest 01:00, when run ends.")
+    assert queue.why("red", 0.0).endswith("tenant red holds 8 GPUs and may hold 8.")
+    assert queue.why("next", 0.0).endswith("the room there is, is kept for large.")
+
+
 def test_a_gang_that_can_never_start_keeps_nothing_from_the_next() -> None:
     queue = Queue(engine(2))
     queue.add(Gang("run", GPU8, runtime_s=HOUR), 0.0)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from datetime import UTC, tzinfo
 from typing import NamedTuple
 
 from watchkeeper.placement.engine import Engine
+from watchkeeper.placement.explain import why
 from watchkeeper.placement.reserve import Reservation, passes, reserve
 from watchkeeper.placement.running import Running
 from watchkeeper.placement.share import Shares
@@ -127,6 +129,13 @@ class Queue:
         """(borrows, GPUs held and used of late for each unit of weight, order of arrival)."""
         gang, shares = waiting.gang, self.shares
         return not shares.within_quota(gang), shares.load(gang.tenant, now), waiting.nth
+
+    def why(self, name: str, now: float, zone: tzinfo = UTC) -> str:
+        """Why a gang waits, in one sentence. Raises KeyError for one that does not."""
+        gang, kept = self.waiting[name].gang, self.reservation
+        if not self.engine.fits(gang) and (kept is None or kept.gang.name != name):
+            kept = reserve(self.engine, gang, self.running.values(), now)
+        return why(self.engine, gang, now, zone, kept, self.shares.refuses(gang))
 
     def reclaims(self, gang: Gang, victim: Running) -> bool:
         """The gang is within its tenant's quota, and the victim runs on quota that was borrowed."""

@@ -69,6 +69,13 @@ class Shares:
             return gang.count
         return min(gang.count, int((most - self.held(gang.tenant)) * WHOLE / each + 1e-6))
 
+    def refuses(self, gang: Gang) -> str:
+        """Why its tenant may not start it now, for people; empty when it may."""
+        if self.workers(gang) >= gang.floor:
+            return ""
+        tenant, most = gang.tenant, self.quota(gang.tenant).most
+        return f"tenant {tenant} holds {self.held(tenant):g} GPUs and may hold {most:g}"
+
     def within_quota(self, gang: Gang) -> bool:
         """It would run on what is its tenant's own."""
         wanted = gang.floor * gang.piece.gpu_milli / WHOLE
