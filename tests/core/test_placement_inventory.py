@@ -115,3 +115,17 @@ def test_work_that_does_not_say_how_it_is_cut_counts_as_one_piece() -> None:
     assert (gang.count, gang.piece.gpus) == (1, 4)
     half = gang_of(job("h", JobState.WAITING, gpus=1, pending_gpus=1, pending_bundle_gpus=0.5))
     assert (half.count, half.piece.milli) == (2, 500)
+
+
+def test_where_cpu_is_not_told_small_work_goes_to_the_fullest_node() -> None:
+    stock = take_stock(snapshot([node("n0"), node("n1", 3), node("n2", 6)]))
+    placed = stock.engine.place(Gang("a", Piece(gpus=1)))
+    assert placed is not None
+    assert placed.rows == (1,)
+    for n in range(12):
+        gang = Gang(f"more{n}", Piece(gpus=1))
+        stock.engine.hear(gang)
+        assert stock.engine.place(gang) is not None
+    assert stock.engine.fits(Gang("b", Piece(gpus=4))), (
+        "the empty node stays whole as long as it can"
+    )
