@@ -37,6 +37,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """A day with everything in it: a repair with approval, a denial, a stop, a crash, a halt."""
     story = Story(tmp_path_factory.mktemp("lived"), hour=DAY, pools={"train": 8})
     story.cluster.run("llm", ("train-01", "train-02"))
+    story.cluster.run("vision", ("train-03", "train-04"))
     story.turns(2)
     story.cluster.xid("train-02", 3, 79)
     story.until(lambda: story.desk.asks())

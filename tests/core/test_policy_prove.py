@@ -56,12 +56,12 @@ def asked(question: str, one: CheckedPolicy, two: CheckedPolicy | None = None) -
 @pytest.mark.parametrize(
     ("question", "outcome"),
     [
-        ("node.replace is denied", PROVED),
-        ("node.reboot is denied", PROVED),
-        ("gpu.reset is denied", PROVED),
-        ("job.preempt is denied", PROVED),
-        ("node.replace needs a person", PROVED),
+        ("pool.reserve is denied", PROVED),
+        ("node.replace is denied", NOT_SO),
+        ("gpu.power_cap needs a person", PROVED),
+        ("gpu.power_cap is denied", NOT_SO),
         ("pool.reserve needs a person", PROVED),
+        ("node.replace needs a person", NOT_SO),
         ("node.drain needs a person", NOT_SO),
         ("pool.scale needs a person", NOT_SO),
         ("node.* is denied", NOT_SO),

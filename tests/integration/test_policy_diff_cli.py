@@ -27,6 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("home")
     story = Story(path, hour=NIGHT, pools={"train": 8})
     story.cluster.run("llm", ("train-01", "train-02"))
+    story.cluster.run("vision", ("train-03", "train-04"))
     story.turns(2)
     story.cluster.xid("train-02", 3, 79)
     story.until(lambda: story.done() and story.quiet())
@@ -88,7 +89,7 @@ def test_a_stricter_night_is_told_with_numbers_rule_and_examples(diff: Diff, cop
     assert re.match(r"Replayed (\d+) of \1 decisions of the last 30 days \(2026-10-20 … ", text)
     assert "Newly denied: " in text
     assert re.search(r"next/night-orders.yaml:\d+ take-out-what-is-surely-broken \(unmet\)", text)
-    assert "Cordon train-02  INC-1  P-1" in text
+    assert re.search(r"Drain train-02 .*  INC-1  P-\d", text)
     assert "Newly allowed" not in text
     assert max(map(len, text.splitlines())) <= 100
     assert len(text.splitlines()) <= 45, "one screen"
@@ -105,7 +106,7 @@ def test_looser_terms_of_an_ask_count_as_widened(diff: Diff, copy: Path) -> None
 
 
 def test_an_exported_journal_gives_the_same_answer(diff: Diff, home: Path, copy: Path, tmp_path: Path) -> None:  # noqa: E501  # fmt: skip
-    edit(copy, "day-orders.yaml", "expires: 15m", "expires: 5m")
+    edit(copy, "day-orders.yaml", "expires: 2h", "expires: 5m")
     out = tmp_path / "export.jsonl"
     command = [sys.executable, "-m", "watchkeeper.app.cli", "journal", "export", "--to", str(out)]
     env = os.environ | {"WATCHKEEPER_HOME": str(home)}
