@@ -14,12 +14,13 @@ from watchkeeper.core.cluster import JobState
 from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, Draft, Thought
 from watchkeeper.core.fault import Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState
+from watchkeeper.remedy.group_test import to_check
 from watchkeeper.remedy.moving import MOVES
 from watchkeeper.remedy.waves import Gone, Item, Result, may_go
 from watchkeeper_agents.reserve import shortfalls
 from watchkeeper_agents.scheduler import expects_shortage
 from watchkeeper_agents.tools import Tools
-from watchkeeper_agents.words import GANGS, CrewSettings, Turn, WorkItem, incident_of
+from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Turn, WorkItem, incident_of
 
 UNDER_WAY = (IncidentState.ACTING, IncidentState.VERIFYING)
 _ENDED = {
@@ -32,7 +33,8 @@ _ENDED = {
 
 def triage(briefing: Briefing) -> tuple[WorkItem, ...]:
     """One work item per open incident that nobody waits on, gravest first; one more for its gangs
-    where one stands still; and one per pool that is expected to run short."""
+    where one stands still, and for each node of a gang under test; and one per pool that is
+    expected to run short."""
     items = []
     stands = _Standing(briefing)
     for incident in sorted(briefing.incidents, key=_gravity):
@@ -41,6 +43,11 @@ def triage(briefing: Briefing) -> tuple[WorkItem, ...]:
         gangs = f"{incident.id}{GANGS}"
         if gangs not in briefing.busy and stands.of(incident):
             items.append(WorkItem(thread=gangs, agent="remediation", subject=incident.target))
+        items += [
+            WorkItem(thread=thread, agent="remediation", subject=f"node:{name}")
+            for name in to_check(incident, briefing.snapshot)
+            if (thread := f"{incident.id}{CHECK}{name}") not in briefing.busy
+        ]
         if incident.id in briefing.busy:
             continue
         agent = "scheduler" if incident.fault == Fault.CAPACITY_SHORT else "remediation"
@@ -73,7 +80,7 @@ def reconcile(
         ]
         draft = turn.move.draft
         if draft is None:
-            if not item.thread.endswith(GANGS):  # it ends nothing: the incident's own thread does
+            if item.thread == incident_of(item.thread):  # only its own thread ends an incident
                 ends.append(_end_of(item, turn))
             continue
         if held := claims.held(draft) or waves.get(draft.thread, ""):

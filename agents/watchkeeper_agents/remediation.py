@@ -12,6 +12,7 @@ from watchkeeper.core.action import Action, kind_of, say, traits_of
 from watchkeeper.core.cluster import RayState
 from watchkeeper.core.crew import StepResult
 from watchkeeper.core.incident import HypothesisStatus, Incident
+from watchkeeper.remedy.group_test import check_step
 from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
@@ -19,7 +20,7 @@ from watchkeeper.remedy.undo import undo
 from watchkeeper_agents.hearing import hear, hushed
 from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
 from watchkeeper_agents.tools import Tools, in_words
-from watchkeeper_agents.words import GANGS, CrewSettings, Memory, Move, Turn
+from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Memory, Move, Turn
 
 BY = "agent:remediation"
 
@@ -76,6 +77,35 @@ def move_gangs(
             return msgspec.structs.replace(turn, move=Move(draft=draft))
         return msgspec.structs.replace(turn, move=Move(end="waiting", why=turn.move.why))
     return Turn(memory=memory, move=Move(end="waiting", why=plan.why))
+
+
+def check_node(
+    incident: Incident,
+    name: str,
+    memory: Memory,
+    result: StepResult | None,
+    tools: Tools,
+    settings: CrewSettings,
+) -> Turn:
+    """One turn of the thread that checks one node of a gang under test. It too ends nothing."""
+    world = looks(incident, tools)
+    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
+    if why := over.why if over is not None else hushed(memory, tools.snapshot.steady, world):
+        return Turn(memory=memory, move=Move(end="waiting", why=why))
+    step = check_step(incident, name, tools.view(memory.attempts, incident.id))
+    if isinstance(step, Wait):
+        return Turn(memory=memory, move=Move(end="waiting", why=step.why))
+    draft = tools.draft(
+        incident,
+        step.action,
+        by=BY,
+        reason=_reason(incident, step),
+        rung=step.rung,
+        effect=step.effect,
+        if_ignored=if_ignored(incident, step.action, tools),
+    )
+    draft = msgspec.structs.replace(draft, thread=f"{incident.id}{CHECK}{name}")
+    return Turn(memory=memory, move=Move(draft=draft))
 
 
 WORTH_SAYING = 0.05

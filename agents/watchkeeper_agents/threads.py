@@ -22,6 +22,7 @@ from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import (
+    CHECK,
     MOST_HISTORY,
     CrewSettings,
     Memory,
@@ -84,6 +85,9 @@ def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: C
         if item.agent == "scheduler":
             return scheduler.watch_ahead(scheduler.pool_of(item.subject), memory, tools)
         return Turn(memory=memory, move=Move(end="waiting", why="The incident is over."))
+    if CHECK in item.thread:
+        name = item.thread.partition(CHECK)[2]
+        return remediation.check_node(incident, name, memory, result, tools, context.settings)
     agent = scheduler.think if item.agent == "scheduler" else remediation.think
     if item.thread != incident.id:
         agent = remediation.move_gangs

@@ -24,9 +24,14 @@ GANGS = "/gangs"
 thread looks after the node."""
 
 
+CHECK = "/check/"
+"""Before a node's name: the thread that checks this one node of a gang that computes nonsense,
+while the others are checked beside it."""
+
+
 def incident_of(thread: str) -> str:
     """The incident that a thread is about."""
-    return thread.removesuffix(GANGS)
+    return thread.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)

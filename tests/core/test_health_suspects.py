@@ -87,10 +87,16 @@ def test_nonsense_is_over_only_when_another_attempt_goes_on_from_before_it():
     assert still_ill(incident, c.snapshot(jobs=[c.job("g")])) is None
     stopped = c.job("g", state=JobState.STOPPED)
     assert still_ill(incident, c.snapshot(jobs=[stopped])) is True
-    tainted = c.job("g", attempt_id="g-a2", checkpoint_at=c.ago(10), step_at=c.NOW)
+    again = {"attempt_id": "g-a2", "step_at": c.NOW, "state_since": c.ago(5)}
+    tainted = c.job("g", checkpoint_at=c.ago(10), **again)
     assert still_ill(incident, c.snapshot(jobs=[tainted])) is True
-    clean = c.job("g", attempt_id="g-a2", checkpoint_at=c.ago(600), step_at=c.NOW)
-    assert still_ill(incident, c.snapshot(jobs=[clean])) is False
+    clean = c.job("g", checkpoint_at=c.ago(600), **again)
+    assert still_ill(incident, c.snapshot(jobs=[clean])) is None  # it has yet to show that
+    proven = c.job("g", checkpoint_at=c.ago(3000), **{**again, "state_since": c.ago(2000)})
+    (old,) = (c.renamed(incident, signals=(c.renamed(incident.signals[0], at=c.ago(2500)),)),)
+    assert still_ill(old, c.snapshot(jobs=[proven])) is False
+    saved = c.renamed(proven, checkpoint_at=c.ago(100))
+    assert still_ill(old, c.snapshot(jobs=[saved])) is False
 
 
 def test_a_gang_that_its_own_watchdog_ended_makes_the_suspect_sure():

@@ -253,7 +253,17 @@ UNMET = {
         c.snapshot(),
         "drain it first",
     ),
-    "check an open one": (CHECK, c.snapshot(), "not fenced"),
+    "check an open one that works": (
+        CHECK,
+        c.snapshot(jobs=[c.job("g", nodes=("w1", "w2"))]),
+        "not fenced and not idle",
+    ),
+    "check an open one that is taken": (
+        CHECK,
+        c.snapshot(c.node("w1", gpus_free=3.0)),
+        "not fenced and not idle",
+    ),
+    "check an open one that is idle": (CHECK, c.snapshot(c.node("w1", gpus_free=8.0)), ""),
     "check a fenced one": (CHECK, c.snapshot(fences=[c.fence("w1")]), ""),
     "hide a GPU": (HIDE, c.snapshot(), ""),
     "hide it twice": (HIDE, c.snapshot(c.node("w1", hidden_gpus=(3,))), "hidden already"),

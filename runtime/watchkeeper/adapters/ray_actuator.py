@@ -169,12 +169,14 @@ class RayActuator:
     # --- check ---------------------------------------------------------------------------------
 
     def _check(self, action: CheckRun, order: EffectOrder) -> str:
-        self._living(action.node, action.incarnation)
+        row = self._living(action.node, action.incarnation)
         groups = [group.name for group in self.fences.held(action.node)][: self._check_groups]
-        if not groups:
+        use = self._gcs.usage().nodes.get(row.node_id) if not groups else None
+        idle = use is not None and use.available.get("GPU", 0.0) >= row.total.get("GPU", 0) > 0
+        if not groups and not idle:
             raise EffectFailed(
-                f"{action.node} is not fenced, so a check there could meet other work. "
-                "Cordon it first."
+                f"{action.node} is neither fenced nor idle, so a check there could meet other "
+                "work. Cordon it first."
             )
         now = time.time()
         mark = CheckMark(
@@ -188,11 +190,17 @@ class RayActuator:
         )
         self._mark(mark)
         threading.Thread(target=self._run_check, args=(mark, groups), daemon=True).start()
-        return f"The check of {action.node} runs on {len(groups)} of its GPUs."
+        return f"The check of {action.node} runs on {len(groups) or 1} of its GPUs."
 
     def _run_check(self, mark: CheckMark, groups: list[str]) -> None:
         try:
-            found = self._door.call("run_check", _CHECK_S + 10, groups=groups, timeout_s=_CHECK_S)
+            found = self._door.call(
+                "run_check",
+                _CHECK_S + 10,
+                groups=groups,
+                timeout_s=_CHECK_S,
+                node_id=mark.incarnation,
+            )
             elsewhere = found.get("node_id", mark.incarnation) != mark.incarnation
             passed = bool(found["passed"]) and not elsewhere
             detail = "It ran on another raylet than asked." if elsewhere else str(found["detail"])

@@ -41,15 +41,19 @@ def create_groups(names: list[str], selector: dict[str, str]) -> dict[str, Any]:
     return {}
 
 
-def run_check(groups: list[str], timeout_s: float) -> dict[str, Any]:
-    """Run a short real workload inside the fence, on GPUs nobody else can get.
+def run_check(groups: list[str], timeout_s: float, node_id: str = "") -> dict[str, Any]:
+    """Run a short real workload inside the fence, on GPUs nobody else can get. Without groups: on
+    one free GPU of the raylet `node_id`, which Ray gives to nobody else meanwhile.
 
     Returns {passed, detail, node_id}. Real GPUs are exercised through torch where the cluster has
     it; the detail says what was and what was not exercised.
     """
     import ray
     from ray.util.placement_group import get_placement_group
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+    from ray.util.scheduling_strategies import (
+        NodeAffinitySchedulingStrategy,
+        PlacementGroupSchedulingStrategy,
+    )
 
     def work(size: int) -> dict[str, Any]:
         import time
@@ -86,12 +90,10 @@ def run_check(groups: list[str], timeout_s: float) -> dict[str, Any]:
         }
 
     task = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(work)
-    refs = [
-        task.options(
-            scheduling_strategy=PlacementGroupSchedulingStrategy(get_placement_group(name))
-        ).remote(_CHECK_SIZE)
-        for name in groups
-    ]
+    where: list[Any] = [
+        PlacementGroupSchedulingStrategy(get_placement_group(name)) for name in groups
+    ] or [NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)]
+    refs = [task.options(scheduling_strategy=place).remote(_CHECK_SIZE) for place in where]
     try:
         found = ray.get(refs, timeout=timeout_s)
     except ray.exceptions.GetTimeoutError:
@@ -102,7 +104,7 @@ def run_check(groups: list[str], timeout_s: float) -> dict[str, Any]:
         return {"passed": False, "detail": f"The workload failed: {type(err).__name__}."}
     ids = [i for row in found for i in row["gpu_ids"]]
     wrong = [row for row in found if row["error"] > 1e-6 or "WRONG" in row["gpu"]]
-    twice = len(ids) != len(set(ids)) or len(ids) != len(groups)
+    twice = len(ids) != len(set(ids)) or len(ids) != len(refs)
     slowest = max(row["cpu_ms"] for row in found)
     detail = (
         f"{len(found)} workload{'s' if len(found) != 1 else ''} on GPU "

@@ -78,6 +78,9 @@ UNHEALTHY_NODE = REPAIRED_ON_NODE | {Fault.NODE_SILENT, Fault.GPU_HANDS_ON}
 GANG_FAULTS = frozenset({Fault.GANG_HANG, Fault.GANG_SLOW, Fault.GANG_NAN})
 """Faults of a gang that runs on, with no word from an instrument of a node."""
 
+NAN_PROOF_S = 1800.0
+"""How long a gang whose loss was no number must run from a clean checkpoint before it counts as
+well: the restart, and some hundred steps (ours)."""
 CHECK_TELLS = frozenset(
     {
         Fault.GPU_HARDWARE,

@@ -10,7 +10,7 @@ from datetime import timedelta
 import numpy as np
 
 from watchkeeper.core.cluster import Job, JobState, RayState
-from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault, cleared
+from watchkeeper.core.fault import GANG_FAULTS, NAN_PROOF_S, UNHEALTHY_NODE, Fault, cleared
 from watchkeeper.core.incident import Incident, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.health.domains import domain_ill, members
@@ -187,7 +187,7 @@ def _gang_ill(incident: Incident, snapshot: Snapshot) -> bool | None:
         elif job.step is None or job.step_at is None:
             well.append(None)
         elif job.attempt_id != newest.incarnation:
-            well.append(incident.fault != Fault.GANG_NAN or _clean(job, told))
+            well.append(incident.fault != Fault.GANG_NAN or _clean(job, told, snapshot))
         else:
             went_on = job.step_at > newest.at and incident.fault == Fault.GANG_HANG
             well.append(True if went_on else None)
@@ -196,11 +196,16 @@ def _gang_ill(incident: Incident, snapshot: Snapshot) -> bool | None:
     return not all(well)
 
 
-def _clean(job: Job, told: list[Signal]) -> bool:
-    """Whether this attempt goes on from before the nonsense began: its newest checkpoint is older,
-    or it has none. Seen while that is still the one it began from: the next takes minutes."""
+def _clean(job: Job, told: list[Signal], snapshot: Snapshot) -> bool | None:
+    """Whether this attempt goes on from before the nonsense began: it began with a checkpoint that
+    is older, or with none. Then it is well once it ran for a while and said nothing more; until
+    then that is Unknown."""
     since = min((s.at for s in told if s.code == "gang.nan"), default=job.state_since)
-    return job.checkpoint_at is None or job.checkpoint_at <= since
+    saved = job.checkpoint_at
+    if saved is not None and since < saved <= job.state_since:
+        return False
+    ran_s = (snapshot.at - job.state_since).total_seconds()
+    return True if ran_s >= NAN_PROOF_S else None
 
 
 def _starves(incident: Incident, snapshot: Snapshot) -> bool | None:

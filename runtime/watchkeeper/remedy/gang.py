@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from watchkeeper.core.action import JobPreempt
 from watchkeeper.core.cluster import Job, JobState
-from watchkeeper.core.fault import Fault
+from watchkeeper.core.fault import NAN_PROOF_S, Fault
 from watchkeeper.core.incident import Incident
 from watchkeeper.remedy.doubt import may_go_on
 from watchkeeper.remedy.evict import group_of
+from watchkeeper.remedy.group_test import group_test
 from watchkeeper.remedy.jobs import after_repair, later_requeues_of
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Step, Steps, Wait
 from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
@@ -38,7 +39,7 @@ def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
         return Wait(why=f"Ray does not list {', '.join(incident.jobs) or incident.target}.")
     ill = [job for job in jobs if job.state is JobState.RUNNING and _speaks_of(incident, job)]
     if not ill:
-        return after_repair(incident, view)
+        return group_test(incident, view) or _proven(incident, view)
     job = ill[0]
     lasted = (view.snapshot.at - incident.opened_at).total_seconds()
     if lasted < view.settings.settle_s:
@@ -47,7 +48,8 @@ def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
         return _slow(incident, view, lasted)
     if may_go_on(incident, view.snapshot.at):
         return Wait(why=f"{incident.title}. It may go on by itself.")
-    if view.tried("job.requeue") or len(view.tried("job.preempt")) > 1:
+    may = 2 if incident.fault == Fault.GANG_NAN and "check.run" in view.serves else 1
+    if len(view.tried("job.requeue")) >= may or len(view.tried("job.preempt")) >= may + 1:
         again = group_of(job.nodes, view.snapshot)
         return Escalate(why=f"{incident.title} again after a requeue. {again}", page=True)
     if not view.can_preempt(job.attempt_id):
@@ -55,6 +57,19 @@ def gang_ladder(incident: Incident, view: RemedyView) -> Plan:
             return Wait(why=f"{incident.title}. Its own watchdog may end it; we may not.")
         return Escalate(why=f"{incident.title}, and nobody here may end it.", page=True)
     return Steps(steps=(_preempt(incident, view, job), *later_requeues_of(incident, view, (job,))))
+
+
+def _proven(incident: Incident, view: RemedyView) -> Plan:
+    """A gang that computed nonsense is watched for a while before it counts as well again: its next
+    word belongs to this incident, and then it is one of its nodes."""
+    plan = after_repair(incident, view)
+    if not isinstance(plan, Done) or incident.fault != Fault.GANG_NAN:
+        return plan
+    jobs = [view.snapshot.jobs[n] for n in incident.jobs if n in view.snapshot.jobs]
+    for job in jobs:
+        if (view.snapshot.at - job.state_since).total_seconds() < NAN_PROOF_S:
+            return Wait(why=f"{job.name} runs again. Whether its loss stays a number shows soon.")
+    return plan
 
 
 def _slow(incident: Incident, view: RemedyView, lasted: float) -> Plan:
@@ -70,8 +85,9 @@ def _slow(incident: Incident, view: RemedyView, lasted: float) -> Plan:
 def _speaks_of(incident: Incident, job: Job) -> bool:
     """Whether the incident's newest word is of this attempt: a new attempt is a new patient, but
     for one that went on from a state that was corrupt already."""
+    own = job.checkpoint_at is not None and job.checkpoint_at > job.state_since
     since = tainted_since(incident)
-    if incident.fault == Fault.GANG_NAN and newest_is_tainted(job, since):
+    if incident.fault == Fault.GANG_NAN and not own and newest_is_tainted(job, since):
         return True
     told = [s for s in incident.signals if s.target == f"job:{job.name}"]
     return bool(told) and max(told, key=lambda s: (s.at, s.id)).incarnation == job.attempt_id

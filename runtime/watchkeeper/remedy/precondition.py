@@ -86,7 +86,7 @@ def _of_node(action: _NodeScoped, snapshot: Snapshot) -> str:
         case CheckRun():
             if not alive:
                 return f"{says}: a check needs a node that is alive."
-            return "" if fence else f"{node.name} is not fenced: a check would meet other work."
+            return "" if fence else _in_use(node, snapshot)
         case GpuQuarantine():
             if action.gpu in node.hidden_gpus:
                 return f"GPU {action.gpu} of {node.name} is hidden already."
@@ -95,6 +95,15 @@ def _of_node(action: _NodeScoped, snapshot: Snapshot) -> str:
             return _gpu(action.gpu, node) if alive else f"{says}: its power cannot be capped."
         case _:
             assert_never(action)
+
+
+def _in_use(node: Node, snapshot: Snapshot) -> str:
+    """A check on an open node takes free GPUs, of which Ray gives none to two. It needs them all
+    free: a gang that was ended, to find which of its nodes is to blame, leaves them so."""
+    running = [j.name for j in snapshot.jobs_on(node.name) if j.state is JobState.RUNNING]
+    if running or node.gpus_free < node.gpus:
+        return f"{node.name} is not fenced and not idle: a check would meet other work."
+    return ""
 
 
 def _restartable(node: Node) -> str:

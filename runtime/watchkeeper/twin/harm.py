@@ -28,6 +28,9 @@ BACK_S = 60.0
 """A host whose fault ended by itself starts its raylet this much later. Assumed."""
 FLAP_DOWN_S, FLAP_UP_S, FLAPS = 20.0, 160.0, 3
 """A flapping raylet is away and back, and at last stays away. Assumed."""
+NAN_AGAIN_S = (60.0, 300.0, 1800.0)
+"""A gang whose loss is no number says so soon after it began to step, and again and again (the last
+is the interval from then on) for as long as it goes on computing. Assumed."""
 SILENT_S = 90.0
 """How long a collector is silent where silence is a misleading symptom. Assumed."""
 
@@ -58,6 +61,7 @@ class Harm:
         self._rates = node_rates(spec)
         self._next_id = 0
         work.failed = self._met_again
+        work.corrupted = self._nonsense_again
         work.submitted = lambda gang: self.cure(gang.nodes, "job.requeue")
 
     def play(self, faults: Iterable[TrueFault]) -> None:
@@ -83,6 +87,9 @@ class Harm:
         for telling in tellings(fault, law):
             self._tell_later(ailment, telling)
         self._hurt(ailment, gangs)
+        if law.hurts is Hurt.TAINTS:
+            for gang in gangs:
+                self._nonsense_again(gang, ailment, len(NAN_AGAIN_S) - 1)
         self._strike_raylets(ailment)
         self.agenda.enter(fault.ends_s, lambda: self._ends_by_itself(ailment))
         by_hand_s = fault.at_s + manual_repair_s(self.spec, law, fault)
@@ -168,8 +175,9 @@ class Harm:
         if gpu < 0 and telling.code.startswith("xid."):
             gpu = fault.id % self.machines.gpus  # a driver's line names one GPU
         gang = self.work.holder[node]
-        if gang is None and telling.code.startswith("gang."):
-            return
+        silent = gang is None or not gang.running or self.clock.s < gang.ready_s
+        if silent and telling.code.startswith("gang."):
+            return  # it makes no steps of which it could say anything
         whom = target(telling.code, self.machines.names[node], gpu, gang.name if gang else "none")
         ident = f"S-twin-{fault.id}-{telling.code}-{node}-{telling.after_s:g}"
         life = self.machines.word(node).incarnation
@@ -186,6 +194,22 @@ class Harm:
         if code.partition(".")[0] in ("xid", "ecc", "ib", "nic", "nvlink"):
             for node in sorted(ailment.left & set(gang.nodes))[:1]:
                 self._tell(ailment, again, node)
+
+    def _nonsense_again(self, gang: Gang, ailment: Ailment, turn: int = 0) -> None:
+        """A gang was started upon what corrupts it: its loss is no number again, of this attempt.
+        Before the fault was told at all, `tellings` says when it is noticed."""
+        if "gang.nan" not in ailment.law.shows:
+            return
+        attempt, wait_s = gang.attempt, NAN_AGAIN_S[min(turn, len(NAN_AGAIN_S) - 1)]
+
+        def tell() -> None:
+            here = sorted(ailment.left & set(gang.nodes))
+            if not (here and gang.running and gang.attempt == attempt):
+                return
+            self._tell(ailment, Telling(self.clock.s - ailment.fault.at_s, "gang.nan"), here[0])
+            self._nonsense_again(gang, ailment, turn + 1)
+
+        self.agenda.enter(max(self.clock.s, gang.ready_s) + wait_s, tell)
 
     # Its end.
 

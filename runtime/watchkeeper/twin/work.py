@@ -40,8 +40,9 @@ class Work:
 
     shunned: nodes that people know to be broken and start nothing on, though Ray would.
     dirty: names of gangs that changed since `roster` last looked; stamp counts the changes.
-    failed, left and submitted are told what happens here: a gang ended because of an ailment that
-    it was started upon; a node's gang is gone; a gang's processes are about to start anew.
+    failed, corrupted, left and submitted are told what happens here: a gang ended because of an
+    ailment that it was started upon; one was started on what corrupts it; a node's gang is gone; a
+    gang's processes are about to start anew.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Work:
         self.shunned: set[int] = set()
         self.stamp = 0
         self.failed: Callable[[Gang, Ailment], None] = lambda _gang, _ailment: None
+        self.corrupted: Callable[[Gang, Ailment], None] = lambda _gang, _ailment: None
         self.left: Callable[[int], None] = lambda _node: None
         self.submitted: Callable[[Gang], object] = lambda _gang: None
         self._watchdogs: dict[str, Entry] = {}
@@ -224,6 +226,9 @@ class Work:
         self._hold(gang, keep)
         self.feel(gang)
         self._meet_what_stops(gang)
+        for ailment in self.ailments.among(keep):
+            if ailment.law.hurts is Hurt.TAINTS:
+                self.corrupted(gang, ailment)
         self.agenda.enter(gang.ready_s, lambda: self._changed(gang))
         return True
 
