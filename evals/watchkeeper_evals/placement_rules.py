@@ -36,7 +36,7 @@ class Seats:
             able = np.flatnonzero(fleet.slices[row] >= piece.milli)
             gpu = int(self._rng.choice(able))
             seat = Seat(row, (gpu,), seat.milli, seat.cpu_milli, seat.memory_mib)
-        fleet.take(seat, gang)
+        fleet.take((seat,), gang)
         return True
 
 

@@ -65,7 +65,7 @@ class RuleEngine(Engine):
         for _ in range(count):
             row = self._rule(fleet, gang.piece, fitting(fleet, gang.piece, may))
             seats.append(seat_on(fleet, gang.piece, row))
-            fleet.take(seats[-1], gang)
+            fleet.take(seats[-1:], gang)
         return tuple(seats)
 
 

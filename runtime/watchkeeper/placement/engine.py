@@ -12,7 +12,7 @@ from watchkeeper.placement.balance import Balance
 from watchkeeper.placement.fleet import Bools, Fleet
 from watchkeeper.placement.rule import costs, fitting, slots
 from watchkeeper.placement.topology import capacity, share_out
-from watchkeeper.placement.words import Gang, Piece, Placement, Seat
+from watchkeeper.placement.words import WHOLE, Gang, Piece, Placement, Seat
 
 
 class Engine:
@@ -49,15 +49,13 @@ class Engine:
 
     def adopt(self, placement: Placement) -> None:
         """Take over what runs already, as a snapshot shows it. Looks at no rule."""
-        for seat in placement.seats:
-            self.fleet.take(seat, placement.gang)
+        self.fleet.take(placement.seats, placement.gang)
         self._keep(placement)
 
     def release(self, name: str) -> Placement:
         """Give all seats of a gang back. Exactly undoes `place`. Raises KeyError."""
         placement = self.placed.pop(name)
-        for seat in placement.seats:
-            self.fleet.give(seat, placement.gang)
+        self.fleet.give(placement.seats, placement.gang)
         return placement
 
     def shrink(self, name: str, to: int, *, first: Bools | None = None) -> Placement:
@@ -73,8 +71,7 @@ class Engine:
         stays = sorted(
             range(len(seats)), key=lambda at: (first is not None and bool(first[seats[at].row]), at)
         )
-        for at in stays[to:]:
-            self.fleet.give(seats[at], gang)
+        self.fleet.give([seats[at] for at in stays[to:]], gang)
         kept = tuple(seats[at] for at in sorted(stays[:to]))
         return self._keep(Placement(gang=gang, seats=kept))
 
@@ -142,25 +139,39 @@ class Engine:
             return None
         rows = np.flatnonzero(shares)
         rows = rows[fleet.near_by[rows].argsort()]  # ranks in order: ring neighbours lie close
-        return tuple(
-            self._sit(gang, row)
-            for row, held in zip(rows.tolist(), shares[rows].tolist(), strict=True)
-            for _ in range(held)
-        )
+        seats: list[Seat] = []
+        for row, held in zip(rows.tolist(), shares[rows].tolist(), strict=True):
+            if piece.is_slice:  # where the next slice goes depends on where this one went
+                seats += [self._sit(gang, row) for _ in range(held)]
+            else:
+                seats += seats_on(fleet, piece, row, held)
+        if not piece.is_slice:
+            fleet.take(seats, gang)
+        return tuple(seats)
 
     def _sit(self, gang: Gang, row: int) -> Seat:
         seat = seat_on(self.fleet, gang.piece, row)
-        self.fleet.take(seat, gang)
+        self.fleet.take((seat,), gang)
         return seat
+
+
+def seats_on(fleet: Fleet, piece: Piece, row: int, count: int) -> list[Seat]:
+    """The seats of several pieces of whole GPUs (or none) on a node where all of them fit."""
+    each = piece.gpus
+    gpus = fleet.room(row, each * count, WHOLE) if each else ()
+    return [_seat(piece, row, gpus[at * each : (at + 1) * each]) for at in range(count)]
 
 
 def seat_on(fleet: Fleet, piece: Piece, row: int) -> Seat:
     """The seat that a piece gets on a node where it fits."""
-    gpus = fleet.room(row, piece.gpus, piece.milli) if piece.gpus else ()
+    return _seat(piece, row, fleet.room(row, piece.gpus, piece.milli) if piece.gpus else ())
+
+
+def _seat(piece: Piece, row: int, gpus: tuple[int, ...]) -> Seat:
     return Seat(
         row=row,
         gpus=gpus,
-        milli=piece.milli if piece.gpus else 0,
+        milli=piece.milli if gpus else 0,
         cpu_milli=piece.cpu_milli,
         memory_mib=piece.memory_mib,
     )

@@ -20,7 +20,7 @@ from watchkeeper.placement.running import Running
 from watchkeeper.placement.share import Shares
 from watchkeeper.placement.words import Gang, Placement
 
-LOOK_AGAIN_S = 60.0
+LOOK_AGAIN_S = 300.0
 """A reservation is worked out anew after so long."""
 
 MOST_HOLDS = 3
