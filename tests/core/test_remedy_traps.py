@@ -281,7 +281,22 @@ def test_what_passes_its_check_goes_home_unrepaired():
 def test_a_check_speaks_of_nothing_that_was_said_after_it_began():
     early = c.renamed(c.check("w1", "w1-life1", True), at=c.ago(120))
     _, plan = linked(**FENCED, checks=[early], tried=(done(CHECK),))
+    assert kinds(plan) == ["check.run"]  # it may have been the last word
+    _, plan = linked(**FENCED, checks=[early], tried=(done(CHECK), done(CHECK)))
     assert kinds(plan)[0] == "node.drain"
+
+
+@pytest.mark.parametrize(
+    ("lemon", "spares", "cure"),
+    [(0.9, True, "node.replace"), (0.9, False, "node.reboot"), (0.0, True, "node.reboot")],
+    ids=["a lemon with a spare", "a lemon without", "no lemon"],
+)
+def test_a_lemon_is_replaced_while_a_spare_stands_ready(lemon, spares, cure):
+    others = [c.node(n, gpus_free=8.0 if spares else 0.0) for n in ("w2", "w3", "w4")]
+    snapshot = real(c.node("w1", gpus_free=8.0), *others, jobs=[], **FENCED)
+    (incident,) = turn(snapshot, *in_real(c.xid(79, seconds_ago=90)))
+    incident = c.renamed(incident, lemon=lemon, opened_at=c.ago(120))
+    assert cure in kinds(next_steps(incident, view(snapshot)))
 
 
 def test_what_fails_its_check_is_repaired_and_a_cable_is_not_rebooted():
@@ -379,3 +394,9 @@ def test_where_nobody_can_move_it_a_slow_gang_is_drained_after_its_checkpoint_no
     alone = ALL - {"job.preempt"}
     assert isinstance(slow_suspect(1700, alone), Wait)
     assert kinds(slow_suspect(20, alone))[0] == "node.drain"
+
+
+def test_a_node_whose_own_storage_does_not_answer_is_replaced_and_never_rebooted_for_it() -> None:
+    for fault in (Fault.NODE_SUSPECT, Fault.NODE_FLAPPING):
+        assert cures_for(fault, World.REAL, ALL, disk=True) == ("node.replace",)
+    assert cures_for(Fault.PCIE, World.REAL, ALL, disk=True)[0] == "node.reboot"

@@ -56,13 +56,15 @@ def cures_for(
     switch: bool = False,
     again: bool = False,
     wire: bool = False,
+    disk: bool = False,
 ) -> tuple[str, ...]:
     """Kinds of action to try for a fault, in order; only those that a provider serves.
 
     said: what the driver asks for itself. switch: an NVSwitch speaks too, so that resetting one
     GPU would mend only one end. again: this node was repaired for two other incidents within 7
     days, so a further repair gives way to a replacement, where one is served. wire: only the
-    link's own counters speak, so that it is the cable's fault.
+    link's own counters speak, so that it is the cable's fault. disk: the node's own storage does
+    not answer, which no reboot mends.
 
     In the lab a GPU fault is simulated and a new raylet clears it: there `node.restart` stands
     for the cure. On real hardware starting a raylet anew mends no GPU and is never offered as one.
@@ -73,6 +75,8 @@ def cures_for(
     if switch and fault is Fault.NVLINK:
         wanted = tuple(k for k in wanted if k != "gpu.reset")
     if wire and fault is Fault.NETWORK_LINK:
+        wanted = tuple(k for k in wanted if k != "node.reboot")
+    if disk and fault in (Fault.NODE_SUSPECT, Fault.NODE_FLAPPING):
         wanted = tuple(k for k in wanted if k != "node.reboot")
     if again and "node.replace" in serves and "node.replace" in wanted:
         wanted = ("node.replace",)

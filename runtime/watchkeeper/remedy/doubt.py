@@ -34,6 +34,9 @@ cut, and a node that merely differs from its peers. Checked first, however many 
 HANG_S = 300.0
 """How long a gang makes no steps before it is ended: what goes on by itself (a link trained anew, a
 file server back) mostly does so sooner, and a watchdog waits 10 to 30 minutes (ours)."""
+LOOKS = 2
+"""Checks of one life before it is repaired: a word that came while the first ran may have been the
+last (ours)."""
 _SLOWS = frozenset({"gang.slow", "gang.hang"})
 
 
@@ -73,7 +76,12 @@ def second_opinion(patient: Patient) -> Plan | None:
         return None
     if patient.check_runs:
         return Wait(why=f"The check of {patient.node.name} runs.")
-    if check_here(patient) is not None or not patient.can("check.run"):
+    here = check_here(patient)
+    looked = len(patient.view.tried("check.run", patient.node.incarnation))
+    if here is True and looked < LOOKS and "check.run" in patient.view.serves:
+        reason = f"{patient.node.name} passed, but spoke while its check ran. It is checked again."
+        return patient.climb((patient.action("check.run"), reason))
+    if here is not None or not patient.can("check.run"):
         return None
     reason = f"{patient.node.name} is put to work before it is repaired: is it truly ill?"
     return patient.climb((patient.action("check.run"), reason))

@@ -17,6 +17,7 @@ from watchkeeper.remedy.doubt import (
     until_checkpoint,
     with_gangs,
 )
+from watchkeeper.remedy.evict import spare_gpus
 from watchkeeper.remedy.jobs import after_repair
 from watchkeeper.remedy.plan import Escalate, Plan, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, Rung, homecoming, not_confirmed_dead
@@ -28,6 +29,7 @@ from watchkeeper.remedy.witness import (
     of_this_life,
     only_suspected,
     only_the_wire,
+    own_disk,
     said_over,
     sick_gpus,
 )
@@ -77,6 +79,17 @@ def _awaits_company(patient: Patient) -> Wait | None:
     return Wait(why=f"One source speaks of {incident.title}; a second may follow.")
 
 
+def is_lemon(patient: Patient) -> bool:
+    """It falls ill again and again: two other repairs within a week, or by its whole history while
+    a spare stands ready. With none it is repaired once more, and stays fenced after that."""
+    node, view = patient.node, patient.view
+    if view.repairs_7d.get(node.name, 0) >= LEMON:
+        return True
+    return patient.incident.lemon > 0 and (
+        spare_gpus(view.snapshot, node.pool, node.name) >= node.gpus
+    )
+
+
 def _cures(patient: Patient) -> tuple[str, ...]:
     """What is left to try: each cure once in an incident."""
     fault = Fault(patient.incident.fault)
@@ -87,9 +100,9 @@ def _cures(patient: Patient) -> tuple[str, ...]:
         view.serves,
         recovery_said(of_this_life(patient)),
         switch=by_a_switch(patient.incident),
-        again=view.repairs_7d.get(patient.node.name, 0) >= LEMON
-        and not view.refused("node.replace"),
+        again=is_lemon(patient) and not view.refused("node.replace"),
         wire=only_the_wire(patient.incident),
+        disk=own_disk(patient.incident),
     )
     kinds = tuple(k for k in kinds if not (k in LAST_RESORT and view.refused(k)))
     if fault in ONE_TRY and any(view.tried(k) for k in kinds):

@@ -162,9 +162,22 @@ def homecoming(patient: Patient) -> Plan:
     return after_repair(patient.incident, view)
 
 
+_HISTORY = (
+    "{0} passed its check after the repair, but falls ill again and again: by its history it is a "
+    "lemon. No other node is to be had, so it stays fenced until a person decides."
+)
+
+
+def _mended_in_place(patient: Patient) -> bool:
+    """We repaired it, and no new machine has taken its place."""
+    return patient.repaired_by_us and not patient.view.tried("node.replace")
+
+
 def _through_the_check(patient: Patient) -> Plan:
     node = patient.node
     if patient.checked:
+        if patient.incident.lemon > 0 and _mended_in_place(patient):
+            return Escalate(why=_HISTORY.format(node.name))
         if not patient.can("node.uncordon"):
             return Escalate(why=f"{node.name} passed its check, but its fence stays.", page=True)
         uncordon = (patient.action("node.uncordon"), f"{node.name} passed its check.")

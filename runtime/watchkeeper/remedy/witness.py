@@ -82,6 +82,13 @@ def only_the_wire(incident: Incident) -> bool:
     return bool(codes & {"ib.link_down", "ib.symbol_errors"}) and "nic.down" not in codes
 
 
+def own_disk(incident: Incident) -> bool:
+    """Its mount does not answer, while those of other nodes do (else it is the storage's incident),
+    and no other instrument says what else it might be."""
+    codes = {s.code for s in incident.signals if s.trust not in ATTACKER_WRITABLE}
+    return "storage.stall" in codes and not codes & {"nic.down", "ib.link_down", "ib.symbol_errors"}
+
+
 def lost_now(patient: Patient) -> bool | None:
     """Does the driver of the new incarnation miss a GPU? None: it has not spoken since."""
     frame, node = patient.view.snapshot.frame, patient.node
