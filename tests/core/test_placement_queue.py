@@ -112,6 +112,24 @@ def test_an_elastic_gang_grows_back_when_nobody_waits() -> None:
     assert queue.shares.held("") == 24.0
 
 
+@pytest.mark.parametrize(
+    ("waits", "grows"),
+    [
+        pytest.param(Gang("w", GPU8, 9), True, id="one that fits nowhere stands in nobody's way"),
+        pytest.param(Gang("w", GPU8, tenant="red"), True, id="nor one at its tenant's limit"),
+        pytest.param(Gang("w", GPU8, 3), False, id="one that could start when others end does"),
+    ],
+)
+def test_room_is_left_only_for_those_who_could_use_it(waits: Gang, grows: bool) -> None:
+    queue = Queue(engine(3), Shares([Quota("red", 0.0, most=0.0)]))
+    queue.add(Gang("e", GPU8, 3, least=1), 0.0)
+    queue.admit(0.0)
+    queue.shrink("e", 2, 10.0)
+    queue.add(waits, 20.0)
+    assert started(queue, 20.0) == []
+    assert (len(queue.running["e"].placement.seats) == 3) is grows
+
+
 def test_a_failed_shape_is_tried_again_only_when_something_was_given_back() -> None:
     queue = Queue(engine(1))
     queue.add(Gang("a", GPU8), 0.0)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from watchkeeper.placement.engine import Engine
 from watchkeeper.placement.explain import why
+from watchkeeper.placement.fleet import Fleet
 from watchkeeper.placement.reserve import Reservation, passes, reserve
 from watchkeeper.placement.running import Running
 from watchkeeper.placement.share import Shares
@@ -28,11 +29,13 @@ MOST_HOLDS = 3
 
 
 class Waiting(NamedTuple):
-    """A gang in the queue. nth: order of arrival."""
+    """A gang in the queue. nth: order of arrival. able: the fleet could hold it, were it empty and
+    well."""
 
     gang: Gang
     since: float
     nth: int
+    able: bool
 
 
 class Queue:
@@ -47,6 +50,7 @@ class Queue:
         self._looked: dict[str, float] = {}
         self._failed: dict[tuple[object, ...], int] = {}
         self._holds = 0
+        self._empty = Engine(Fleet(engine.fleet.machines))
         self._below: set[str] = set()
 
     def add(self, gang: Gang, now: float) -> None:
@@ -54,7 +58,8 @@ class Queue:
         if gang.name in self.waiting or gang.name in self.running:
             raise ValueError(f"{gang.name} waits or runs already")
         self.engine.hear(gang)
-        self.waiting[gang.name] = Waiting(gang, now, self._arrived)
+        able = self._empty.fits(gang)
+        self.waiting[gang.name] = Waiting(gang, now, self._arrived, able)
         self._arrived += 1
 
     def cancel(self, name: str) -> None:
@@ -79,7 +84,7 @@ class Queue:
 
     def admit(self, now: float) -> list[Placement]:
         """Every gang that can start now, already holding its seats, in the order they were tried.
-        Elastic gangs that run below their count grow after all others were tried."""
+        Elastic gangs that run below their count grow when nobody waits who could use the room."""
         started: list[Placement] = []
         held, asked = False, 0
         for waiting in self.turn(now):
@@ -98,7 +103,7 @@ class Queue:
             elif not held and asked < MOST_HOLDS:
                 asked += 1
                 held = self._hold(gang, now)
-        if not self.waiting:
+        if self._below and not any(map(self._could_start, self.waiting.values())):
             self._grow(now)
         return started
 
@@ -165,6 +170,11 @@ class Queue:
                 self._failed.clear()
             self._failed[shape] = given
         return placement
+
+    def _could_start(self, waiting: Waiting) -> bool:
+        """Some day, and within its tenant's limit as things stand."""
+        gang = waiting.gang
+        return waiting.able and self.shares.workers(gang) >= gang.floor
 
     def _hold(self, gang: Gang, now: float) -> bool:
         """Keep nodes for the first gang that waits; False where no estimates make room for it, so
