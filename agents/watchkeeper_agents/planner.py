@@ -137,7 +137,7 @@ class _Standing:
     """Which incidents have gangs that stand still."""
 
     def __init__(self, briefing: Briefing) -> None:
-        stopped = [j for j in briefing.snapshot.jobs.values() if j.state is JobState.STOPPED]
+        stopped = [j for j in briefing.snapshot.not_running if j.state is JobState.STOPPED]
         self._jobs = {job.name for job in stopped}
         self._nodes = {name for job in stopped for name in job.nodes}
 

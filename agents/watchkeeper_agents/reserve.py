@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
+from watchkeeper.core.cluster import Node
 from watchkeeper.core.crew import Briefing, Thought
 from watchkeeper.core.facts import spare_nodes
 from watchkeeper.core.ledger import WEEK_S
+from watchkeeper.core.once import once_for
 from watchkeeper.remedy.spares import DAY_S, measured, spares_for
 from watchkeeper_agents.words import CrewSettings
 
@@ -27,7 +29,7 @@ def wanted(briefing: Briefing, chance: float = 0.99) -> dict[str, int]:
     """Pool -> nodes that should stand ready. Once for each briefing. A pool in which nothing was
     repaired for a week is held to need none: the bound would rest on no evidence."""
     nodes = briefing.snapshot.nodes
-    size = Counter(n.pool for n in nodes.values() if not n.control_path)
+    size = _sizes(nodes)
     failed: Counter[str] = Counter()
     for name, incidents in briefing.repaired.items():
         if name in nodes:
@@ -37,6 +39,11 @@ def wanted(briefing: Briefing, chance: float = 0.99) -> dict[str, int]:
         for pool, count in sorted(failed.items())
         if size[pool]
     }
+
+
+@once_for
+def _sizes(nodes: dict[str, Node]) -> Counter[str]:
+    return Counter(n.pool for n in nodes.values() if not n.control_path)
 
 
 def shortfalls(briefing: Briefing, settings: CrewSettings) -> Iterator[Thought]:

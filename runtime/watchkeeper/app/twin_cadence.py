@@ -26,17 +26,19 @@ from watchkeeper.health.notice import OUR_DOING_S
 from watchkeeper.twin.frame import SAMPLE_S
 from watchkeeper.twin.words import Hurt
 
-CLOSE_S = 10.0
-"""After something changed, every tick has a turn for this long."""
+CLOSE_S = 0.0
+"""After something changed by itself: its own tick shows all of it, and what its turn writes is
+NEWS."""
 NEWS_S = 10.0
 """The same after a turn that wrote something: what it wrote is taken up by the next."""
-DELAYS_S = (60.0, 70.0)
-"""Delays of `sense` and of what verifies, counted from a change that lasts; each with the tick
-after it, for what must be longer than it and for readings that are some seconds old. The crew says
+DELAYS_S = (60.0,)
+"""Delays of `sense` and of what verifies, counted from a change that lasts: at the first tick that
+is so late, and at the first that is later, for what must be longer than it. The crew says
 itself when it thinks again, the record when its times run out, and `_times_of_health` what takes
 longer."""
-HEARTBEAT_S = 900.0
-"""A turn at least so often."""
+HEARTBEAT_S = 1500.0
+"""A turn at least so often: less than `frozen_s`, else a reading that happens to be the same on two
+looks would stand still."""
 SECOND_S, MINUTE_S, MOST_LOOKS = 60.0, 60.0, 6
 """A doubt of `notice` is settled within a minute of looks."""
 LAST_MINUTES = 8
@@ -110,8 +112,12 @@ class Skipping:
 
     def _foresee(self, parts: Parts) -> None:
         """A gang that slows down is judged by its last minutes: they must have been seen one by
-        one, and so the driver, who knows what comes, looks at them."""
+        one, and so the driver, who knows what comes, looks at them. And at the tick before an
+        outage of telemetry."""
         cluster, harm = parts.cluster, parts.cluster.harm
+        if self.turns == 1:  # the age of a lost source counts from the last look before
+            for begins_s in cluster.disturbance.outages_from_s:
+                heapq.heappush(self._wakes, self._tick_of(begins_s) - 1)
         for fault in harm.entered[self._foreseen :]:
             if harm.laws[fault.law].hurts is Hurt.SLOWS:
                 gangs = cluster.work.running_on(fault.nodes)
@@ -132,11 +138,16 @@ class Skipping:
     def _wake(self, at_s: float, close_s: float, delays: tuple[float, ...]) -> None:
         self._close_until = max(self._close_until, self._tick_of(at_s + close_s))
         for delay in delays:
-            heapq.heappush(self._wakes, self._tick_of(at_s + delay))
+            for tick in {self._tick_of(at_s + delay), self._tick_after(at_s + delay)}:
+                heapq.heappush(self._wakes, tick)
 
     def _tick_of(self, at_s: float) -> int:
         """The first tick at or after a time."""
         return math.ceil(at_s / self._tick_s - 1e-9)
+
+    def _tick_after(self, at_s: float) -> int:
+        """The first tick after a time."""
+        return math.floor(at_s / self._tick_s + 1e-9) + 1
 
     def _due(self, tick: int, parts: Parts, people: People) -> tuple[int, str]:
         if tick < self._close_until:
@@ -151,13 +162,15 @@ class Skipping:
             ((people.next_s(),), "an answer"),
             (_times_of_record(parts), "a time of the record"),
             ((crew_thinks_s(parts.watch.crew, now_s),), "the crew thinks again"),
-            (_times_of_doubt(parts), "a doubt"),
             (_times_of_health(parts), "a time of health"),
         ):
             # And the tick after each: some things must have lasted longer than their time.
             both = (t for at_s in times for t in (at_s, at_s + self._tick_s))
             if later := [t for t in both if now_s < t < math.inf]:
                 due.append((self._tick_of(min(later)), why))
+        # A doubt is settled by a reading, and the readings of a tick are there on it.
+        if later := [t for t in _times_of_doubt(parts) if now_s < t < math.inf]:
+            due.append((self._tick_of(min(later)), "a doubt"))
         first, why = min(due)
         return max(tick + 1, first), why
 
@@ -204,7 +217,7 @@ def _times_of_health(parts: Parts) -> list[float]:
     times = [at + OUR_DOING_S - begin for at in seen.ours.values()]
     times += [at + ODD_S - begin for nodes in seen.gangs.odd.values() for _, at in nodes]
     if snapshot is not None:
-        for job in snapshot.jobs.values():
+        for job in snapshot.not_running:
             if job.state is JobState.WAITING:
                 times.append(job.state_since.timestamp() - begin + settings.capacity_after_s)
             elif job.state is JobState.STOPPED:
@@ -236,7 +249,7 @@ def _times_of_doubt(parts: Parts) -> list[float]:
     if cluster.panel.frozen:
         times.append(now_s - now_s % MINUTE_S + MINUTE_S)
     for gang in cluster.work.gangs.values():
-        if not gang.running or now_s < gang.ready_s or gang.pace.share >= 1.0:
+        if gang.pace.share >= 1.0 or not gang.running or now_s < gang.ready_s:
             continue
         if now_s - gang.mark_s > WATCHED_S:
             continue  # its last minutes are all alike by now: no look says more

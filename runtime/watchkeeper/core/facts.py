@@ -15,6 +15,7 @@ from watchkeeper.core.fault import Fault
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
 from watchkeeper.core.ledger import WEEK_S, LedgerView
+from watchkeeper.core.once import once_for
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import Word
@@ -428,13 +429,22 @@ def _of_pool(
 def spare_nodes(snapshot: Snapshot) -> dict[str, frozenset[str]]:
     """Pool -> its nodes that work can begin on at once: alive, unfenced, every GPU free. Once for
     each snapshot, since every verdict asks."""
+    fences = snapshot.fences
     found: dict[str, list[str]] = {}
-    for node in snapshot.nodes.values():
-        if node.ray_state is not RayState.ALIVE or node.control_path:
-            continue
-        if 0 < node.gpus <= node.gpus_free and node.name not in snapshot.fences:
+    for node in _idle(snapshot.nodes):
+        if node.name not in fences:
             found.setdefault(node.pool, []).append(node.name)
     return {pool: frozenset(names) for pool, names in found.items()}
+
+
+@once_for
+def _idle(nodes: dict[str, Node]) -> list[Node]:
+    alive = RayState.ALIVE
+    return [
+        node
+        for node in nodes.values()
+        if 0 < node.gpus <= node.gpus_free and node.ray_state is alive and not node.control_path
+    ]
 
 
 def gpus_per_node(snapshot: Snapshot, pool: str) -> int:

@@ -58,12 +58,28 @@ def out_by_domain(snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     for known, fenced, counts in tuple(_COUNTED):
         if fenced == fences and len(known) == len(nodes) and all(map(is_, known, nodes.values())):
             return counts
-    workers = [node for node in nodes.values() if not node.control_path]
-    found = _by_domain([n for n in workers if is_out(snapshot, n)]), _by_domain(workers)
-    _COUNTED.append((list(nodes.values()), fences, found))
+    gone = {node.name: node for node in snapshot.not_alive}
+    gone.update((name, nodes[name]) for name in snapshot.fences if name in nodes)
+    out = _by_domain([node for node in gone.values() if not node.control_path])
+    words = list(nodes.values())
+    found = out, _sizes(words)
+    _COUNTED.append((words, fences, found))
     return found
 
 
+def _sizes(nodes: list[Node]) -> dict[str, int]:
+    """Workers by domain key. The last count stands while every node stays where it was."""
+    for known, _, (_, size) in tuple(_COUNTED):
+        if len(known) == len(nodes) and all(map(_same_place, known, nodes)):
+            return size
+    return _by_domain([node for node in nodes if not node.control_path])
+
+
+def _same_place(one: Node, other: Node) -> bool:
+    return one is other or _PLACE(one) == _PLACE(other)
+
+
+_PLACE = attrgetter("name", "control_path", *DOMAIN_KINDS)
 _DOMAINS = tuple((kind, attrgetter(kind)) for kind in DOMAIN_KINDS)
 
 

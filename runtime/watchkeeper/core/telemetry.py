@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from operator import is_
 
 import numpy as np
 from numpy.typing import NDArray
 
-from watchkeeper.core.cluster import ClusterState, Fence, Job, Node, RayState, World
+from watchkeeper.core.cluster import ClusterState, Fence, Job, JobState, Node, RayState, World
 from watchkeeper.core.incident import Signal
 from watchkeeper.core.once import once_for
 
@@ -138,6 +137,16 @@ class Snapshot:
         """Nodes that Ray does not call alive: of ten thousand mostly none."""
         return _not_alive(self.nodes)
 
+    @property
+    def running(self) -> tuple[Job, ...]:
+        """Gangs that run. The very same object while no gang's word is another."""
+        return _by_running(self.jobs)[0]
+
+    @property
+    def not_running(self) -> tuple[Job, ...]:
+        """Gangs that are stopped or wait: of thousands mostly few."""
+        return _by_running(self.jobs)[1]
+
     def jobs_on(self, node: str) -> tuple[Job, ...]:
         """Jobs with a worker on this node, by name."""
         return tuple(self.jobs[name] for name in _jobs_by_node(self.jobs).get(node, ()))
@@ -157,6 +166,15 @@ def _not_alive(nodes: dict[str, Node]) -> tuple[Node, ...]:
     return tuple(node for node in nodes.values() if node.ray_state is not RayState.ALIVE)
 
 
+@once_for
+def _by_running(jobs: dict[str, Job]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    running = JobState.RUNNING
+    found = tuple([job for job in jobs.values() if job.state is running])
+    if len(found) == len(jobs):
+        return found, ()
+    return found, tuple([job for job in jobs.values() if job.state is not running])
+
+
 _placed: tuple[list[str], list[tuple[str, ...]], dict[str, list[str]]] = ([], [], {})
 """Names of the jobs that were counted last, the nodes of each, and node -> its jobs."""
 
@@ -164,11 +182,13 @@ _placed: tuple[list[str], list[tuple[str, ...]], dict[str, list[str]]] = ([], []
 @once_for
 def _jobs_by_node(jobs: dict[str, Job]) -> dict[str, list[str]]:
     """Node -> its jobs, by name. A job reports its steps each minute and moves once a week: while
-    every job names the same tuple of nodes as before, so does this."""
+    every job names the same nodes as before, so does this."""
     global _placed
-    names, places = sorted(jobs), [jobs[name].nodes for name in sorted(jobs)]
+    names = sorted(jobs)
+    places = [jobs[name].nodes for name in names]
     known = _placed
-    if names == known[0] and all(map(is_, places, known[1])):
+    if names == known[0] and places == known[1]:  # mostly the same tuples, which costs little
+        _placed = (names, places, known[2])
         return known[2]
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name, nodes in zip(names, places, strict=True):
@@ -187,17 +207,19 @@ def _power_by_pool(snapshot: Snapshot) -> dict[str, float | None]:
     """Watts by pool, once for each snapshot. A dead node that nobody hears counts as off."""
     frame = snapshot.frame
     column = frame.gpu[:, :, GPU_FIELDS.index("power_watts")]
-    # As lists: taking ten thousand single numbers out of an array costs more than the sums.
-    watts: list[float] = np.nansum(column, axis=1).astype(np.float64).tolist()
-    heard: list[int] = (~np.isnan(column)).sum(axis=1).tolist()
-    fresh: list[bool] = (snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S).tolist()
-    total: dict[str, float | None] = {}
-    for node in snapshot.nodes.values():
-        row = frame.row.get(node.name)
-        known = row is not None and fresh[row] and heard[row] >= node.gpus
-        if not known and node.ray_state is RayState.DEAD:
-            continue
-        before = total.get(node.pool, 0.0)
-        drawn = watts[row] if known and row is not None else None
-        total[node.pool] = None if before is None or drawn is None else before + drawn
-    return total
+    codes: dict[str, int] = {}
+    pool = np.array(
+        [codes.setdefault(n.pool, len(codes)) for n in snapshot.nodes.values()], np.intp
+    )
+    # A node without a row has the last one, which is never fresh.
+    rows = np.array([frame.row.get(name, -1) for name in snapshot.nodes], np.intp)
+    watts = np.append(np.nansum(column, axis=1).astype(np.float64), 0.0)[rows]
+    heard = np.append((~np.isnan(column)).sum(axis=1), 0)[rows]
+    fresh = np.append(snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S, False)[rows]
+    known = fresh & (heard >= np.array([n.gpus for n in snapshot.nodes.values()], np.int64))
+    dead = {n.name for n in snapshot.not_alive if n.ray_state is RayState.DEAD}
+    counts = known | np.array([name not in dead for name in snapshot.nodes], np.bool_)
+    drawn = np.bincount(pool[known], watts[known], len(codes)).tolist()
+    silent = np.bincount(pool[counts & ~known], minlength=len(codes)).tolist()
+    any_of = np.bincount(pool[counts], minlength=len(codes)).tolist()
+    return {name: None if silent[i] else drawn[i] for name, i in codes.items() if any_of[i]}

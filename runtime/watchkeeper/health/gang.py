@@ -8,15 +8,17 @@ driver's readings show of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace as with_fields
 from math import isfinite
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
-from watchkeeper.core.cluster import Job, JobState
+from watchkeeper.core.cluster import Job
 from watchkeeper.core.incident import Signal, Trust
+from watchkeeper.core.once import once_for
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.paces import GangPast, Gangs, stepped
@@ -52,11 +54,7 @@ def watch_gangs(
     """What the gangs' steps say now, and what to remember of them. Gangs that go on well are only
     rows of a few arrays: at 10,000 nodes there are thousands of them."""
     now = snapshot.at.timestamp()
-    jobs = [
-        job
-        for job in snapshot.jobs.values()
-        if job.state is JobState.RUNNING and job.step is not None
-    ]
+    jobs = _that_step(snapshot.running)
     gangs = stepped(before.gangs, jobs, before.looked, now, settings)
     gangs = _judged(gangs, jobs, now, settings)
     found: list[Signal] = []
@@ -74,15 +72,21 @@ def watch_gangs(
     return found, with_fields(gangs, odd=odd)
 
 
+@once_for
+def _that_step(running: tuple[Job, ...]) -> tuple[Job, ...]:
+    """Those that report their steps."""
+    return tuple([job for job in running if job.step is not None])
+
+
 def _is_grown(job: Job, now: float, settings: SenseSettings) -> bool:
     """An attempt is not judged in its first minutes."""
     return now - job.state_since.timestamp() >= settings.gang_grace_s
 
 
-def _judged(gangs: Gangs, jobs: list[Job], now: float, settings: SenseSettings) -> Gangs:
+def _judged(gangs: Gangs, jobs: Sequence[Job], now: float, settings: SenseSettings) -> Gangs:
     """Count the looks on which a gang was late, or its loss no number."""
     late = now - gangs.at > gangs.limit_s
-    nan = np.array([bool(job.metadata) and _is_nan(job) for job in jobs], np.bool_)
+    nan = _no_numbers(jobs)
     if not (late | nan | (gangs.late_looks > 0) | (gangs.nan_looks > 0)).any():
         return gangs
     late_since, late_looks = gangs.late_since.copy(), gangs.late_looks.copy()
@@ -102,6 +106,12 @@ def _judged(gangs: Gangs, jobs: list[Job], now: float, settings: SenseSettings) 
         nan_since=nan_since,
         nan_looks=nan_looks,
     )
+
+
+@once_for
+def _no_numbers(jobs: Sequence[Job]) -> NDArray[np.bool_]:
+    """bool[N]: what the job says of its loss is no number."""
+    return np.array([bool(job.metadata) and _is_nan(job) for job in jobs], np.bool_)
 
 
 def _is_nan(job: Job) -> bool:

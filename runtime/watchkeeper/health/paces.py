@@ -84,9 +84,11 @@ def _no_ints() -> Ints:
 @dataclass(frozen=True, eq=False, slots=True)
 class Gangs(Mapping[str, GangPast]):
     """The same of all gangs that run: row i is names[i]. A column that says "since" holds NaN where
-    nothing lasts. paces: f8[N, USUAL + RECENT], the newest on the right, NaN where there is none
-    yet; the last RECENT of them are `recent`. Read as a mapping it gives one gang's word."""
+    nothing lasts. jobs: the words that this was taken from. paces: f8[N, USUAL + RECENT], the
+    newest on the right, NaN where there is none yet; the last RECENT of them are `recent`. Read as
+    a mapping it gives one gang's word."""
 
+    jobs: Sequence[Job] = ()
     names: tuple[str, ...] = ()
     attempts: tuple[str, ...] = ()
     step: Ints = field(default_factory=_no_ints)
@@ -156,7 +158,9 @@ def _or_none(since: np.floating[Any]) -> float | None:
     return None if np.isnan(since) else float(since)
 
 
-_COLUMNS = tuple(f.name for f in fields(Gangs) if f.name not in ("names", "attempts", "odd", "row"))
+_COLUMNS = tuple(
+    f.name for f in fields(Gangs) if f.name not in ("jobs", "names", "attempts", "odd", "row")
+)
 
 
 def stepped(
@@ -164,42 +168,70 @@ def stepped(
 ) -> Gangs:
     """What to remember of these jobs' steps, all of which run and report them. looked: the last
     look, in epoch seconds."""
-    step = np.array([job.step for job in jobs], np.int64)
-    told = np.array([now if job.step_at is None else job.step_at.timestamp() for job in jobs])
-    past = _same_rows(before, jobs, step, told, now, settings)
+    if jobs is before.jobs:
+        return before
+    past, rows = _same_rows(before, jobs, now, settings)
+    step, told = _words_of([jobs[i] for i in rows.tolist()], now)
+    before_at, before_step = past.at[rows], past.step[rows]
     # Its own word where that can be true, else when we saw it.
     at = np.where((looked <= told) & (told <= now), told, now)
-    moved = step > past.step
+    moved = step > before_step
     if not moved.any():
-        return past
-    steps = step - past.step
-    pause = np.where(past.usual_pace > 0, at - past.at - (steps - 1) * past.usual_pace, 0.0)
-    longer = moved & (pause > past.pause_s)
-    stood = moved & (looked - past.at > past.limit_s / 2)
-    measured = moved & ~stood & (at - past.mark_at >= PACE_S)
+        return replace(past, jobs=jobs)
+    if not moved.all():
+        rows, step, at = rows[moved], step[moved], at[moved]
+        before_at, before_step = before_at[moved], before_step[moved]
+    usual = past.usual_pace[rows]
+    pause = np.where(usual > 0, at - before_at - (step - before_step - 1) * usual, 0.0)
+    longer = pause > past.pause_s[rows]
+    stood = looked - before_at > past.limit_s[rows] / 2
+    measured = ~stood & (at - past.mark_at[rows] >= PACE_S)
+    longest = np.minimum(pause[longer], settings.blind_s / 2)
     now_past = replace(
         past,
-        step=np.where(moved, step, past.step),
-        at=np.where(moved, at, past.at),
-        late_since=np.where(moved, np.nan, past.late_since),
-        late_looks=np.where(moved, 0, past.late_looks),
-        pause_s=np.where(longer, np.minimum(pause, settings.blind_s / 2), past.pause_s),
+        jobs=jobs,
+        step=_put(past.step, rows, step),
+        at=_put(past.at, rows, at),
+        late_since=_put(past.late_since, rows, np.nan),
+        late_looks=_put(past.late_looks, rows, 0),
+        pause_s=_put(past.pause_s, rows[longer], longest),
         # A time in which it made no step at all says nothing of its pace.
-        mark_step=np.where(stood, step, past.mark_step),
-        mark_at=np.where(stood, at, past.mark_at),
+        mark_step=_put(past.mark_step, rows[stood], step[stood]),
+        mark_at=_put(past.mark_at, rows[stood], at[stood]),
     )
-    return _measured(now_past, np.flatnonzero(measured), np.flatnonzero(longer), settings)
+    return _measured(now_past, rows[measured], rows[longer], settings)
+
+
+def _put(column: NDArray[Any], rows: Ints, values: Any) -> NDArray[Any]:
+    """The column with these values in these rows."""
+    if not len(rows):
+        return column
+    changed = column.copy()
+    changed[rows] = values
+    return changed
+
+
+def _words_of(jobs: Sequence[Job], now: float) -> tuple[Ints, Floats]:
+    """(step, when it came by the job's own word)."""
+    step = np.array([job.step for job in jobs], np.int64)
+    told = np.array([now if job.step_at is None else job.step_at.timestamp() for job in jobs])
+    return step, told
 
 
 def _same_rows(
-    before: Gangs, jobs: Sequence[Job], step: Ints, told: Floats, now: float, settings: Patience
-) -> Gangs:
-    """What was remembered, in the order of these jobs; a new attempt, or one whose steps went
-    back, begins anew."""
+    before: Gangs, jobs: Sequence[Job], now: float, settings: Patience
+) -> tuple[Gangs, Ints]:
+    """What was remembered, in the order of these jobs, and the rows that may have something new:
+    a job of which nothing changed is the very same word as before. A new attempt, or one whose
+    steps went back, begins anew."""
+    if len(jobs) == len(before.jobs):
+        both = enumerate(zip(jobs, before.jobs, strict=True))
+        rows = [i for i, (job, word) in both if job is not word]
+        if all(_goes_on(jobs[i], before.jobs[i]) for i in rows):
+            return before, np.array(rows, np.int64)
     names = tuple([job.name for job in jobs])
     attempts = tuple([job.attempt_id for job in jobs])
-    if names == before.names and attempts == before.attempts and (step >= before.step).all():
-        return before
+    step, told = _words_of(jobs, now)
     old = [before.row.get(name, -1) for name in names]
     new = np.array(
         [
@@ -208,30 +240,42 @@ def _same_rows(
         ],
         np.bool_,
     )
-    kept, rows = np.flatnonzero(~new), np.array(old, np.int64)[~new]
+    kept, rows_before = np.flatnonzero(~new), np.array(old, np.int64)[~new]
     columns: dict[str, Any] = {}
     for name in _COLUMNS:
         column = getattr(before, name)
         blank = np.nan if name.endswith("since") or name == "paces" else 0
         columns[name] = np.full((len(names), *column.shape[1:]), blank, column.dtype)
-        columns[name][kept] = column[rows]
+        columns[name][kept] = column[rows_before]
     began = np.array([job.state_since.timestamp() for job in jobs])
     first = np.where((began <= told) & (told <= now), told, now)
     for name, value in (("step", step), ("mark_step", step), ("at", first), ("mark_at", first)):
         columns[name][new] = value[new]
     columns["limit_s"][new] = settings.blind_s
     fresh = {names[i] for i in np.flatnonzero(new).tolist()}
-    return Gangs(
+    found = Gangs(
         names=names,
         attempts=attempts,
         odd={n: odd for n, odd in before.odd.items() if n in set(names) and n not in fresh},
         row={name: i for i, name in enumerate(names)},
         **columns,
     )
+    return found, np.arange(len(jobs))
+
+
+def _goes_on(job: Job, before: Job) -> bool:
+    """The same attempt, no further back than it was. Both report their steps."""
+    return (
+        job.attempt_id == before.attempt_id
+        and job.step >= before.step  # type: ignore[operator]
+        and job.name == before.name
+    )
 
 
 def _measured(past: Gangs, rows: Ints, longer: Ints, settings: Patience) -> Gangs:
     """Add what was measured since the mark; after a long absence, as so many minutes alike."""
+    if not len(rows) and not len(longer):
+        return past
     took = past.at[rows] - past.mark_at[rows]
     pace = took / (past.step[rows] - past.mark_step[rows])
     times = np.clip((took / PACE_S).astype(np.int64), 1, USUAL + RECENT)
@@ -243,7 +287,7 @@ def _measured(past: Gangs, rows: Ints, longer: Ints, settings: Patience) -> Gang
     plain = _nth(np.concatenate((mine[:, USUAL:], again), axis=1)) <= (
         settings.slow_factor * np.fmin(lowest, pace)
     )
-    for count in np.unique(times[plain]).tolist():
+    for count in sorted(set(times[plain].tolist())):
         which = np.flatnonzero(plain & (times == count))
         mine[which] = np.concatenate(
             (mine[which, count:], np.repeat(pace[which, None], count, axis=1)), axis=1

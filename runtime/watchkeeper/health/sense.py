@@ -43,9 +43,11 @@ def level_id(code: str, target: str, incarnation: str, since: datetime | None) -
 
 def sense(snapshot: Snapshot, settings: SenseSettings = REAL) -> tuple[Signal, ...]:
     """Every fact that holds now, in a stable order. Nodes of the control path are sensed too."""
+    overdue = _overdue(snapshot, settings)
+    many = _too_many(snapshot, overdue, settings)
     found = [
-        *_sources(snapshot, settings),
-        *_nodes(snapshot, settings),
+        *_sources(snapshot, many, settings),
+        *_nodes(snapshot, overdue, many, settings),
         *_gpus(snapshot, settings),
         *_jobs(snapshot, settings),
         *_capacity(snapshot, settings),
@@ -74,18 +76,22 @@ and not one of each node (ours)."""
 def unheard(snapshot: Snapshot, settings: SenseSettings = REAL) -> tuple[str, ...]:
     """Nodes that Ray hears and we do not, where these are so many that the telemetry itself must
     have failed for them; () where they are few, or where no telemetry comes at all."""
-    blind = lost_sources(snapshot, settings)
-    if blind & {"ray", "telemetry", "redis"}:
+    return _too_many(snapshot, _overdue(snapshot, settings), settings)
+
+
+def _too_many(snapshot: Snapshot, overdue: list[str], settings: SenseSettings) -> tuple[str, ...]:
+    if lost_sources(snapshot, settings) & {"ray", "telemetry", "redis"}:
         return ()
-    quiet = _overdue(snapshot, settings)
-    alive = [n for n in quiet if snapshot.nodes[n].ray_state is RayState.ALIVE]
+    alive = [n for n in overdue if snapshot.nodes[n].ray_state is RayState.ALIVE]
     if len(alive) <= max(FEW_SILENT, int(SILENT_SHARE * len(snapshot.nodes))):
         return ()
     return tuple(alive)
 
 
-def _sources(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
-    if quiet := unheard(snapshot, settings):
+def _sources(
+    snapshot: Snapshot, quiet: tuple[str, ...], settings: SenseSettings
+) -> Iterator[Signal]:
+    if quiet:
         target = f"source:{COLLECTORS}"
         yield Signal(
             id=level_id("source.lost", target, snapshot.state.session, None),
@@ -114,15 +120,17 @@ def _sources(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
         )
 
 
-def _nodes(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
+def _nodes(
+    snapshot: Snapshot, overdue: list[str], many: tuple[str, ...], settings: SenseSettings
+) -> Iterator[Signal]:
     blind = lost_sources(snapshot, settings)
     if "ray" in blind:
         return  # what we know of nodes is old; `source.lost` says so
     # A store that is lost makes nobody silent: it is we who cannot hear.
     if "telemetry" not in blind and "redis" not in blind:
-        many = set(unheard(snapshot, settings))
-        for name in _overdue(snapshot, settings):
-            if name not in many:
+        in_one = set(many)
+        for name in overdue:
+            if name not in in_one:
                 yield _silent(snapshot, snapshot.nodes[name], settings)
     for node in snapshot.not_alive:
         match node.ray_state:
@@ -140,10 +148,11 @@ def _nodes(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
 def _overdue(snapshot: Snapshot, settings: SenseSettings) -> list[str]:
     """Nodes whose telemetry is too old. A raylet so young is given time to begin."""
     frame, now = snapshot.frame, snapshot.at.timestamp()
-    with np.errstate(invalid="ignore"):
-        fresh = now - frame.read_at <= settings.silent_after_s  # NaN, never spoke, is not fresh
-    quiet = snapshot.nodes.keys() - frame.row.keys()
-    quiet.update(frame.nodes[row] for row in np.flatnonzero(~fresh).tolist())
+    # NaN, never spoke, is not fresh; comparing it raises no flag.
+    fresh = now - frame.read_at <= settings.silent_after_s
+    quiet = {frame.nodes[row] for row in np.flatnonzero(~fresh).tolist()}
+    if len(frame.row) < len(snapshot.nodes) or not snapshot.nodes.keys() <= frame.row.keys():
+        quiet |= snapshot.nodes.keys() - frame.row.keys()
     return [
         name
         for name, node in ((name, snapshot.nodes.get(name)) for name in sorted(quiet))
@@ -220,7 +229,9 @@ def _gpus(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
 def _jobs(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
     if "ray" in lost_sources(snapshot, settings):
         return
-    for job in [j for j in snapshot.jobs.values() if j.state is JobState.STOPPED]:
+    for job in snapshot.not_running:
+        if job.state is not JobState.STOPPED:
+            continue
         if _for_s(snapshot, job.state_since) >= settings.job_settle_s:
             target = f"job:{job.name}"
             yield Signal(
@@ -243,7 +254,7 @@ def _capacity(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
             continue
         waiting = [
             job
-            for job in snapshot.jobs.values()
+            for job in snapshot.not_running
             if job.pool == demand.pool and job.state is JobState.WAITING
         ]
         oldest = min((j.state_since for j in waiting), default=None)

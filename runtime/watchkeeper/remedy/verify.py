@@ -298,7 +298,7 @@ def _neighbours_lost(
     near = {k: v for k, v in node.domains().items() if k in _NEAR} or {"pool": node.pool}
     return sorted(
         other.name
-        for other in snapshot.nodes.values()
+        for other in snapshot.not_alive
         if other.ray_state is RayState.DEAD
         and other.name not in impact.nodes
         and other.name not in snapshot.fences

@@ -29,18 +29,22 @@ STALE_CODE = "xid.79"
 
 
 class Disturbance:
-    """Plays every Noise. outages: how many hold the store of telemetry right now."""
+    """Plays every Noise. outages: how many hold the store of telemetry right now.
+    outages_from_s: when they begin, for a driver that skips quiet ticks."""
 
     def __init__(self, spec: TwinSpec, harm: Harm, panel: Panel) -> None:
         self.spec, self.harm, self.panel = spec, harm, panel
         self.clock, self.agenda = harm.clock, harm.agenda
         self.machines, self.wire = harm.machines, harm.wire
         self.outages = 0
+        self.outages_from_s: list[float] = []
 
     def play(self, noises: Iterable[Noise]) -> None:
         """Enter all of it on the agenda."""
         for noise in noises:
             self.agenda.enter(noise.at_s, partial(self._begin, noise))
+            if noise.kind is NoiseKind.MONITORING_OUTAGE:
+                self.outages_from_s.append(noise.at_s)
 
     def _begin(self, noise: Noise) -> None:
         match noise.kind:

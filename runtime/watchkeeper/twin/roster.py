@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import numpy as np
 from msgspec.structs import replace
 
 from watchkeeper.core.cluster import Job, JobState, PoolDemand
@@ -26,19 +27,57 @@ TURN_S = 10.0
 
 
 class _Turn:
-    """Gangs that report at the same times: every period_s, from offset_s on."""
+    """Gangs that report at the same times: every period_s, from offset_s on. numbers: f8[10, N],
+    what `Gang.seen` asks of each gang, and what was last told of its checkpoint; taken anew where a
+    gang is stale, since between events they stand still."""
 
-    __slots__ = ("gangs", "last_s", "offset_s", "period_s")
+    __slots__ = ("gangs", "last_s", "numbers", "offset_s", "period_s", "row", "stale")
 
-    def __init__(self, period_s: float, offset_s: float) -> None:
-        self.period_s, self.offset_s = period_s, offset_s
-        self.gangs: list[Gang] = []
+    def __init__(self, period_s: float, offset_s: float, gangs: list[Gang]) -> None:
+        self.period_s, self.offset_s, self.gangs = period_s, offset_s, gangs
+        self.row = {gang.name: i for i, gang in enumerate(gangs)}
+        self.stale = set(range(len(gangs)))
+        self.numbers = np.full((10, len(gangs)), np.nan)
         self.last_s = -1.0
 
     def report_s(self, at_s: float) -> float:
         """The last time of reporting up to now; 0 before the first."""
         since = at_s - self.offset_s
         return max(0.0, since - since % self.period_s + self.offset_s)
+
+    def seen(self) -> tuple[list[int], list[int], list[int]]:
+        """Rows of the gangs that step, and the newest step of each; and rows of those of which
+        more is to be said. The same sums as `Gang.seen`, for all of them at once."""
+        self._refresh()
+        begin, share, every, cost, phase, done, step_s, kept, told_kept_s, told_kept = self.numbers
+        steps = (share > 0.0) & (self.last_s > begin)
+        whole = every + cost
+        x = phase + self.last_s - begin
+        count = x // whole
+        into = np.minimum(x - count * whole, every)
+        now = done + (count * every + into - np.minimum(phase, every)) * share
+        last = np.where(count > 0, now - into * share, kept)
+        same = (begin - phase + count * whole == told_kept_s) | (count == 0)
+        same &= (last / step_s + 1e-6).astype(np.int64) == told_kept
+        plain = np.flatnonzero(steps & same)
+        step = (now[plain] / step_s[plain] + 1e-6).astype(np.int64)
+        others = np.flatnonzero((share > 0.0) & ~(steps & same))
+        return plain.tolist(), step.tolist(), others.tolist()
+
+    def told(self, gang: Gang, kept_s: float, kept_step: int) -> None:
+        """This was said of its checkpoint."""
+        self.numbers[8:, self.row[gang.name]] = kept_s, kept_step
+
+    def _refresh(self) -> None:
+        for i in self.stale:
+            gang = self.gangs[i]
+            share = gang.pace.share if gang.running else 0.0
+            begin = max(gang.mark_s, gang.ready_s)
+            self.numbers[:, i] = (
+                *(begin, share, gang.every_s, gang.cost_s, gang.phase_s),
+                *(gang.done, gang.step_s, gang.kept, np.nan, np.nan),
+            )
+        self.stale.clear()
 
 
 class Roster:
@@ -64,14 +103,20 @@ class Roster:
         self._handed = True
         for name in sorted(dirty):
             gang, turn = self.work.gangs[name], self._turn_of[name]
+            turn.stale.add(turn.row[name])
             self._jobs[name] = self._anew(gang)
             self._report(gang, max(gang.mark_s, turn.report_s(now_s)), None)
         for turn in due:
             turn.last_s = turn.report_s(now_s)
             at = self.clock.at(turn.last_s)
-            for gang in turn.gangs:
-                if gang.works and gang.name not in dirty:
-                    self._report(gang, turn.last_s, at)
+            rows, steps, others = turn.seen()
+            jobs, gangs = self._jobs, turn.gangs
+            for row, step in zip(rows, steps, strict=True):
+                name = gangs[row].name
+                jobs[name] = replace(jobs[name], step=step, step_at=at)
+            for row in others:
+                if gangs[row].name not in dirty:
+                    self._report(gangs[row], turn.last_s, at)
         dirty.clear()
         return self._jobs
 
@@ -85,8 +130,9 @@ class Roster:
         step_at = at if shared else self.clock.at(progressed_s)
         step, job = int(done / gang.step_s + 1e-6), self._jobs[name]
         kept_step, held = int(kept / gang.step_s + 1e-6), self._kept.get(name)
+        self._turn_of[name].told(gang, kept_s, kept_step)
         if held is not None and held[0] == kept_s and job.checkpoint_step == kept_step:
-            self._jobs[name] = replace(job, step=step, step_at=step_at)  # as nearly always
+            self._jobs[name] = replace(job, step=step, step_at=step_at)
             return
         if held is None or held[0] != kept_s:
             held = self._kept[name] = (kept_s, self.clock.at(kept_s))
@@ -146,8 +192,15 @@ class Roster:
 
 
 def _take_turns(gangs: Iterable[Gang]) -> list[_Turn]:
-    large = _Turn(REPORT_S, 0.0)
-    small = [_Turn(SMALL_REPORT_S, k * TURN_S) for k in range(int(SMALL_REPORT_S / TURN_S))]
-    for n, gang in enumerate(gangs):
-        (large if gang.width > 1 else small[n % len(small)]).gangs.append(gang)
-    return [turn for turn in (large, *small) if turn.gangs]
+    every = list(gangs)
+    small = range(int(SMALL_REPORT_S / TURN_S))
+    turns = [_Turn(REPORT_S, 0.0, [gang for gang in every if gang.width > 1])]
+    turns += [
+        _Turn(
+            SMALL_REPORT_S,
+            k * TURN_S,
+            [gang for n, gang in enumerate(every) if gang.width <= 1 and n % len(small) == k],
+        )
+        for k in small
+    ]
+    return [turn for turn in turns if turn.gangs]

@@ -111,8 +111,9 @@ class Work:
 
     def stop_at_checkpoint(self, gang: Gang, by_s: float) -> None:
         """End it right after its next checkpoint, if that is whole in time."""
-        gang.settle(self.clock.s)
-        at_s, attempt = gang.next_checkpoint_s(), gang.attempt
+        ahead = gang.copy()  # to ask changes nothing: not when its next report counts from
+        ahead.settle(self.clock.s)
+        at_s, attempt = ahead.next_checkpoint_s(), gang.attempt
         if at_s > by_s:
             return
 
