@@ -28,10 +28,11 @@ NIGHT = TwinSpec(
 )
 
 
-def played(*noise: Noise, spec: TwinSpec = NIGHT) -> Played:
+def played(*noise: Noise, spec: TwinSpec = NIGHT, people: bool = True) -> Played:
     """One night with this noise and no fault."""
     numbered = tuple(msgspec.structs.replace(one, id=i) for i, one in enumerate(noise))
-    return play(spec, ORDERS, cluster=TwinCluster(spec, build(spec), (), numbered, laws()))
+    cluster = TwinCluster(spec, build(spec), (), numbered, laws())
+    return play(spec, ORDERS, cluster=cluster, people=people, keep_lines=True)
 
 
 def drawn(kind: NoiseKind, level: float) -> Played:
@@ -75,17 +76,19 @@ def test_a_leaf_that_boots_twice_within_minutes_disturbs_nobody():
     disturbs_nobody(played(*leaf))
 
 
-def test_half_of_the_telemetry_missing_is_one_page_and_no_halt():
+def test_half_of_the_telemetry_missing_halts_the_watch_until_it_is_heard_again():
     missing = Noise(
         id=0, kind=NoiseKind.HALF_MISSING, at_s=3600, ends_s=5400, nodes=tuple(range(0, 288, 2))
     )
-    night = played(missing)
-    disturbs_nobody(night)
+    night = played(missing, people=False)
+    assert (night.false_actions.taken, night.effects, night.asks) == (0, {}, 0)
     assert night.incidents == {"source_lost": 1}
-    assert night.pages == 1
+    assert night.halts == 1
+    assert night.pages <= 2, "for the source that is lost, and for the halt"
+    assert night.lines[-1].endswith("has been heard again for 5 minutes.")
 
 
-def test_two_minutes_without_half_of_the_telemetry_stop_nothing_that_comes_after():
+def test_two_minutes_without_half_of_the_telemetry_hold_nothing_up_for_long():
     gaps = [
         Noise(
             id=0,
@@ -96,7 +99,10 @@ def test_two_minutes_without_half_of_the_telemetry_stop_nothing_that_comes_after
         )
         for at in range(3600, 25200, 1801)
     ]
-    disturbs_nobody(played(*gaps))
+    night = played(*gaps, people=False)
+    assert (night.false_actions.taken, night.effects, night.asks) == (0, {}, 0)
+    ends = sum(line.endswith("has been heard again for 5 minutes.") for line in night.lines)
+    assert ends == night.halts > 0, "nothing waits for a person to resume the watch"
 
 
 KINDS = {
@@ -149,4 +155,7 @@ def test_a_sensor_that_stands_still_is_told_and_treated_by_nobody():
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_all_of_it_together_twenty_times_over_disturbs_nobody(seed):
     spec = msgspec.structs.replace(NIGHT, seed=seed, noise_level=20.0)
-    disturbs_nobody(played(*draw_noise(spec), spec=spec))
+    night = played(*draw_noise(spec), spec=spec, people=False)
+    assert (night.false_actions.taken, night.effects, night.asks) == (0, {}, 0)
+    ends = sum(line.endswith("has been heard again for 5 minutes.") for line in night.lines)
+    assert ends >= night.halts - 1, "only the last may outlast the night; no person resumes"

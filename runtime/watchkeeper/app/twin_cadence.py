@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from watchkeeper.app.twin_parts import Parts
 from watchkeeper.app.twin_people import People
 from watchkeeper.control import adrift
+from watchkeeper.control.halting import goes_on_at
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 from watchkeeper.core.cluster import JobState
@@ -36,9 +37,9 @@ DELAYS_S = (60.0,)
 is so late, and at the first that is later, for what must be longer than it. The crew says
 itself when it thinks again, the record when its times run out, and `_times_of_health` what takes
 longer."""
-HEARTBEAT_S = 1500.0
-"""A turn at least so often: less than `frozen_s`, else a reading that happens to be the same on two
-looks would stand still."""
+HEARTBEAT_S = 900.0
+"""A turn at least so often: half of `frozen_s`, so that a reading that stands still is seen to have
+moved before, and one that happens to be the same on two looks is not taken for it."""
 SECOND_S, MINUTE_S, MOST_LOOKS = 60.0, 60.0, 6
 """A doubt of `notice` is settled within a minute of looks."""
 LAST_MINUTES = 8
@@ -195,6 +196,8 @@ def _times_of_record(parts: Parts) -> list[float]:
     """When something that is under way or was asked runs out; the clock's next step for what may
     begin now."""
     times = adrift.times(parts.watch.record.books)
+    if (goes_on := goes_on_at(parts.watch.record.books)) is not None:
+        times.append((goes_on - parts.cluster.clock.start).total_seconds())
     for file in parts.watch.record.books.files.living():
         effect, question = file.effect, file.question
         if file.in_hand and effect is not None:

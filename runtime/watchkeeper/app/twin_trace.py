@@ -48,7 +48,7 @@ class Trace:
                 self._line(event, data["proposal"], data["result"])
             case Kind.ANSWERED:
                 self._line(event, data["approval"]["proposal"], data["approval"]["answer"])
-            case Kind.HALTED | Kind.RESUMED | Kind.GATE_CLOSED:
+            case Kind.HALTED | Kind.HEARD_AGAIN | Kind.RESUMED | Kind.GATE_CLOSED:
                 self.halts += event.kind is Kind.HALTED
                 self._line(event, data.get("why", ""))
             case _:

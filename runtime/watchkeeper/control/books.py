@@ -148,6 +148,7 @@ class Books:
 
     orders: Orders = field(default_factory=lambda: Orders(autonomy=Autonomy.OBSERVE))
     halted: str = ""
+    halted_by_silence: bool = False
     files: Filed[File] = field(default_factory=lambda: Filed(lambda file: file.busy))
     incidents: Filed[Incident] = field(default_factory=lambda: Filed(lambda i: i.is_open))
     closed_kinds: dict[str, str] = field(default_factory=dict)
@@ -429,7 +430,7 @@ class Books:
         self.resumed_at = event.at
         self.incidents_changed += 1
         self.orders = Orders(autonomy=self.orders.autonomy)
-        self.halted = ""
+        self.halted, self.halted_by_silence = "", False
         self.closed_kinds.clear()
 
     def _autonomy(self, event: Event) -> None:
@@ -438,6 +439,12 @@ class Books:
 
     def _halted(self, event: Event) -> None:
         self.halted = event.data["why"]
+        self.halted_by_silence = event.data.get("silence", False)
+
+    def _heard_again(self, event: Event) -> None:
+        self.resumed_at = event.at
+        self.incidents_changed += 1
+        self.halted, self.halted_by_silence = "", False
 
     def _gate_closed(self, event: Event) -> None:
         self.closed_kinds[event.data["action"]] = event.data["why"]
@@ -512,6 +519,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.RESUMED: Books._resumed,
     Kind.AUTONOMY: Books._autonomy,
     Kind.HALTED: Books._halted,
+    Kind.HEARD_AGAIN: Books._heard_again,
     Kind.GATE_CLOSED: Books._gate_closed,
     Kind.GATE_OPENED: Books._gate_opened,
     Kind.PAGED: Books._told,

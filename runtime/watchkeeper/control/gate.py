@@ -219,12 +219,12 @@ def fell_ill(books: Books, snapshot: Snapshot) -> dict[str, int]:
     changes: each of 750 verdicts asks."""
     held = books.ill_counted
     if held is None or held[0] is not snapshot or held[1] != books.incidents_changed:
-        counted = newly_unhealthy(_since_resumed(books), snapshot)
+        counted = newly_unhealthy(since_resumed(books), snapshot)
         held = books.ill_counted = (snapshot, books.incidents_changed, counted)
     return held[2]
 
 
-def _since_resumed(books: Books) -> tuple[Incident, ...]:
+def since_resumed(books: Books) -> tuple[Incident, ...]:
     """A person who resumes after a halt has seen what was ill then; it does not halt again."""
     resumed = books.resumed_at
     found = books.incidents.values()

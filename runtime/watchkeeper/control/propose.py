@@ -13,7 +13,7 @@ from watchkeeper.control import hush
 from watchkeeper.control.asking import if_approved
 from watchkeeper.control.books import Question
 from watchkeeper.control.gate import bound_of, priced, weigh
-from watchkeeper.control.think import halt
+from watchkeeper.control.halting import halt
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import NotifyPage, TicketOpen, kind_of, say, traits_of
 from watchkeeper.core.crew import Draft, StepResult

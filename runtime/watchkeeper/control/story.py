@@ -187,6 +187,8 @@ class Narrator:
                 return "Resumed", "good", f"{data['by']} resumed the watch.", {}
             case Kind.HALTED:
                 return "Halted", "bad", data["why"], {}
+            case Kind.HEARD_AGAIN:
+                return "Goes on", "good", data["why"], {}
             case Kind.AUTONOMY:
                 return "Watch", "you", f"{data['by']} set the dial to {data['level']}.", {}
             case _:
@@ -270,6 +272,7 @@ _TELL: dict[Kind, Any] = {
     Kind.STOPPED: Narrator._orders,
     Kind.RESUMED: Narrator._orders,
     Kind.HALTED: Narrator._orders,
+    Kind.HEARD_AGAIN: Narrator._orders,
     Kind.AUTONOMY: Narrator._orders,
     Kind.GATE_CLOSED: Narrator._orders,
     Kind.PAGED: Narrator._told,

@@ -1,4 +1,4 @@
-"""Think: signals to incidents, series to forecasts, and the halt when too much is ill at once.
+"""Think: signals to incidents, series to forecasts.
 
 Nothing here asks for an action.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-from watchkeeper.control.gate import fell_ill, ledger_view
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
@@ -21,7 +20,6 @@ from watchkeeper.health.correlate import correlate
 from watchkeeper.health.doubt import weigh
 from watchkeeper.health.lemons import with_history
 from watchkeeper.health.notice import notice
-from watchkeeper.policy.invariants import mass_unhealthy
 
 BLIND_PAGE_S = 60.0
 """The cluster unreadable for this long wakes a person."""
@@ -110,23 +108,3 @@ def _foresee(watch: Watch, snapshot: Snapshot) -> None:
             return
     for forecast in watch.forecaster.collect(snapshot.state, snapshot.at):
         watch.record.write(Kind.FORECAST, (f"pool:{forecast.pool}",), forecast=plain(forecast))
-
-
-def halt_if_too_many_are_ill(watch: Watch, snapshot: Snapshot) -> None:
-    """Too many unhealthy at once is a sensor or facility fault: halt and page (S9)."""
-    books = watch.record.books
-    if books.halted or not fell_ill(books, snapshot):
-        return
-    why = mass_unhealthy(ledger_view(books, snapshot))
-    if why:
-        halt(watch, why)
-
-
-def halt(watch: Watch, why: str) -> None:
-    """Stop acting alone until a person resumes. The page goes out even if nothing else works."""
-    watch.teller.page(
-        f"halt:{watch.record.journal.head[0]}",
-        "The watch has halted and needs a person",
-        f"{why.rstrip('.')}. Nothing is repaired until somebody resumes the watch.",
-    )
-    watch.record.write(Kind.HALTED, why=why, durable=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from watchkeeper.control.adrift import look_after
 from watchkeeper.control.brief import ask_the_crew, conclude
+from watchkeeper.control.halting import halt_if_too_many_are_ill
 from watchkeeper.control.keep import end_stale_questions, keep_orders, know_the_session, publish
 from watchkeeper.control.propose import (
     act,
@@ -16,7 +17,7 @@ from watchkeeper.control.propose import (
     judge_what_was_lifted,
     propose,
 )
-from watchkeeper.control.think import halt_if_too_many_are_ill, say_blind, think
+from watchkeeper.control.think import say_blind, think
 from watchkeeper.control.verify import verify
 from watchkeeper.control.watch import Watch
 

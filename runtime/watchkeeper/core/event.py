@@ -40,6 +40,7 @@ class Kind(StrEnum):
     RESUMED = "orders.resumed"
     AUTONOMY = "orders.autonomy"
     HALTED = "watch.halted"
+    HEARD_AGAIN = "watch.heard_again"
     GATE_CLOSED = "gate.closed"
     GATE_OPENED = "gate.opened"
     PAGED = "notify.paged"

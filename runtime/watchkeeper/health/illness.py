@@ -5,6 +5,7 @@ Level-triggered: the answer comes from this snapshot, never from what was done. 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import numpy as np
@@ -96,30 +97,42 @@ def healed(
     return f"{incident.target} answers again."
 
 
+def is_silence(incident: Incident) -> bool:
+    """Is it about a node, or many, that Ray hears and we do not?"""
+    return incident.fault == Fault.NODE_SILENT or incident.target == f"source:{COLLECTORS}"
+
+
 def newly_unhealthy(
     incidents: tuple[Incident, ...], snapshot: Snapshot, window_s: float = 300.0
 ) -> dict[str, int]:
     """Pool -> its nodes that turned unhealthy within the window, mended ones included (S9).
 
-    Silence is Unknown and counts for nothing (S10). Counts by the wall time of the snapshots that
-    opened them. A node whose pool the snapshot does not know counts under "".
+    Those that fell silent count too: silence proves nothing of a node (S10), but of many at once it
+    says that the watch cannot see. Counts by the wall time of the snapshots that opened them. A
+    node whose pool the snapshot does not know counts under "".
     """
     since = snapshot.at - timedelta(seconds=window_s)
     pools: dict[str, set[str]] = {}
     for incident in incidents:
         if not incident.node or incident.opened_at < since:
             continue
-        if incident.fault not in UNHEALTHY_NODE or incident.fault == Fault.NODE_SILENT:
+        if incident.fault not in UNHEALTHY_NODE:
             continue
         if incident.fault == Fault.NVLINK and not repeated(incident.signals, Fault.NVLINK):
             continue  # one line is a suspicion
         node = snapshot.nodes.get(incident.node)
         pools.setdefault(node.pool if node else "", set()).add(incident.node)
     for incident in incidents:
-        if incident.fault == Fault.DOMAIN_DOWN and incident.opened_at >= since:
-            for name in members(incident):
-                node = snapshot.nodes.get(name)
-                pools.setdefault(node.pool if node else "", set()).add(name)
+        if incident.opened_at < since:
+            continue
+        many: Iterable[str] = ()
+        if incident.fault == Fault.DOMAIN_DOWN:
+            many = members(incident)
+        elif incident.target == f"source:{COLLECTORS}":
+            many = unheard(snapshot)
+        for name in many:
+            node = snapshot.nodes.get(name)
+            pools.setdefault(node.pool if node else "", set()).add(name)
     return {pool: len(names) for pool, names in sorted(pools.items())}
 
 
