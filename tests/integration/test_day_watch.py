@@ -33,10 +33,10 @@ def test_xid_79_is_asked_in_the_chat(day: Up) -> None:
     day.run("inject", "xid", "--code", "79", "--node", node, "--gpu", "3")
     day.until(lambda: day.board()["waiting"], 60, "it never asked")
     ask = day.board()["waiting"][0]
-    assert ask["title"] == f"Cordon, drain and restart {node}?"
+    assert ask["title"] == f"Drain and restart {node}?"
     assert ask["rule_where"].startswith("policies/day-orders.yaml:")
     assert ask["shown"]["impact"]["jobs"] == ["llm-pretrain"]
-    assert day.effects() == []
+    assert day.effects() == ["node.cordon"], "a fence stops nothing that runs"
 
 
 def test_the_page_is_looked_at_before_the_answer(day: Up, browser: Browser) -> None:
@@ -75,7 +75,8 @@ def test_s18_killed_in_the_middle_of_a_drain_nothing_is_repeated(day: Up) -> Non
         "the work did not go on",
     )
     day.until(lambda: day.results() == ["recovered"] * 6, 60, "the repair did not end")
-    assert day.effects() == [*REPAIR, "job.requeue"], "each step once, in order"
+    assert [e for e in day.effects() if e != "job.requeue"] == REPAIR, "each step once, in order"
+    assert day.effects().count("job.requeue") == 1
     assert "hold." in day.run("journal", "verify")
     day.until(lambda: day.job("llm-pretrain")["state"] == "running", 60, "the gang does not run")
 
@@ -84,7 +85,7 @@ def test_s15_fifty_parallel_clicks_have_exactly_one_effect(day: Up) -> None:
     """Another node, asked through HTTP as a browser would post it. The second sick node within
     5 minutes halts the watch first (S9); a person who has looked resumes it."""
     node = day.job("vision-finetune")["nodes"][0]
-    before = day.effects().count("node.cordon")
+    before = day.effects().count("node.drain")
     day.run("inject", "xid", "--code", "79", "--node", node, "--gpu", "1")
     day.until(lambda: day.board()["halted"], 30, "two sick nodes did not halt it")
     day.run("resume", "--as", "primary", "--reason", "two faults, both known")
@@ -114,7 +115,7 @@ def test_s15_fifty_parallel_clicks_have_exactly_one_effect(day: Up) -> None:
         thread.join()
     assert len(codes) == 50
     assert all(code in (200, 303) for code in codes), codes
-    day.until(lambda: day.effects().count("node.cordon") == before + 1, 40, "no cordon")
+    day.until(lambda: day.effects().count("node.drain") == before + 1, 40, "no drain")
     answers = [e for e in day.events("approval.answered") if ask["id"] in e["subject"]]
     assert len(answers) == 1
-    assert day.effects().count("node.cordon") == before + 1
+    assert day.effects().count("node.drain") == before + 1
