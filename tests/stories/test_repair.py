@@ -110,6 +110,18 @@ def test_the_dial_at_ask_turns_an_allowed_repair_into_a_question(tell: Tell) -> 
     assert story.done() == []
 
 
+def test_under_the_dial_at_ask_one_yes_carries_the_whole_repair(tell: Tell) -> None:
+    story = tell(autonomy="ask", pools={"train": 8})
+    story.turns(2)
+    story.cluster.xid("train-02", 3, 79)
+    story.until(lambda: story.desk.asks())
+    story.answer(Answer.APPROVE)
+    story.until(lambda: "node.uncordon" in story.done(), within=400)
+    assert len(story.events(Kind.ASKED)) == 1
+    ends = [e.data["result"] for e in story.events(Kind.EFFECT_FINISHED)]
+    assert set(ends) == {"recovered"}, "no step was turned back"
+
+
 def test_the_dial_at_observe_executes_nothing_and_says_what_it_would_do(tell: Tell) -> None:
     story = tell(autonomy="observe")
     story.cluster.lose("train-02")

@@ -51,7 +51,8 @@ class Executor:
             return  # its turn comes; it stays cleared
         order = self._start(file, seen)
         snapshot = self._look_again()
-        refusal = self._why_not(file, snapshot) or self._latched(order) or self._dialled(file)
+        level = self.record.books.orders.autonomy
+        refusal = self._why_not(file, snapshot) or self._latched(order) or self._dialled(level)
         if refusal or snapshot is None:
             self._finish(file, "refused", refusal or "the cluster cannot be read")
             return
@@ -216,12 +217,12 @@ class Executor:
             return "a newer lease was granted (S6)"
         return ""
 
-    def _dialled(self, file: File) -> str:
-        """What the operator's dial says at this very moment: it may have been turned since."""
+    def _dialled(self, judged: Autonomy) -> str:
+        """Was the operator's dial turned down since it was judged, at this level, a moment ago?"""
         level = self.record.books.orders.autonomy
         if level is Autonomy.OBSERVE:
             return "the dial is at observe"
-        if level is Autonomy.ASK and file.question is None:
+        if level is Autonomy.ASK and judged is Autonomy.AUTO:
             return "the dial says that a person must be asked now"
         return ""
 
