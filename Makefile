@@ -53,8 +53,7 @@ format: install-dev  ## format and mend what can be mended
 
 test: check  ## every check and every test: unit, property, real Redis, real Ray, real browser
 	@tests/prepare
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray"
-	$(BIN)/python -m pytest tests/integration -m ray
+	@tests/both $(BIN)/python
 
 screenshot: install-dev  ## make the README's picture anew, from a real lab
 	WATCHKEEPER_SCREENSHOTS=docs $(BIN)/python -m pytest tests/integration/test_day_watch.py -k "asked or looked"
