@@ -95,10 +95,14 @@ def test_a_fence_seals_a_free_node_and_is_not_counted_as_demand(lab: LiveLab) ->
     lab.until(lambda s: s.nodes["train-02"].gpus_free == 8, "given back")
 
 
-def test_a_check_outside_a_fence_is_refused(lab: LiveLab) -> None:
-    now = lab.incarnation("train-02")
-    with pytest.raises(EffectFailed, match="not fenced"):
-        lab.actuator.execute(lab.order(CheckRun(node="train-02", incarnation=now)))
+def test_a_check_beside_other_work_is_refused(lab: LiveLab) -> None:
+    lab.submit("at-work", gpus=1)
+    lab.until(lambda s: "at-work" in s.jobs and s.jobs["at-work"].step, "at work")
+    (name,) = lab.read().jobs["at-work"].nodes
+    check = CheckRun(node=name, incarnation=lab.incarnation(name))
+    with pytest.raises(EffectFailed, match="neither fenced nor idle"):
+        lab.actuator.execute(lab.order(check))
+    lab.stop("at-work")
 
 
 def test_a_fenced_idle_node_ends_its_drain_by_itself(lab: LiveLab) -> None:

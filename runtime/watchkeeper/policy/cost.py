@@ -20,6 +20,11 @@ MAX_PATTERN = 1_000
 """Most steps of one pattern, its repetitions counted: RE2 does all of them for each character in
 the worst case, and builds them anew each time."""
 
+PLAIN = 300
+"""A condition this short, in which nothing loops, matches or puts texts together, is never too
+much: each part looks at two facts at the most, and so many of the largest stay below `MAX_COST`."""
+
+_MULTIPLIES = re.compile(r"\+|\b(?:all|exists|exists_one|map|filter|matches|string|bytes|dyn)\b")
 _ROUNDS = 10_000.0  # CEL ends an evaluation after so many rounds of its loops
 _FACT_ITEMS, _FACT_CHARACTERS = 100.0, 64.0  # usual at most; `activate` bounds them for sure
 _REPEAT = re.compile(r"(\))?\{(\d+)(?:(,)(\d*))?\}")
@@ -43,6 +48,8 @@ _FACTS = {"string": _TEXT, "map": _Size(_FACT_ITEMS, _TEXT), "list": _Size(_FACT
 
 def too_much(tree: Tree, text: str) -> tuple[int, str] | None:
     """Where and why a condition is too much work, or None. The offset is in code points."""
+    if len(text) <= PLAIN and not _MULTIPLIES.search(text):
+        return None
     meter = _Meter(text)
     meter.size(tree, 1.0, {})
     if meter.refused is None and meter.spent > MAX_COST:

@@ -120,8 +120,8 @@ def _s1(case: Case) -> str:
 
 
 def _s2(case: Case) -> str:
-    if not takes_out(case.impact):
-        return ""
+    if not takes_out(case.impact) or not any(case.impact.domain_out.values()):
+        return ""  # one node alone is never more than half
     for key, size in case.impact.domain_size.items():
         if size < 2 or not key.startswith(CAPPED):
             continue
@@ -135,6 +135,8 @@ def _s3(case: Case) -> str:
     reaches = case.ledger.reaches_s
     if reaches is not None and reaches < 3600:
         return f"the ledger shows the fleet's last {reaches:.0f} s only, which counts as used"
+    if len(case.past) < CEILING_PER_HOUR:
+        return ""
     recent = len([e for e in case.past if e.age_s < 3600 and _disruptive(e.action)])
     if recent < CEILING_PER_HOUR:
         return ""
@@ -218,6 +220,8 @@ def _s20(case: Case) -> str:
         return ""
     node, incident = node_of(case.proposal.action), case.proposal.incident
     mine = [e for e in case.past if e.node == node and e.action in REPAIRS and e.age_s < WEEK_S]
+    if len(mine) < REPAIRS_7D:
+        return ""
     others = {e.incident or e.proposal for e in mine if not incident or e.incident != incident}
     again = sum(e.incident == incident and e.action == case.kind for e in mine) if incident else 0
     if len(others) + again < REPAIRS_7D:
