@@ -127,7 +127,7 @@ def test_make_has_the_target_and_hands_its_options_on(command: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    expected = {MAKE[0]: "watchkeeper up --policies policies", MAKE[1]: "pytest"}
+    expected = {MAKE[0]: "watchkeeper up --policies policies", MAKE[1]: "tests/both"}
     assert expected.get(command, "up --policies policies --lab-time 02:30") in done.stdout
 
 

