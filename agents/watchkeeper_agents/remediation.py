@@ -10,7 +10,7 @@ import msgspec
 
 from watchkeeper.core.action import Action, kind_of, say, traits_of
 from watchkeeper.core.cluster import RayState
-from watchkeeper.core.crew import StepResult
+from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.incident import HypothesisStatus, Incident
 from watchkeeper.remedy.group_test import check_step
 from watchkeeper.remedy.ladder import next_steps
@@ -65,9 +65,8 @@ def move_gangs(
 ) -> Turn:
     """One turn of the thread that looks after the gangs of a node's incident. It ends nothing:
     what it cannot do is left to the incident's own thread."""
-    world = looks(incident, tools)
-    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
-    if why := over.why if over is not None else hushed(memory, tools.snapshot.steady, world):
+    memory, why = _hear_beside(incident, memory, result, tools, settings)
+    if why:
         return Turn(memory=memory, move=Move(end="waiting", why=why))
     plan = gangs_ladder(incident, tools.view(memory.attempts, incident.id))
     if isinstance(plan, Steps):
@@ -88,24 +87,29 @@ def check_node(
     settings: CrewSettings,
 ) -> Turn:
     """One turn of the thread that checks one node of a gang under test. It too ends nothing."""
-    world = looks(incident, tools)
-    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
-    if why := over.why if over is not None else hushed(memory, tools.snapshot.steady, world):
+    memory, why = _hear_beside(incident, memory, result, tools, settings)
+    if why:
         return Turn(memory=memory, move=Move(end="waiting", why=why))
     step = check_step(incident, name, tools.view(memory.attempts, incident.id))
     if isinstance(step, Wait):
         return Turn(memory=memory, move=Move(end="waiting", why=step.why))
-    draft = tools.draft(
-        incident,
-        step.action,
-        by=BY,
-        reason=_reason(incident, step),
-        rung=step.rung,
-        effect=step.effect,
-        if_ignored=if_ignored(incident, step.action, tools),
-    )
+    draft = _draft(incident, step, tools)
     draft = msgspec.structs.replace(draft, thread=f"{incident.id}{CHECK}{name}")
     return Turn(memory=memory, move=Move(draft=draft))
+
+
+def _hear_beside(
+    incident: Incident,
+    memory: Memory,
+    result: StepResult | None,
+    tools: Tools,
+    settings: CrewSettings,
+) -> tuple[Memory, str]:
+    """What a thread beside the incident's own was told, and why it waits, or "": what would end
+    the incident's own thread only makes this one wait."""
+    world, now = looks(incident, tools), tools.snapshot.steady
+    memory, over = hear(memory, result, now, world, settings)
+    return memory, over.why if over is not None else hushed(memory, now, world)
 
 
 WORTH_SAYING = 0.05
@@ -169,16 +173,7 @@ def _ask(incident: Incident, memory: Memory, plan: Steps, tools: Tools, reasoner
         end = "waiting" if pick.option == "wait" else "escalated"
         move = Move(end=end, why=pick.why or f"{pick.model} chose to {pick.option}.")
         return Turn(memory=memory, move=move, thoughts=(*noted, move.why), model=pick.model)
-    draft = tools.draft(
-        incident,
-        step.action,
-        by=BY,
-        reason=_reason(incident, step),
-        rung=step.rung,
-        effect=step.effect,
-        plan=plan.rest,
-        if_ignored=if_ignored(incident, step.action, tools),
-    )
+    draft = _draft(incident, step, tools, plan.rest)
     found = diagnosis(incident)
     told = () if found == memory.said else (f"{found} Next: {say(step.action)}.",)
     thoughts = (*noted, *told)
@@ -187,6 +182,19 @@ def _ask(incident: Incident, memory: Memory, plan: Steps, tools: Tools, reasoner
         move=Move(draft=draft),
         thoughts=thoughts,
         model=pick.model,
+    )
+
+
+def _draft(incident: Incident, step: Step, tools: Tools, rest: tuple[Action, ...] = ()) -> Draft:
+    return tools.draft(
+        incident,
+        step.action,
+        by=BY,
+        reason=_reason(incident, step),
+        rung=step.rung,
+        effect=step.effect,
+        plan=rest,
+        if_ignored=if_ignored(incident, step.action, tools),
     )
 
 

@@ -7,7 +7,9 @@ Begins nothing new.
 
 from __future__ import annotations
 
-from watchkeeper.control.books import Books, File
+from collections.abc import Iterator
+
+from watchkeeper.control.books import Books, Effect, File
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.life import BADLY, State
 from watchkeeper.control.record import Record
@@ -45,13 +47,21 @@ def look_after(record: Record, executor: Executor, teller: Teller, snapshot: Sna
 def half_drained(books: Books, snapshot: Snapshot) -> list[File]:
     """Drains that ended badly while that very raylet still drains."""
     found = []
-    for name, ident in books.drains.items():
-        node, file = snapshot.nodes.get(name), books.files.get(ident)
-        if node is None or file is None or file.effect is None or file.state not in BADLY:
+    for name, file, effect in _ended_badly(books):
+        node = snapshot.nodes.get(name)
+        if node is None or node.ray_state is not RayState.DRAINING:
             continue
-        if node.ray_state is RayState.DRAINING and node.incarnation == file.effect.before:
+        if node.incarnation == effect.before:
             found.append(file)
     return found
+
+
+def _ended_badly(books: Books) -> Iterator[tuple[str, File, Effect]]:
+    """(node, proposal, effect) of each node's last drain, where it ended badly."""
+    for name, ident in books.drains.items():
+        file = books.files.get(ident)
+        if file is not None and file.effect is not None and file.state in BADLY:
+            yield name, file, file.effect
 
 
 def left_open(books: Books) -> list[File]:
@@ -67,10 +77,8 @@ def left_open(books: Books) -> list[File]:
 def times(books: Books) -> list[float]:
     """Steady seconds at which `look_after` may have something to do though nothing changed."""
     found = [file.changed_steady + LEFT_S for file in left_open(books)]
-    for ident in books.drains.values():
-        file = books.files.get(ident)
-        if file is not None and file.effect is not None and file.state in BADLY:
-            found += [file.changed_steady + STILL_DRAINS_S, file.effect.enforce_at or 0.0]
+    for _, file, effect in _ended_badly(books):
+        found += [file.changed_steady + STILL_DRAINS_S, effect.enforce_at or 0.0]
     return found
 
 

@@ -15,9 +15,9 @@ from watchkeeper.control.watch import Watch
 from watchkeeper.core.event import Kind
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.illness import is_silence, newly_unhealthy
-from watchkeeper.policy.invariants import mass_unhealthy
+from watchkeeper.policy.invariants import SILENCE_S, mass_unhealthy
 
-HEARD_S = 300.0
+HEARD_S = SILENCE_S
 """So long must all be heard again: as long as silence must last to say anything (S10)."""
 
 

@@ -34,7 +34,10 @@ class State(Enum):
     @property
     def speaks(self) -> bool:
         """Does the verdict mention it?"""
-        return self not in (State.LAPSED, State.SHUT, State.FALSE)
+        return self not in _SILENT
+
+
+_SILENT = (State.LAPSED, State.SHUT, State.FALSE)
 
 
 class Heard(NamedTuple):
@@ -72,7 +75,6 @@ class Hearing:
 
 _YES = Answer(True)
 _PLACE = itemgetter(0)
-_SILENT = (State.LAPSED, State.SHUT, State.FALSE)
 
 
 def hear(hearing: Hearing) -> list[Heard]:

@@ -208,8 +208,9 @@ def _s19(case: Case) -> str:
     day = 86400.0
     done = sum(e.action == case.kind and e.target == target and e.age_s < day for e in case.past)
     gpus = case.facts.get("job.gpus")
-    large = isinstance(gpus, int | float) and 0 <= gpus <= LARGEST_GANG_GPUS
-    most = REQUEUES_24H + (int(gpus // GPUS_PER_REQUEUE) if large else 0)  # type: ignore[operator]
+    most = REQUEUES_24H
+    if isinstance(gpus, int | float) and 0 <= gpus <= LARGEST_GANG_GPUS:
+        most += int(gpus // GPUS_PER_REQUEUE)
     return f"{target} was requeued {done} times in 24 hours" if done >= most else ""
 
 

@@ -86,7 +86,7 @@ def opens_at(window: Window, at: datetime) -> datetime | None:
 
 def say(window: Window, at: datetime) -> str:
     """`night: open until 06:00 Europe/Berlin (05:00Z)`, or when it opens next."""
-    at = minute_at(minute_of(at))
+    at = _utc(at).replace(second=0, microsecond=0)  # windows move by the minute
     closes = closes_at(window, at)
     if closes is not None:
         if closes - at > _AHEAD_DAYS * _DAY / 2:
@@ -96,16 +96,6 @@ def say(window: Window, at: datetime) -> str:
     if opens is None:
         return f"{window.name}: shut, and does not open again"
     return f"{window.name}: shut until {_clock(window, opens, at)}"
-
-
-def minute_of(at: datetime) -> int:
-    """Whole minutes since 1970, by which windows move."""
-    return int(at.timestamp() // 60)
-
-
-def minute_at(minute: int) -> datetime:
-    """The moment that a minute begins, in UTC."""
-    return datetime.fromtimestamp(minute * 60, UTC)
 
 
 class Stand(NamedTuple):

@@ -60,7 +60,8 @@ def check_step(incident: Incident, name: str, view: RemedyView) -> Step | Wait:
     node = view.snapshot.nodes.get(name)
     if node is None or node.ray_state is not RayState.ALIVE or "check.run" not in view.serves:
         return Wait(why=f"{name} cannot be checked.")
-    if _runs(view.snapshot, node) or view.tried("check.run", node.incarnation):
+    runs = _patient(incident, node, view).check_runs
+    if runs or view.tried("check.run", node.incarnation):
         return Wait(why=f"The check of {name} was asked for already.")
     action = CheckRun(node=name, incarnation=node.incarnation)
     reason = f"Is it {name} that makes {', '.join(incident.jobs)} compute nonsense?"
@@ -80,7 +81,7 @@ def group_test(incident: Incident, view: RemedyView) -> Plan | None:
     for name in sorted(wrong - set(view.snapshot.fences)):
         node = view.snapshot.nodes[name]
         patient = _patient(incident, node, view)
-        if not _runs(view.snapshot, node) and patient.can("node.cordon"):
+        if not patient.check_runs and patient.can("node.cordon"):
             reason = f"{name} failed its check. Keep work off, and let the gang go on elsewhere."
             return patient.climb((patient.action("node.cordon"), reason))
     left = to_check(incident, view.snapshot)
@@ -99,7 +100,7 @@ def _of_the_culprit(patient: Patient, since: datetime) -> Plan:
     node, view = patient.node, patient.view
     if node.ray_state is not RayState.ALIVE:
         return Wait(why=f"{node.name} is {node.ray_state.value}.")
-    if _runs(view.snapshot, node):
+    if patient.check_runs:
         return Wait(why=f"The check of {node.name} runs.")
     if tested(view.snapshot, node.name, since) is not False:
         return homecoming(patient)
@@ -132,11 +133,6 @@ def _alive(job: Job, snapshot: Snapshot) -> list[Node]:
     """Its nodes that a check can run on."""
     here = [snapshot.nodes[n] for n in job.nodes if n in snapshot.nodes]
     return [n for n in here if n.ray_state is RayState.ALIVE and not n.control_path]
-
-
-def _runs(snapshot: Snapshot, node: Node) -> bool:
-    found = snapshot.state.checks.get(node.name)
-    return found is not None and found.incarnation == node.incarnation and found.passed is None
 
 
 def _after(found: CheckResult, since: datetime) -> bool:
