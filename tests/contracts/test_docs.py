@@ -132,6 +132,13 @@ def test_make_has_the_target_and_hands_its_options_on(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_ids)
+def test_a_line_of_the_shipped_orders_that_the_page_names_begins_an_order(page: Path) -> None:
+    for file, line in re.findall(r"\b(policies/[\w-]+\.yaml):(\d+)", page.read_text()):
+        named = (ROOT / file).read_text().splitlines()[int(line) - 1]
+        assert named.startswith("  - id: "), f"{file}:{line} is {named!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_ids)
 def test_every_link_of_the_page_leads_somewhere(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     links = re.findall(r"\]\(([^)\s]+)\)", prose)
