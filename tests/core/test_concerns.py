@@ -8,7 +8,14 @@ import pytest
 
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.look import Looker
-from watchkeeper.core.action import Action, JobRequeue, NodeDrain, PoolScale, TicketOpen
+from watchkeeper.core.action import (
+    Action,
+    CheckRun,
+    JobRequeue,
+    NodeDrain,
+    PoolScale,
+    TicketOpen,
+)
 from watchkeeper.core.cluster import World
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.telemetry import Snapshot
@@ -47,6 +54,10 @@ def drain(node: str) -> Action:
     return NodeDrain(node=node, incarnation="inc0002")
 
 
+def check(node: str) -> Action:
+    return CheckRun(node=node, incarnation="inc0001")
+
+
 GPU = incident("gpu:train-03/2", node="train-03")
 RACK = incident("rack:train-r1")
 SHORT = incident("pool:train")
@@ -75,6 +86,9 @@ STOPPED = incident("job:llm", jobs=("llm",))
             STOPPED, JobRequeue(job="llm", attempt_id="llm-a1"), True, id="a gang's own incident"
         ),
         pytest.param(STOPPED, drain("train-01"), False, id="a gang that stopped accuses no node"),
+        pytest.param(STOPPED, check("train-01"), True, id="a gang's node is checked for its sake"),
+        pytest.param(STOPPED, check("train-03"), False, id="and no node of which it has none"),
+        pytest.param(LOST, check("train-01"), False, id="a node's incident checks that node alone"),
         pytest.param(LOST, TicketOpen(subject="x", title="x"), True, id="a ticket may always cite"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from watchkeeper.control.books import Books
 from watchkeeper.control.life import State
-from watchkeeper.core.action import Action, GpuReset, NodeUncordon, kind_of, node_of
+from watchkeeper.core.action import Action, CheckRun, GpuReset, NodeUncordon, kind_of, node_of
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.telemetry import Snapshot
@@ -19,7 +19,10 @@ from watchkeeper.remedy.verify import answered_since
 
 def concerns(incident: Incident, action: Action, snapshot: Snapshot) -> bool:
     """True when the incident lies on the action's node, on a domain that the node is part of, on
-    its gang, or on its pool. An action that names none of these is never refused by it."""
+    its gang, or on its pool. An action that names none of these is never refused by it. A check
+    belongs to an incident of a gang that the node is part of: it finds out which of them it is."""
+    if isinstance(action, CheckRun) and _of_its_gang(incident, action.node, snapshot):
+        return True
     if name := node_of(action):
         return _node(incident, name, snapshot)
     if job := str(getattr(action, "job", "")):
@@ -38,6 +41,11 @@ def _node(incident: Incident, name: str, snapshot: Snapshot) -> bool:
     # A pool is not a place where things fail together: that it is short of GPUs is no evidence
     # against any node of it.
     return node is not None and kind != "pool" and node.domains().get(kind) == domain
+
+
+def _of_its_gang(incident: Incident, name: str, snapshot: Snapshot) -> bool:
+    jobs = (snapshot.jobs.get(job) for job in incident.jobs)
+    return not incident.node and any(job is not None and name in job.nodes for job in jobs)
 
 
 def _job(incident: Incident, name: str, snapshot: Snapshot) -> bool:
