@@ -72,6 +72,7 @@ $(VENV)/.installed-nightly: $(VENV)/.installed-nightly  ## the long proofs, resu
 schema: install-dev  ## write the policy schemas and the tables of the policy reference anew
 	$(BIN)/python -m watchkeeper.policy.schema > policies/policy.schema.json
 	$(BIN)/python -m watchkeeper.policy.trial.case_schema > policies/policy-test.schema.json
+	$(BIN)/python -m watchkeeper.policy.price_book > prices/price-book.schema.json
 	$(BIN)/python -m watchkeeper.policy.reference < docs/policy/reference.md > .reference.md
 	@mv .reference.md docs/policy/reference.md
 

@@ -29,6 +29,7 @@ BREAKS = {
     "door-redis": ("watchkeeper.control.planted", "import redis"),
     "door-ray": ("watchkeeper.twin.planted", "import ray"),
     "door-sklearn": ("watchkeeper.placement.planted", "import sklearn"),
+    "door-ortools": ("watchkeeper.placement.planted", "import ortools"),
     "door-policy": ("watchkeeper.adapters.planted", "import yaml"),
     "door-fastapi": ("watchkeeper.control.planted", "import fastapi"),
     "door-langgraph": ("watchkeeper.adapters.planted", "import langgraph"),

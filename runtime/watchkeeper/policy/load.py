@@ -20,6 +20,7 @@ from watchkeeper.policy.docket import docket
 from watchkeeper.policy.lint import Grade, Whole, lint
 from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule, Window
 from watchkeeper.policy.read_bounds import budgets_in, limits_in, prices_in
+from watchkeeper.policy.read_capacity import allowances_in, capacity_in, feeds_in
 from watchkeeper.policy.read_rules import exemptions_in, rules_in
 from watchkeeper.policy.reader import At, Reader, plain
 from watchkeeper.policy.schema import DAYS, PEOPLE, POLICY
@@ -44,6 +45,8 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
     prices = prices_in(documents)
     limits = limits_in(documents)
     budgets = budgets_in(documents, prices)
+    allowances, capacity = allowances_in(documents), capacity_in(documents)
+    feeds = feeds_in(documents)
     conditions = Conditions(documents)
     rules = rules_in(documents, windows, people, conditions)
     exemptions = exemptions_in(documents, rules, conditions, at)
@@ -81,6 +84,9 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         budgets_for={k: tuple(b for b in budgets if k in b.actions) for k in KINDS},
         exempt={r.id: tuple(x for x in exemptions if x.rule == r.id) for r in rules},
         dockets={k: docket(k, rules) for k in KINDS},
+        allowances=allowances,
+        capacity=capacity,
+        feeds=feeds,
     )
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from watchkeeper.core.errors import Problem
+from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.expr import Batch, Condition
 from watchkeeper.policy.index import Index
@@ -206,7 +207,8 @@ class CheckedPolicy:
     exempt: by rule id, what lifts it. reads: by kind, the facts that its conditions read.
     dockets: by kind, its rules as the judge goes through them. over: exceptions,
     rules and windows whose last day has passed: they do nothing, and `check` refuses them.
-    sources: the files as they were, for the journal.
+    allowances, capacity (by pool) and feeds (by power feed) are what costs are measured and pools
+    are planned by; they decide nothing. sources: the files as they were, for the journal.
     """
 
     version: str
@@ -226,3 +228,6 @@ class CheckedPolicy:
     budgets_for: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)
     exempt: Mapping[str, tuple[Exemption, ...]] = field(default_factory=dict)
     dockets: Mapping[str, Docket] = field(default_factory=dict)
+    allowances: tuple[Allowance, ...] = ()
+    capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
+    feeds: Mapping[str, FeedOrder] = field(default_factory=dict)

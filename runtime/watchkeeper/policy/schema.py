@@ -24,6 +24,9 @@ WORD = r"[A-Za-z][A-Za-z0-9_]{0,62}"
 """A name that can stand in a condition, as in `var.confirmed`."""
 
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,62}"
+POOL = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
+"""The name of a pool or a power feed, as the inventory has it."""
+
 PERSON = r"[A-Za-z0-9](?:[A-Za-z0-9._@:+-]{0,126}[A-Za-z0-9])?"
 
 
@@ -156,6 +159,49 @@ _BUDGET = Record(
     },
     required=("id", "every"),
 )
+_ALLOWANCE = Record(
+    "what may be used in a calendar month; measured and projected by `watchkeeper cost`",
+    {
+        "id": Leaf("its name in every report", pattern=NAME),
+        "tenant": Leaf("counts this tenant alone"),
+        "pool": Leaf("counts this pool alone", pattern=POOL),
+        "gpu_hours": Leaf("GPU-hours held", kind="number", least=0, most=100_000_000),
+        "money": Leaf("an amount, such as 40000 USD; needs a price book", kind="money"),
+        "energy_kwh": Leaf("kWh drawn by GPUs", kind="number", least=0, most=100_000_000),
+        "tz": Leaf("the IANA zone of the month; UTC where it is left out"),
+        "warn_at": Leaf("percent at which people are told", kind="number", least=1, most=100),
+        "reason": Leaf("a sentence for whoever asks why"),
+    },
+    required=("id",),
+)
+_CAPACITY = Record(
+    "how large the pool should be",
+    {
+        "service_level": Leaf(
+            "percent of the time in which the demand that is forecast must fit",
+            kind="number",
+            least=50,
+            most=99.9,
+        ),
+        "spot_at_most": Leaf(
+            "percent of the planned nodes that may be spot; none where it is left out",
+            kind="number",
+            least=0,
+            most=100,
+        ),
+        "nodes_at_most": Leaf("nodes in all", kind="whole", least=0, most=100_000),
+    },
+    required=("service_level",),
+)
+_FEED = Record(
+    "what the feed may carry",
+    {
+        "limit_kw": Leaf("power of all GPUs on it, kW", kind="number", least=0.1, most=100_000),
+        "act_at": Leaf("percent of it at which GPUs are capped", kind="number", least=10, most=100),
+        "least_watts": Leaf("no GPU is capped below this", kind="number", least=1, most=10_000),
+    },
+    required=("limit_kw",),
+)
 _EXCEPTION = Record(
     "lifts exactly one rule, for a time, in somebody's name",
     {
@@ -253,6 +299,9 @@ POLICY = Record(
         "windows": Named("named spans of time, shared by all files", _WINDOW),
         "limits": Many("bounds", _LIMIT),
         "budgets": Many("what may be spent", _BUDGET),
+        "allowances": Many("what may be used in a calendar month", _ALLOWANCE),
+        "capacity": Named("how large each pool should be", _CAPACITY, key=POOL),
+        "power_feeds": Named("what each power feed may carry", _FEED, key=POOL),
         "rules": Many("rules; the strictest of those that match decides", _RULE),
         "exceptions": Many("dated exceptions from rules", _EXCEPTION),
         "exceptions_at_most": Leaf(

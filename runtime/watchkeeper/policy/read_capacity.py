@@ -1,0 +1,93 @@
+"""Allowances, service levels and power feeds, from YAML to their words.
+
+These are measured and planned by; they refuse nothing. What refuses an action is a budget.
+"""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder
+from watchkeeper.policy.reader import At, Reader
+from watchkeeper.policy.sections import Documents
+
+_MEASURES = ("gpu_hours", "money", "energy_kwh")
+
+
+def allowances_in(documents: Documents) -> tuple[Allowance, ...]:
+    """Every allowance, in the order of the files."""
+    found: dict[str, Allowance] = {}
+    for reader, top in documents:
+        for spec in top.each("allowances"):
+            ident = spec.of("id", f"{reader.file}:{spec.mark.line}")
+            if ident in found:
+                said = f"the allowance {ident!r} is defined twice; first at {found[ident].where}"
+                reader.problem(spec.mark, said, ident)
+                continue
+            if spec.wrote(*_MEASURES) != 1:
+                said = "an allowance has one of `gpu_hours`, `money` and `energy_kwh`"
+                reader.problem(spec.mark, said, ident)
+                continue
+            if spec.wrote("energy_kwh", "tenant") == 2:
+                said = "energy is measured by pool, and not by tenant"
+                reader.problem(spec.mark, said, "tenant")
+            found[ident] = _allowance(reader, spec, ident)
+    return tuple(found.values())
+
+
+def _allowance(reader: Reader, spec: At, ident: str) -> Allowance:
+    measure = next((m for m in _MEASURES if spec.get(m)), _MEASURES[0])
+    amount = spec.of(measure, 0.0)
+    zone = spec.get("tz")
+    if zone is not None and zone.value not in available_timezones():
+        said = f"{zone.value!r} is not an IANA time zone"
+        reader.problem(zone.mark, said, zone.value, available_timezones())
+    return Allowance(
+        id=ident,
+        measure=measure,
+        amount=amount.amount if measure == "money" and amount else float(amount),
+        currency=amount.currency if measure == "money" and amount else "",
+        tenant=spec.of("tenant", ""),
+        pool=spec.of("pool", ""),
+        tz=zone.value if zone else "UTC",
+        warn_share=spec.of("warn_at", 80.0) / 100,
+        where=f"{reader.file}:{spec.mark.line}",
+    )
+
+
+def capacity_in(documents: Documents) -> dict[str, CapacityOrder]:
+    """What is said of each pool's size; `default` stands for every other pool."""
+    found: dict[str, CapacityOrder] = {}
+    for reader, top in documents:
+        for pool, spec in top.of("capacity", {}).items():
+            if pool in found:
+                said = f"the capacity of {pool!r} is told twice; first at {found[pool].where}"
+                reader.problem(spec.mark, said, pool)
+                continue
+            found[pool] = CapacityOrder(
+                pool=pool,
+                service_level=spec.of("service_level", 0.0) / 100,
+                spot_share=spec.of("spot_at_most", 0.0) / 100,
+                nodes_at_most=spec.of("nodes_at_most"),
+                where=f"{reader.file}:{spec.mark.line}",
+            )
+    return found
+
+
+def feeds_in(documents: Documents) -> dict[str, FeedOrder]:
+    """What each power feed may carry."""
+    found: dict[str, FeedOrder] = {}
+    for reader, top in documents:
+        for feed, spec in top.of("power_feeds", {}).items():
+            if feed in found:
+                said = f"the power feed {feed!r} is told twice; first at {found[feed].where}"
+                reader.problem(spec.mark, said, feed)
+                continue
+            found[feed] = FeedOrder(
+                feed=feed,
+                limit_w=spec.of("limit_kw", 0.0) * 1000,
+                act_share=spec.of("act_at", 95.0) / 100,
+                least_w=spec.of("least_watts", 200.0),
+                where=f"{reader.file}:{spec.mark.line}",
+            )
+    return found
