@@ -6,7 +6,7 @@ what each kind may disturb, how long it may take and what undoes it, and every r
 
 import re
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import msgspec
 
@@ -286,7 +286,10 @@ REQUEUE_BEFORE = "job.requeue+before"
 
 def kind_of(action: Action) -> str:
     """The action's name as policies and the journal write it, such as `node.drain`."""
-    return str(action.__struct_config__.tag)
+    return _KIND[type(action)]
+
+
+_KIND: dict[type, str] = {each: str(each.__struct_config__.tag) for each in get_args(Action)}
 
 
 def traits_of(action: Action) -> Traits:

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from watchkeeper.core.facts import FACTS, NEVER_S, Facts
+from watchkeeper.policy.clauses import Clauses, clauses_of
 from watchkeeper.policy.cost import too_much
-from watchkeeper.policy.index import Clauses, clauses_of
 from watchkeeper.policy.slips import FUNCTIONS, Slip, function_meant, slips_in
 from watchkeeper.policy.syntax import Tree, names_in, tree_of
 

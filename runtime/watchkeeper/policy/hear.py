@@ -88,7 +88,8 @@ def hear(hearing: Hearing) -> list[Heard]:
     for part in hearing.policy.dockets[hearing.kind].parts:
         if part.during and shut.issuperset(part.during):
             continue
-        found += [(place, rule, _YES) for place, rule in part.plain]
+        if part.plain:
+            found += [(place, rule, _YES) for place, rule in part.plain]
         held = part.index.holding(facts)
         if held is not None:
             found += [(*part.indexed[at], _YES) for at in held]

@@ -182,7 +182,7 @@ def _s10(case: Case) -> str:
     if state == "dead" and facts.get("node.process_gone") is True:
         return ""  # Ray and the provider agree: two sources, and nothing alive is touched
     silent = facts.get("node.silent_for")
-    if not isinstance(silent, int | float):
+    if type(silent) is not float and not isinstance(silent, int | float):
         silent = math.nan  # compares as neither short nor long: refused below
     if state in ("alive", "draining") and silent < QUIET_AFTER_S:
         return ""

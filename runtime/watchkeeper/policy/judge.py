@@ -76,7 +76,8 @@ def _judge(
         version = policy.version if policy is not None else ""
         return Verdict(decision=_ALLOW, reasons=(reason,), policy_version=version)
 
-    past = tuple([e for e in ledger.effects if e.proposal != proposal.id])
+    own = proposal.id
+    past = tuple([e for e in ledger.effects if e.proposal != own])
     refused = refusals(Case(proposal, impact, facts, ledger, orders, past, traits, kind))
     if policy is None:
         return _without_policy(refused)
@@ -197,12 +198,19 @@ def _would_be(
     refused: bool,
 ) -> Decision | None:
     """The decision if what is in shadow were enforced; None where that changes nothing."""
-    if not [h for h in heard if h.rule.shadow] and not [b for b in broken if b.order.shadow]:
+    if not _any_in_shadow(heard, broken):
         return None
     enforced = [b._replace(reason=structs.replace(b.reason, shadow=False)) for b in broken]
     strict = [h for h in heard if h.rule.enforcement != "advisory" or h.state is _ERROR]
     would_be = _settle(Votes.of(strict, enforced), policy, facts, orders, refused=refused)
     return would_be.decision if would_be.decision is not settled.decision else None
+
+
+def _any_in_shadow(heard: list[Heard], broken: list[Broken]) -> bool:
+    for h in heard:
+        if h.rule.shadow:
+            return True
+    return any(b.order.shadow for b in broken) if broken else False
 
 
 def _under_the_dial(
@@ -236,7 +244,7 @@ def _reason(heard: Heard) -> Reason:
     if rule.enforcement == "advisory" and state in (_MATCHED, _UNMET):
         kind = "advice"
     else:
-        kind = _KIND_OF_REASON[state]
+        kind = "rule" if state is _MATCHED else _KIND_OF_REASON[state]
     says = _DENY if state in (_UNMET, _ERROR) else rule.effect
     return Reason(
         kind=kind, id=rule.id, says=says, text=heard.why, where=rule.where, shadow=rule.shadow
@@ -244,7 +252,6 @@ def _reason(heard: Heard) -> Reason:
 
 
 _KIND_OF_REASON = {
-    State.MATCHED: "rule",
     State.UNMET: "requirement",
     State.ERROR: "error",
     State.EXCEPTED: "exception",
@@ -276,6 +283,8 @@ def _windows_said(waits: tuple[str, ...], heard: list[Heard], stand: Stand) -> s
     """The windows that mattered: those that let a rule speak, or else those that one waits for."""
     if not waits:
         return ""
-    said = [h.rule.during for h in heard if h.rule.during and h.rule.binds]
-    spoke = {name for names in said for name in names if name not in stand.shut}
-    return "; ".join([stand.says[name] for name in (sorted(spoke) or waits)])
+    spoke: set[str] = set()
+    for h in heard:
+        if h.rule.during and h.rule.binds:
+            spoke.update(h.rule.during)
+    return "; ".join([stand.says[name] for name in (sorted(spoke - stand.shut) or waits)])

@@ -89,9 +89,10 @@ def bounds_out(limit: Limit) -> bool:
     return limit.max_count is not None or limit.max_percent is not None
 
 
-def _unknown(limit: Limit, keys: list[str], touched: Touched) -> str:
-    """Why it cannot be counted; tenants and jobs that are not touched need no counting."""
-    if keys or limit.per in ("tenant", "job"):
+def _nowhere(limit: Limit, touched: Touched) -> str:
+    """Why an action without a domain of this limit's cannot be counted; tenants and jobs that are
+    not touched need no counting."""
+    if limit.per in ("tenant", "job"):
         return ""
     what = ", ".join(touched.impact.nodes) or "this action"
     return f"the {limit.per} of {what} is not known, so it cannot be counted"
@@ -100,8 +101,8 @@ def _unknown(limit: Limit, keys: list[str], touched: Touched) -> str:
 def _out(limit: Limit, touched: Touched) -> str:
     impact = touched.impact
     keys = keys_of(limit.per, touched.proposal, impact)
-    if unknown := _unknown(limit, keys, touched):
-        return unknown
+    if not keys:
+        return _nowhere(limit, touched)
     for key in keys:
         if limit.per in ("tenant", "job"):
             # Tenants and jobs have no inventory: what counts is what we are at work on.
@@ -117,23 +118,26 @@ def _out(limit: Limit, touched: Touched) -> str:
 
 
 def _rate(limit: Limit, most: int, touched: Touched) -> str:
-    recent = [e for e in touched.past if e.age_s < limit.rate_per_s and e.action in limit.actions]
     keys = keys_of(limit.per, touched.proposal, touched.impact)
-    if why := _unknown(limit, keys, touched) or unseen(limit.per, limit.rate_per_s, touched):
+    if not keys:
+        return _nowhere(limit, touched)
+    within_s, actions = limit.rate_per_s, limit.actions
+    if why := unseen(limit.per, within_s, touched):
         return why
+    recent = [e for e in touched.past if e.age_s < within_s and e.action in actions]
     for key in keys:
         started = len(in_domain(recent, key))
         if started + 1 > most:
-            within = span(limit.rate_per_s)
+            within = span(within_s)
             return f"{started} started in {key} within {within}, and at most {most} may"
     return ""
 
 
 def _concurrency(limit: Limit, most: int, touched: Touched) -> str:
-    under_way = [e for e in touched.past if e.open and e.action in limit.actions]
     keys = keys_of(limit.per, touched.proposal, touched.impact)
-    if why := _unknown(limit, keys, touched):
-        return why
+    if not keys:
+        return _nowhere(limit, touched)
+    under_way = [e for e in touched.past if e.open and e.action in limit.actions]
     for key in keys:
         busy = len(in_domain(under_way, key))
         if busy + 1 > most:

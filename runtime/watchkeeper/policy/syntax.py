@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Const:
+class Const(Struct, frozen=True, gc=False):
     """A literal. `value` is its text for strings, the boolean for booleans, None for others;
     `number` is that of an int or a double."""
 
@@ -21,16 +21,14 @@ class Const:
     number: int | float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True, gc=False):
     """A variable: a declared fact such as `node.pool`, or the variable of a macro."""
 
     at: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True, gc=False):
     """`operand.field`; a mere membership test when written `has(operand.field)`."""
 
     at: int
@@ -39,8 +37,7 @@ class Field:
     test_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True, gc=False):
     """A function or operator; operators are spelt `_&&_`, `_[_]`, `@in`, `!_` and so on."""
 
     at: int
@@ -48,8 +45,7 @@ class Call:
     args: tuple[Tree, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(Struct, frozen=True, gc=False):
     """A macro over a range: `range.exists(variable, …)`, `all`, `map`, `filter`."""
 
     at: int
@@ -59,8 +55,7 @@ class Loop:
     parts: tuple[Tree, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True, gc=False):
     """A list or a struct literal: only its parts matter here."""
 
     at: int
@@ -93,7 +88,10 @@ def walk(tree: Tree) -> Iterator[Tree]:
     while left:
         part = left.pop()
         yield part
-        left.extend(reversed(parts_of(part)))
+        if type(part) is Call:
+            left += part.args[::-1]
+        elif type(part) is not Name and type(part) is not Const:  # by far the most are one of these
+            left += parts_of(part)[::-1]
 
 
 def parts_of(tree: Tree) -> tuple[Tree, ...]:
@@ -155,37 +153,36 @@ def names_in(tree: Tree) -> frozenset[str]:
 
 
 _BOOL, _INT, _DOUBLE, _STRING = 2, 3, 5, 6
-_KINDS = _CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP = 3, 4, 5, 6, 7, 8, 9
 
 
 def _tree(data: bytes, places: dict[int, int]) -> Tree:
     fields = _message(data)
-    at = places.get(_number(fields.get(2, (b"",))[0]), 0)
-    kind = next(filter(fields.__contains__, _KINDS))
-    body = _message(fields[kind][0])
-
-    def child(field: int) -> Tree:
-        return _tree(body[field][0], places)
-
+    at = places.get(_number(fields[2][0]), 0) if 2 in fields else 0
+    kind = max(fields, default=0)  # there is one, and the id's number is below all of them
+    body = _message(fields[kind][0]) if kind else {}
     match kind:
-        case 3:
-            return Const(at, _literal(body), _written_number(body))
         case 4:
             return Name(at, _text(body, 1))
-        case 5:
-            return Field(at, child(1), _text(body, 2), bool(_number(body.get(3, (b"",))[0])))
         case 6:
-            args = (*body.get(1, ()), *body.get(3, ()))
-            return Call(at, _text(body, 2), tuple(_tree(a, places) for a in args))
+            args = [*body.get(1, ()), *body.get(3, ())]
+            return Call(at, _text(body, 2), tuple([_tree(a, places) for a in args]))
+        case 3:
+            return Const(at, _literal(body), _written_number(body))
+        case 5:
+            test_only = 3 in body and bool(_number(body[3][0]))
+            return Field(at, _tree(body[1][0], places), _text(body, 2), test_only)
         case 7:
-            return Group(at, tuple(_tree(e, places) for e in body.get(1, ())))
+            return Group(at, tuple([_tree(e, places) for e in body.get(1, ())]))
         case 8:
             entries = [_message(e) for e in body.get(2, ())]
             parts = [p for e in entries for k in (3, 4) for p in e.get(k, ())]
-            return Group(at, tuple(_tree(p, places) for p in parts))
+            return Group(at, tuple([_tree(p, places) for p in parts]))
+        case 9:
+            steps = tuple([_tree(body[f][0], places) for f in (4, 5, 6, 7) if f in body])
+            over = _tree(body[2][0], places)
+            return Loop(at, _text(body, 1), _text(body, 3), over, steps)
         case _:
-            steps = tuple(child(f) for f in (4, 5, 6, 7) if f in body)
-            return Loop(at, _text(body, 1), _text(body, 3), child(2), steps)
+            raise ValueError(f"{kind} is no kind of expression")
 
 
 def _literal(body: dict[int, list[bytes]]) -> str | bool | None:
@@ -206,7 +203,7 @@ def _written_number(body: dict[int, list[bytes]]) -> int | float | None:
 
 
 def _text(body: dict[int, list[bytes]], field: int) -> str:
-    return body.get(field, [b""])[0].decode()
+    return body[field][0].decode() if field in body else ""
 
 
 def _number(raw: bytes) -> int:
@@ -219,11 +216,18 @@ def _message(data: bytes) -> dict[int, list[bytes]]:
     i, end = 0, len(data)
     while i < end:
         # Nearly all keys and sizes fit one byte, and a load reads tens of thousands of them.
-        key, i = (data[i], i + 1) if data[i] < 0x80 else _varint(data, i)
+        key = data[i]
+        i += 1
+        if key >= 0x80:
+            key, i = _varint(data, i - 1)
         wire = key & 7
         if wire == 2:
-            size, start = (data[i], i + 1) if i < end and data[i] < 0x80 else _varint(data, i)
-            i = start + size
+            size = data[i] if i < end else 0x80
+            i += 1
+            if size >= 0x80:
+                size, i = _varint(data, i - 1)
+            start = i
+            i += size
         elif wire == 0:
             start = i
             _, i = _varint(data, i)
@@ -233,11 +237,11 @@ def _message(data: bytes) -> dict[int, list[bytes]]:
             raise ValueError(f"wire type {wire} is not part of a checked expression")
         if i > end:
             raise ValueError("a checked expression ends too early")
-        values = fields.get(key >> 3)
-        if values is None:
-            fields[key >> 3] = [data[start:i]]
+        number = key >> 3
+        if number in fields:
+            fields[number].append(data[start:i])
         else:
-            values.append(data[start:i])
+            fields[number] = [data[start:i]]
     return fields
 
 

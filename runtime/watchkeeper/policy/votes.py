@@ -43,22 +43,23 @@ class Votes(NamedTuple):
     def of(cls, heard: Iterable[Heard], broken: Iterable[Broken]) -> Votes:
         """Sort what was heard. An allow that lacks what it requires grants nothing; an ask that
         does must not be stepped over by another rule's allow, so it denies."""
-        matched: dict[Decision, list[Rule]] = {_ALLOW: [], _ASK: [], _DENY: []}
+        allows: list[Rule] = []
+        asks: list[Rule] = []
+        denies: list[Rule] = []
         unmet_asks: list[Rule] = []
         lifted: list[Rule] = []
         errors: list[Heard] = []
         for h in heard:
-            rule, state = h.rule, h.state
-            if state is _MATCHED:
-                matched[rule.effect].append(rule)
+            rule, state, effect = h.rule, h.state, h.rule.effect
+            if state is _MATCHED:  # no dict by effect: to hash a member of an Enum is slow
+                (denies if effect is _DENY else asks if effect is _ASK else allows).append(rule)
             elif state is _ERROR:
                 errors.append(h)
-            elif rule.effect is _ASK and state is _UNMET:
+            elif effect is _ASK and state is _UNMET:
                 unmet_asks.append(rule)
-            elif rule.effect is _ASK and state is _LIFTED:
+            elif effect is _ASK and state is _LIFTED:
                 lifted.append(rule)
         binding = [b for b in broken if b.binds]
-        allows, asks, denies = matched.values()
         return cls(allows, asks, denies, unmet_asks, lifted, errors, binding)
 
     @property

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import yaml
+from msgspec import Struct
 
 from watchkeeper.core.errors import Problem
 
@@ -27,8 +27,7 @@ class Mark(NamedTuple):
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Struct, frozen=True, gc=False):
     """One word or text. `style` is "" for plain, else the quote or block sign; `indent` is the
     number of spaces before the first line of a block."""
 
@@ -39,16 +38,14 @@ class Scalar:
     indent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Struct, frozen=True, gc=False):
     """A list."""
 
     mark: Mark
     items: tuple[Tree, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(Struct, frozen=True, gc=False):
     """Keys to values, as written; a key that stands twice is already reported."""
 
     mark: Mark
