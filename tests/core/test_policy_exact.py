@@ -4,17 +4,19 @@ them, and a slip in them would be seen by nobody."""
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.core.policy_case import AUTO, NIGHT, Given, gang, past, policy
 
-from watchkeeper.core.action import CheckRun, JobPreempt, NodeDrain
+from watchkeeper.core.action import CheckRun, JobPreempt, NodeDrain, PoolScale, TicketOpen
 from watchkeeper.core.cluster import JobState
 from watchkeeper.core.proposal import Impact
 from watchkeeper.core.verdict import Autonomy, Decision, Orders, Reason, Verdict
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.limits import Touched, exceeded
-from watchkeeper.policy.trace import trace
+from watchkeeper.policy.model import CheckedPolicy
+from watchkeeper.policy.trace import RuleTrace, trace
 
 NO_POLICY = Reason(
     kind="default",
@@ -33,6 +35,25 @@ WINDOWS = (
 def test_without_a_policy_the_verdict_is_exactly_a_no() -> None:
     assert Given().judged(None) == Verdict(
         decision=Decision.DENY, reasons=(NO_POLICY,), policy_version="", refused_by="default"
+    )
+
+
+@pytest.mark.parametrize("checked", [None, policy(ALLOW)], ids=["no policy", "a policy"])
+def test_a_ticket_is_exactly_a_yes_that_no_rule_gives(checked: CheckedPolicy | None) -> None:
+    ticket = TicketOpen(subject="node:train-01", title="t")
+    assert Given(action=ticket, orders=Orders(autonomy=Autonomy.OBSERVE)).judged(checked) == (
+        Verdict(
+            decision=Decision.ALLOW,
+            reasons=(
+                Reason(
+                    kind="rule",
+                    id="built-in",
+                    says=Decision.ALLOW,
+                    text="tickets and pages change nothing and are always allowed",
+                ),
+            ),
+            policy_version=checked.version if checked else "",
+        )
     )
 
 
@@ -74,7 +95,56 @@ def test_a_lapsed_rule_says_since_when() -> None:
     rules = "  - {id: a, effect: allow, actions: [node.drain], until: 2026-03-10}\n"
     _, _, facts, ledger = Given().inputs()
     (found,) = trace(policy(rules, at=NIGHT), "node.drain", facts, ledger, NIGHT)
-    assert (found.state, found.why) == ("lapsed", "it lapsed at 2026-03-11 00:00Z")
+    assert (found.rule.id, found.state) == ("a", "lapsed")
+    assert found.why == "it lapsed at 2026-03-11 00:00Z"
+
+
+def heard(rule: str, **facts: Any) -> RuleTrace:
+    """How one rule for `node.drain` stands, these facts being as given."""
+    _, _, known, ledger = Given().inputs()
+    rules = f"  - {{id: a, actions: [node.drain], {rule}}}\n"
+    (found,) = trace(policy(rules), "node.drain", {**known, **facts}, ledger, NIGHT)
+    return found
+
+
+def test_a_rule_that_is_false_says_so() -> None:
+    found = heard("effect: allow, when: node.gpus > 8")
+    assert (found.rule.id, found.state, found.why) == ("a", "false", "its condition is false")
+
+
+@pytest.mark.parametrize(
+    ("confidence", "why"),
+    [
+        (0.8, "a requires confidence 0.9, and it is 0.8"),
+        (None, "a requires confidence 0.9, and it is not known"),
+    ],
+)
+def test_a_requirement_that_is_not_met_says_what_there_is(confidence: object, why: str) -> None:
+    found = heard(
+        "effect: allow, require: {confidence: 0.9}", **{"incident.confidence": confidence}
+    )
+    assert (found.state, found.why) == ("unmet", why)
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(600.0, "matched"), (600.001, "unmet")])
+def test_a_checkpoint_may_be_as_old_as_is_written_and_no_older(age_s: float, state: str) -> None:
+    found = heard(
+        "effect: allow, require: {checkpoint_age: 10m}", **{"impact.checkpoint_age": age_s}
+    )
+    assert found.state == state
+
+
+def test_a_rule_that_cannot_be_decided_is_named_with_the_error() -> None:
+    rules = ALLOW + "  - {id: e, effect: deny, actions: [node.drain], when: 1 / impact.jobs > 5}\n"
+    (said,) = [r.text for r in Given().judged(policy(rules)).reasons if r.kind == "error"]
+    assert said == "the rule e could not be decided: INVALID_ARGUMENT: divide by zero"
+
+
+def test_a_question_that_break_glass_answered_says_so() -> None:
+    rules = ALLOW + ASK.replace("approvals", "enforcement: soft, approvals")
+    verdict = Given(ledger={"lifted": ("q",)}).judged(policy(rules))
+    (said,) = [r.text for r in verdict.reasons if r.kind == "lifted"]
+    assert said == "q was lifted by break-glass"
 
 
 def budget(**keys: object) -> str:
@@ -184,6 +254,12 @@ def test_a_judge_that_fails_says_exactly_what_failed() -> None:
     assert (verdict.policy_version, verdict.refused_by) == (checked.version, "error")
 
 
+def test_a_judge_that_fails_without_a_policy_names_no_version() -> None:
+    proposal, impact, _, ledger = Given().inputs()
+    verdict = judge(proposal, impact, None, None, ledger, AUTO, NIGHT)  # type: ignore[arg-type]
+    assert (verdict.refused_by, verdict.policy_version) == ("error", "")
+
+
 def test_an_error_wakes_a_person_in_these_words() -> None:
     rules = ALLOW + "  - {id: e, effect: deny, actions: [node.drain], when: 1 / impact.jobs > 5}\n"
     assert Given().judged(policy(rules)).alert == (
@@ -229,6 +305,29 @@ def test_the_verdict_names_the_windows_that_let_a_rule_speak_and_no_other() -> N
     )
 
 
+def test_a_verdict_without_windows_names_none_and_with_two_that_are_shut_names_both() -> None:
+    assert Given().judged(policy(ALLOW)).window == ""
+    rules = "  - {id: a, effect: allow, actions: [node.drain], during: [day, late]}\n"
+    assert Given().judged(policy(rules, rest=WINDOWS)).window == (
+        "day: shut until 06:00 Europe/Berlin (05:00Z); "
+        "late: shut until Sat 21 Mar 22:00 Europe/Berlin (21:00Z)"
+    )
+
+
+def test_what_is_asked_is_refused_by_nothing() -> None:
+    by_rule = Given().judged(policy(ASK))
+    by_dial = Given(orders=Orders(autonomy=Autonomy.ASK)).judged(policy(ALLOW))
+    assert (by_rule.decision, by_rule.refused_by) == (Decision.ASK, "")
+    assert (by_dial.decision, by_dial.refused_by) == (Decision.ASK, "")
+
+
+def test_more_people_wanted_than_may_answer_is_said_in_numbers() -> None:
+    three = ASK.replace("quorum: 1, from: [oncall]", "quorum: 3, from: [oncall, platform]")
+    both = three + ASK.replace("id: q", "id: r")
+    (said,) = [r.text for r in Given().judged(policy(both)).reasons if r.kind == "refusal"]
+    assert said == "3 people must approve, and nobody can: oncall has 2"
+
+
 # What a limit counts where the domains are bare.
 
 
@@ -267,3 +366,26 @@ def test_a_past_that_is_not_known_counts_as_used_in_these_words() -> None:
         "the ledger shows the fleet's last 4000 s only, and this counts 2 h; "
         "what is not known counts as used"
     ]
+
+
+@pytest.mark.parametrize("per", ["tenant", "job"])
+@pytest.mark.parametrize("bound", ["rate: {count: 0, per: 1h}", "concurrency: 0"])
+def test_a_limit_for_each_tenant_or_job_lets_pass_what_touches_none(per: str, bound: str) -> None:
+    rest = f"limits:\n  - {{id: l, actions: [node.drain], per: {per}, {bound}}}\n"
+    assert Given().judged(policy(ALLOW, rest=rest)).decision is Decision.ALLOW
+
+
+def test_what_lies_in_no_rack_cannot_be_counted_for_one_in_these_words() -> None:
+    rules = "  - {id: a, effect: allow, actions: [pool.scale, node.drain]}\n"
+    rest = limit(actions="[pool.scale, node.drain]", per="rack", rate="{count: 9, per: 1h}")
+    scale = Given(action=PoolScale(pool="train", add=1)).judged(policy(rules, rest=rest))
+    assert [r.text for r in scale.reasons if r.kind == "limit"] == [
+        "the rack of this action is not known, so it cannot be counted"
+    ]
+
+
+def test_a_node_of_no_pool_cannot_be_counted_for_its_pool_in_these_words() -> None:
+    touched = Touched(Given().inputs()[0], Impact(nodes=("n", "m"), pool_out_after=1), ())
+    rest = limit(actions="[node.drain]", per="pool", max_out="{count: 4}")
+    (over,) = exceeded(policy(ALLOW, rest=rest).limits, touched)
+    assert over[1] == "the pool of n, m is not known, so it cannot be counted"
