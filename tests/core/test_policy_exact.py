@@ -328,6 +328,13 @@ def test_more_people_wanted_than_may_answer_is_said_in_numbers() -> None:
     assert said == "3 people must approve, and nobody can: oncall has 2"
 
 
+def test_those_who_are_called_a_second_later_are_not_among_those_who_are_asked_first() -> None:
+    later = ASK.replace("from: [oncall]", "from: [oncall], escalate: {after: 1s, to: [platform]}")
+    obligations = Given().judged(policy(later)).obligations
+    assert obligations is not None
+    assert (obligations.groups, obligations.escalate_to) == (("oncall",), ("platform",))
+
+
 # What a limit counts where the domains are bare.
 
 
