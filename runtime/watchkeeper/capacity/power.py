@@ -1,0 +1,156 @@
+"""Is a power feed near its limit, and which GPUs to cap so that least work is slowed?
+
+A gang goes at the pace of its slowest GPU: capping one slows all. So GPUs without a gang are capped
+first, then whole gangs, least important and smallest first, no deeper than is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from watchkeeper.core.capacity import FeedLoad, PowerCap, Shedding
+from watchkeeper.core.cluster import JobState, Node, RayState
+from watchkeeper.core.money import FeedOrder
+from watchkeeper.core.telemetry import GPU_FIELDS, POWER_FRESH_S, Snapshot
+
+STEP_W = 5.0
+"""Caps are whole steps, rounded down."""
+CALM_SHARE = 0.02
+"""Of the limit: shed so much more than needed, so that the feed does not hover at its mark."""
+_POWER, _LIMIT = GPU_FIELDS.index("power_watts"), GPU_FIELDS.index("power_limit_watts")
+
+
+def loads(snapshot: Snapshot, feeds: Mapping[str, FeedOrder]) -> tuple[FeedLoad, ...]:
+    """Every feed that policy names, with what its GPUs draw. One silent node makes it unknown."""
+    on: dict[str, list[Node]] = {feed: [] for feed in feeds}
+    for node in snapshot.nodes.values():
+        if node.power_feed in on and not node.control_path:
+            on[node.power_feed].append(node)
+    return tuple(_load(snapshot, order, on[feed]) for feed, order in sorted(feeds.items()))
+
+
+def shed(snapshot: Snapshot, order: FeedOrder) -> Shedding | None:
+    """The caps that bring a feed below the share at which policy acts; None where it is below, and
+    where its draw is unknown: nobody is slowed on a guess."""
+    (load,) = loads(snapshot, {order.feed: order})
+    if load.draw_w is None or load.over_w <= 0:
+        return None
+    left = load.over_w + CALM_SHARE * order.limit_w
+    caps: list[PowerCap] = []
+    sheds = 0.0
+    for group in _groups(snapshot, order):
+        if left - sheds <= 0:
+            break
+        taken, saved = _cap(group, order.least_w, left - sheds)
+        caps += taken
+        sheds += saved
+    enough = sheds >= load.over_w
+    gangs = sorted({cap.gang for cap in caps if cap.gang})
+    whom = f" This slows {', '.join(gangs)}." if gangs else " No gang is slowed."
+    short = "" if enough else f" That is not enough: {load.over_w - sheds:,.0f} W remain."
+    done = f"Capping {len(caps)} GPUs sheds {sheds:,.0f} W.{whom}{short}"
+    says = (
+        f"The feed {order.feed} carries {load.draw_w:,.0f} W of {order.limit_w:,.0f} W; policy "
+        f"acts at {order.act_share:.0%}. {done}"
+    )
+    return Shedding(load=load, caps=tuple(caps), sheds_w=round(sheds, 1), enough=enough, says=says)
+
+
+def _load(snapshot: Snapshot, order: FeedOrder, nodes: list[Node]) -> FeedLoad:
+    watts = [_watts(snapshot, node) for node in nodes]
+    silent = tuple(n.name for n, w in zip(nodes, watts, strict=True) if w is None)
+    rows = [snapshot.frame.row[n.name] for n in nodes if n.name in snapshot.frame.row]
+    drawn = None
+    if nodes and not silent:
+        drawn = round(float(sum(w.sum() for w in watts if w is not None)), 1)
+    over = 0.0 if drawn is None else max(0.0, drawn - order.act_share * order.limit_w)
+    return FeedLoad(
+        feed=order.feed,
+        limit_w=order.limit_w,
+        draw_w=drawn,
+        over_w=round(over, 1),
+        silent=silent,
+        simulated=bool(snapshot.frame.simulated[rows].any()),
+    )
+
+
+def _watts(snapshot: Snapshot, node: Node) -> NDArray[np.float64] | None:
+    """f8[G] of a node, NaN where a GPU has no reading; None where too little was heard. A node
+    that is dead and unheard draws nothing."""
+    row = snapshot.frame.row.get(node.name)
+    age = snapshot.silence_s(node.name)
+    fresh = row is not None and age is not None and age <= POWER_FRESH_S
+    found = np.full(1, np.nan)
+    if fresh and row is not None:
+        found = np.asarray(snapshot.frame.gpu[row, :, _POWER], np.float64)
+    if (~np.isnan(found)).sum() >= node.gpus:
+        return np.where(np.isnan(found), 0.0, found)
+    return np.zeros(1) if node.ray_state is RayState.DEAD and not fresh else None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Group:
+    """GPUs that are slowed together. where: (node, GPU) of each. watts: what each draws."""
+
+    gang: str
+    where: tuple[tuple[Node, int], ...]
+    watts: NDArray[np.float64]
+
+
+def _groups(snapshot: Snapshot, order: FeedOrder) -> list[_Group]:
+    """The feed's GPUs by the most important gang on their node, in the order in which they are
+    capped. Ray does not say which of a node's GPUs a gang holds: a node is slowed as a whole."""
+    rank: dict[str, tuple[float, float, str]] = {"": (-math.inf, 0.0, "")}
+    found: dict[str, list[tuple[Node, int, float]]] = {}
+    for node in snapshot.nodes.values():
+        row = snapshot.frame.row.get(node.name)
+        if node.power_feed != order.feed or node.control_path or row is None:
+            continue
+        gangs = [j for j in snapshot.jobs_on(node.name) if j.state is JobState.RUNNING]
+        first = max(gangs, key=lambda j: (j.priority, j.gpus, j.name), default=None)
+        if first is not None:
+            rank[first.name] = (float(first.priority), first.gpus, first.name)
+        name = first.name if first else ""
+        if name == "" and node.gpus_free < node.gpus and node.name not in snapshot.fences:
+            name = f"work on {node.name}"  # no gang, and not nobody: before every gang
+            rank[name] = (-math.inf, 1.0, name)
+        power, limit = snapshot.frame.gpu[row, :, _POWER], snapshot.frame.gpu[row, :, _LIMIT]
+        for gpu, watts in enumerate(power.tolist()):
+            capped = limit[gpu] <= order.least_w
+            if watts > order.least_w and not capped:
+                found.setdefault(name, []).append((node, gpu, watts))
+    return [
+        _Group(
+            gang=name,
+            where=tuple((node, gpu) for node, gpu, _ in found[name]),
+            watts=np.array([w for _, _, w in found[name]]),
+        )
+        for name in sorted(found, key=lambda name: rank[name])
+    ]
+
+
+def _cap(group: _Group, least_w: float, wanted: float) -> tuple[list[PowerCap], float]:
+    """One cap for the whole group, as high as sheds what is wanted; (caps, watts saved)."""
+    watts = np.sort(group.watts)[::-1]
+    saved = np.cumsum(watts) - watts * np.arange(1, len(watts) + 1)
+    above = max(1, int(np.searchsorted(saved, wanted)))  # GPUs that draw more than the cap
+    level = (float(watts[:above].sum()) - wanted) / above
+    cap = max(least_w, math.floor(level / STEP_W) * STEP_W)
+    caps = [
+        PowerCap(
+            node=node.name,
+            incarnation=node.incarnation,
+            gpu=gpu,
+            watts=cap,
+            draws_w=round(float(draws), 1),
+            gang=group.gang,
+        )
+        for (node, gpu), draws in zip(group.where, group.watts, strict=True)
+        if draws > cap
+    ]
+    return caps, float(np.maximum(group.watts - cap, 0.0).sum())
