@@ -73,7 +73,7 @@ def turn_graph(threads: Threads, settings: CrewSettings) -> Any:
         return get_runtime(Context).context.briefing
 
     def triage(state: TurnState) -> TurnState:  # noqa: ARG001  LangGraph hands it over
-        return {"items": planner.triage(briefing())}
+        return {"items": planner.triage(briefing(), settings)}
 
     def run(state: TurnState) -> TurnState:
         return {"answers": threads.run(state["items"], briefing())}
@@ -122,7 +122,9 @@ class LangGraphCrew:
     def ask(self, briefing: Briefing) -> CrewReply:
         """Think one turn. Deterministic with the rules; never touches the cluster."""
         built = self._build()
-        if not briefing.results and built.threads.rest(planner.triage(briefing), briefing):
+        if not briefing.results and built.threads.rest(
+            planner.triage(briefing, self._settings), briefing
+        ):
             return CrewReply()  # all wait as before; the graph would say the same again
         context = Context(briefing, self._settings, self._reasoner)
         state: TurnState = built.turn.invoke({}, context=context)

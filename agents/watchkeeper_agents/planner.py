@@ -17,8 +17,9 @@ from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.remedy.group_test import to_check
 from watchkeeper.remedy.moving import MOVES
 from watchkeeper.remedy.waves import Gone, Item, Result, may_go
+from watchkeeper_agents.admission import to_admit
+from watchkeeper_agents.ahead import ahead_of
 from watchkeeper_agents.reserve import shortfalls
-from watchkeeper_agents.scheduler import expects_shortage
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Turn, WorkItem, incident_of
 
@@ -31,10 +32,10 @@ _ENDED = {
 """What became of a step; every other end counts as a failure."""
 
 
-def triage(briefing: Briefing) -> tuple[WorkItem, ...]:
+def triage(briefing: Briefing, settings: CrewSettings) -> tuple[WorkItem, ...]:
     """One work item per open incident that nobody waits on, gravest first; one more for its gangs
-    where one stands still, and for each node of a gang under test; and one per pool that is
-    expected to run short."""
+    where one stands still, and for each node of a gang under test; one per gang that may be
+    admitted now; and one per pool that is expected to run short."""
     items = []
     stands = _Standing(briefing)
     for incident in sorted(briefing.incidents, key=_gravity):
@@ -52,12 +53,13 @@ def triage(briefing: Briefing) -> tuple[WorkItem, ...]:
             continue
         agent = "scheduler" if incident.fault == Fault.CAPACITY_SHORT else "remediation"
         items.append(WorkItem(thread=incident.id, agent=agent, subject=incident.target))
+    items += to_admit(briefing, settings)
     tools = Tools(briefing)
     known = {i.target for i in briefing.incidents if i.fault == Fault.CAPACITY_SHORT}
     for demand in briefing.snapshot.state.demand:
         target = f"pool:{demand.pool}"
         thread = f"capacity:{demand.pool}"
-        if target in known or thread in briefing.busy or not expects_shortage(tools, demand.pool):
+        if target in known or thread in briefing.busy or ahead_of(tools, demand.pool) is None:
             continue
         items.append(WorkItem(thread=thread, agent="scheduler", subject=target))
     return tuple(items)

@@ -1,23 +1,29 @@
-"""The scheduler agent: a gang waits; would nodes help, are some on their way, who could add them?
+"""The scheduler agent: a gang finds no room, or a forecast says that one soon will not.
 
-First version: it proposes `pool.scale`, or says why the gang waits. It moves and stops nothing.
+It draws up the line of those that wait, prices each way to serve the first that is blocked, and
+proposes the cheapest: wait, make room, move, or add nodes. It moves and stops nothing.
 """
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from watchkeeper.core.action import PoolScale, kind_of, say
+from watchkeeper.core.action import Action, PoolScale, kind_of, say
 from watchkeeper.core.cluster import Job, PoolDemand
-from watchkeeper.core.crew import StepResult
-from watchkeeper.core.facts import quantile_at
+from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
 from watchkeeper.core.impact import is_out
 from watchkeeper.core.incident import Incident
-from watchkeeper.placement.fit import Strategy, bundles_of, nodes_needed, room, why_waits
+from watchkeeper.placement.fit import why_waits
+from watchkeeper.placement.line import Line
+from watchkeeper.remedy.verify import expected_effect
+from watchkeeper_agents.ahead import Ahead, ahead_of
 from watchkeeper_agents.hearing import hear, hushed
 from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
 from watchkeeper_agents.tools import Tools, outlook
+from watchkeeper_agents.ways import Way, nodes_short, ways
 from watchkeeper_agents.words import CrewSettings, Memory, Move, Turn
 
 BY = "agent:scheduler"
@@ -40,38 +46,43 @@ def think(
         return Turn(memory=memory, move=over, thoughts=(over.why,))
     if demand is None or demand.pending_gpus <= 0:
         return _stop(memory, "resolved", f"Nothing waits in {pool} any more.")
-    if why := hushed(memory, tools.snapshot.steady, world):
-        return Turn(memory=memory, move=Move(end="waiting", why=why))
-    waiting = tools.waiting(pool)
-    if not waiting:
+    line = tools.line(settings.terms)
+    waiting = [n for n in line.order if line.gang(n).pool == pool] if line is not None else []
+    if line is None or not waiting:
+        if why := hushed(memory, tools.snapshot.steady, world):
+            return Turn(memory=memory, move=Move(end="waiting", why=why))
         why = f"{demand.pending_gpus:g} GPUs are asked for in {pool}, by work that is no gang."
         return _stop(memory, "waiting", why)
-    return _weigh(incident, memory, demand, waiting[0], tools, reasoner, settings)
+    blocked = line.blocked(pool)
+    if not blocked:
+        return _stop(memory, "waiting", line.why(waiting[0]))
+    job = tools.snapshot.jobs[blocked[0]]
+    return _weigh(incident, memory, demand, job, line, tools, reasoner, settings)
 
 
-def watch_ahead(pool: str, memory: Memory, tools: Tools) -> Turn:
-    """Without a shortage: one thought when the forecast sees one within the hour."""
-    demand = tools.demand(pool)
-    forecast = tools.forecast(pool)
-    total = demand.total_gpus if demand else 0.0
-    short = expects_shortage(tools, pool)
+def watch_ahead(
+    pool: str, memory: Memory, result: StepResult | None, tools: Tools, settings: CrewSettings
+) -> Turn:
+    """Without a shortage: more nodes where a proven forecast sees one before they could come;
+    a thought, told once, where it is not proven or nobody can add any."""
+    memory, over = hear(memory, result, tools.snapshot.steady, pool, settings)
+    if over is not None:
+        return Turn(memory=memory, move=Move(end="waiting", why=over.why), thoughts=(over.why,))
+    sees = ahead_of(tools, pool)
+    if sees is None:
+        why = f"{pool} is expected to hold what is wanted."
+        memory = msgspec.structs.replace(memory, said="enough")
+        return Turn(memory=memory, move=Move(end="waiting", why=why))
+    if why := hushed(memory, tools.snapshot.steady, pool):
+        return Turn(memory=memory, move=Move(end="waiting", why=why))
+    if sees.acts and tools.serves("pool.scale") and not tools.snapshot.state.scaler:
+        return _grow_ahead(pool, memory, sees, tools, settings)
     # Remembered as a fact, not as numbers: a forecast that wobbles is told once.
-    told = f"short:{forecast.method}" if short and forecast else "enough"
-    thoughts: tuple[str, ...] = ()
-    if told != memory.said and short:
-        thoughts = (f"{pool} may run short. {outlook(forecast, total)}",)
-    why = thoughts[0] if thoughts else f"{pool} is expected to hold what is wanted."
+    told = f"short:{sees.forecast.method}"
+    text = f"{pool} may run short. {sees.says}"
+    thoughts = (text,) if told != memory.said else ()
     memory = msgspec.structs.replace(memory, said=told)
-    return Turn(memory=memory, move=Move(end="waiting", why=why), thoughts=thoughts)
-
-
-def expects_shortage(tools: Tools, pool: str) -> bool:
-    """The median forecast for one hour ahead is above what the pool has."""
-    demand, forecast = tools.demand(pool), tools.forecast(pool)
-    if demand is None or forecast is None:
-        return False
-    middle = quantile_at(forecast, 3600.0, 0.5)
-    return middle is not None and middle > demand.total_gpus
+    return Turn(memory=memory, move=Move(end="waiting", why=text), thoughts=thoughts)
 
 
 def looks(demand: PoolDemand | None) -> str:
@@ -85,55 +96,106 @@ def pool_of(target: str) -> str:
     return target.partition(":")[2]
 
 
+def _grow_ahead(
+    pool: str, memory: Memory, sees: Ahead, tools: Tools, settings: CrewSettings
+) -> Turn:
+    add = min(math.ceil(sees.short_gpus / sees.node_gpus), settings.most_add)
+    action = PoolScale(pool=pool, add=add)
+    draft = Draft(
+        thread=f"capacity:{pool}",
+        action=action,
+        by=BY,
+        reason=f"{sees.says} {sees.proof}",
+        confidence=round(min(1.0, sees.forecast.coverage80 or 0.0), 3),
+        effect=expected_effect(action, tools.view(())),
+        rung=f"forecast: {kind_of(action)}",
+        if_ignored=f"By the forecast, {sees.short_gpus:.0f} GPUs are waited for in {pool} then.",
+    )
+    told = f"{sees.says} Next: {say(action)}."
+    return Turn(
+        memory=msgspec.structs.replace(memory, said=f"grow:{add}"),
+        move=Move(draft=draft),
+        thoughts=() if memory.said == f"grow:{add}" else (told,),
+    )
+
+
 def _weigh(
     incident: Incident,
     memory: Memory,
     demand: PoolDemand,
     job: Job,
+    line: Line,
     tools: Tools,
     reasoner: Reasoner,
     settings: CrewSettings,
 ) -> Turn:
-    pool, why = demand.pool, why_waits(job, tools.snapshot)
-    size, count = bundles_of(job)
-    nodes = [n for n in tools.snapshot.nodes.values() if n.pool == pool and not n.control_path]
-    per_node = max((n.gpus for n in nodes), default=0)
-    free = tuple(room(tools.snapshot, pool).values())
-    need = nodes_needed(size, free, Strategy.PACK, count, per_node)
-    if need is None:
-        end = "escalated" if demand.fits_nowhere else "waiting"
-        return _stop(memory, end, f"{why} Adding nodes like those of {pool} would not help.")
-    if need == 0:
-        return _stop(memory, "waiting", why)
-    # Asked of the incidents, not of the nodes: only what is under repair will come back.
+    """The first that is blocked: is something on its way, and if not, which way is cheapest?"""
+    pool, why, snapshot = demand.pool, line.why(job.name), tools.snapshot
+    need = nodes_short(job, tools)
     mending = {i.node for i in tools.briefing.incidents if i.fault in REPAIRED_ON_NODE}
-    back = [n.name for n in nodes if n.name in mending and is_out(tools.snapshot, n)]
-    lasted = (tools.snapshot.at - incident.opened_at).total_seconds()
-    if len(back) >= need and lasted < settings.repair_s:
+    # Asked of the incidents, not of the nodes: only what is under repair will come back.
+    back = [
+        name
+        for name in sorted(mending & snapshot.nodes.keys())
+        if snapshot.nodes[name].pool == pool and is_out(snapshot, snapshot.nodes[name])
+    ]
+    lasted = (snapshot.at - incident.opened_at).total_seconds()
+    if need and len(back) >= need and lasted < settings.repair_s:
         return _stop(memory, "waiting", f"{why} {', '.join(back)} is under repair and would do.")
-    if failed := _failed(memory):
-        return _stop(memory, "escalated", f"{why} {failed}")
-    if not tools.serves("pool.scale"):
-        end = "escalated" if demand.fits_nowhere else "waiting"
+    found = ways(job, line, tools, settings)
+    shut = _failed(memory)
+    hush = hushed(memory, snapshot.steady, looks(demand))
+    if hush:
+        shut |= dict.fromkeys(_refused(memory), hush)
+    open_ways = [way for way in found if way.action is None or kind_of(way.action) not in shut]
+    if open_ways and open_ways[0].action is not None:
+        best, rest = open_ways[0], [w for w in found if w is not open_ways[0]]
+        return _ask(incident, memory, demand, job, why, best, rest, tools, reasoner)
+    if open_ways:
+        return _stop(memory, "waiting", f"{why} {open_ways[0].says} Nothing else costs less.")
+    if hush:
+        return Turn(memory=memory, move=Move(end="waiting", why=hush))
+    return _at_a_loss(memory, demand, job, why, need, shut, tools)
+
+
+def _at_a_loss(
+    memory: Memory,
+    demand: PoolDemand,
+    job: Job,
+    why: str,
+    need: int | None,
+    shut: dict[str, str],
+    tools: Tools,
+) -> Turn:
+    """No way is left that we could go."""
+    if shut:
+        return _stop(memory, "escalated", f"{why} {' '.join(shut.values())}")
+    end = "escalated" if demand.fits_nowhere else "waiting"
+    pool = demand.pool
+    if need is None:
+        never = why_waits(job, tools.snapshot)
+        return _stop(memory, end, f"{never} Adding nodes like those of {pool} would not help.")
+    if owner := tools.snapshot.state.scaler:
+        return _stop(memory, "waiting", f"{why} {owner} scales {pool}, so we do not.")
+    if need and not tools.serves("pool.scale"):
         return _stop(memory, end, f"{why} No provider here can add nodes to {pool}.")
-    add = min(need, settings.most_add)
-    return _ask(incident, memory, demand, PoolScale(pool=pool, add=add), why, tools, reasoner)
+    return _stop(memory, "waiting", why)
 
 
 def _ask(
     incident: Incident,
     memory: Memory,
     demand: PoolDemand,
-    action: PoolScale,
+    job: Job,
     why: str,
+    best: Way,
+    others: list[Way],
     tools: Tools,
     reasoner: Reasoner,
 ) -> Turn:
-    ahead = outlook(tools.forecast(action.pool), demand.total_gpus)
-    reason = (
-        f"{why} {demand.pending_gpus:g} GPUs wait in {action.pool}, "
-        f"{demand.running_gpus:g} of {demand.total_gpus:g} are in use. {ahead}"
-    ).strip()
+    action: Action | None = best.action
+    assert action is not None
+    reason = _reason(demand, job, why, best, others, tools)
     options = (
         Option("step", say(action)),
         Option("wait", "Let the gang wait"),
@@ -151,7 +213,8 @@ def _ask(
         by=BY,
         reason=reason,
         rung=f"{Fault.CAPACITY_SHORT.value}: {kind_of(action)}",
-        if_ignored=f"{demand.blocked_job or 'The gang'} goes on waiting for GPUs in {action.pool}.",
+        plan=best.plan,
+        if_ignored=f"{job.name} goes on waiting for GPUs in {demand.pool}.",
     )
     told = f"{why} Next: {say(action)}."
     return Turn(
@@ -162,12 +225,47 @@ def _ask(
     )
 
 
-def _failed(memory: Memory) -> str:
-    """The last scaling failed: a second try of the same would tell nothing new."""
-    last = memory.attempts[-1] if memory.attempts else None
-    if last is None or last.kind != "outcome" or last.value in ("recovered", "refused"):
-        return ""
-    return f"{say(last.action)} did not work: {last.says or last.value}"
+def _reason(
+    demand: PoolDemand, job: Job, why: str, best: Way, others: list[Way], tools: Tools
+) -> str:
+    """The figures that justify it: who waits for what and since when, what each way costs."""
+    waited = max(0.0, (tools.snapshot.at - job.state_since).total_seconds())
+    pool = demand.pool
+    said = [
+        why,
+        f"{demand.pending_gpus:g} GPUs wait in {pool}, this gang for {_span(waited)}; "
+        f"{demand.running_gpus:g} of {demand.total_gpus:g} are in use.",
+        best.says,
+        *(way.says for way in others[:2]),
+        outlook(tools.forecast(pool), demand.total_gpus),
+    ]
+    return " ".join(text for text in said if text)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _failed(memory: Memory) -> dict[str, str]:
+    """Kinds whose last try did not work, and what became of it: a second try of the same would
+    tell nothing new."""
+    found: dict[str, str] = {}
+    for past in memory.attempts:
+        kind = kind_of(past.action)
+        found.pop(kind, None)
+        if past.kind == "outcome" and past.value not in ("recovered", "refused"):
+            found[kind] = f"{say(past.action)} did not work: {past.says or past.value}"
+    return found
+
+
+def _refused(memory: Memory) -> list[str]:
+    """Kinds that were refused or put off one after the other, the newest last heard."""
+    found = []
+    for past in reversed(memory.attempts):
+        if (past.kind, past.value) not in (("verdict", "deny"), ("answer", "not_now")):
+            break
+        found.append(kind_of(past.action))
+    return found
 
 
 def _stop(memory: Memory, end: str, why: str) -> Turn:

@@ -17,12 +17,13 @@ from watchkeeper.core.action import TicketOpen
 from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.word import Word, canonical
-from watchkeeper_agents import remediation, scheduler
+from watchkeeper_agents import admission, remediation, scheduler
 from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import (
     CHECK,
+    GANG,
     MOST_HISTORY,
     CrewSettings,
     Memory,
@@ -81,9 +82,13 @@ def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: C
     unheard = _unheard(memory, result, context.briefing, item.thread)
     memory = msgspec.structs.replace(memory, attempts=(*memory.attempts, *unheard))
     incident = tools.incident(incident_of(item.thread))
+    if item.thread.startswith(GANG):
+        name = item.thread.removeprefix(GANG)
+        return admission.admit(name, memory, result, tools, context.settings)
     if incident is None:
         if item.agent == "scheduler":
-            return scheduler.watch_ahead(scheduler.pool_of(item.subject), memory, tools)
+            pool = scheduler.pool_of(item.subject)
+            return scheduler.watch_ahead(pool, memory, result, tools, context.settings)
         return Turn(memory=memory, move=Move(end="waiting", why="The incident is over."))
     if CHECK in item.thread:
         name = item.thread.partition(CHECK)[2]
@@ -139,7 +144,7 @@ class Threads:
         begun = 0
         for item in items:
             result = results.get(item.thread)
-            looks = _looks(item, Tools(briefing))
+            looks = _looks(item, Tools(briefing), self._settings)
             rest = self._resting.get(item.thread)
             if result is None and rest and rest.looks == looks and now < rest.until:
                 answers.append((item, msgspec.structs.replace(rest.answer, thoughts=())))
@@ -190,7 +195,11 @@ class Threads:
         now, tools = briefing.snapshot.steady, Tools(briefing)
         for item in items:
             rest = self._resting.get(item.thread)
-            if rest is None or now >= rest.until or rest.looks != _looks(item, tools):
+            if (
+                rest is None
+                or now >= rest.until
+                or rest.looks != _looks(item, tools, self._settings)
+            ):
                 return False
         return True
 
@@ -314,7 +323,9 @@ def _held(item: WorkItem) -> StepResult:
     )
 
 
-def _looks(item: WorkItem, tools: Tools) -> str:
+def _looks(item: WorkItem, tools: Tools, settings: CrewSettings) -> str:
+    if item.thread.startswith(GANG):
+        return admission.looks(item.thread.removeprefix(GANG), tools, settings)
     incident = tools.incident(incident_of(item.thread))
     if incident is None:
         return item.subject

@@ -5,18 +5,21 @@ There is nothing else. None of it changes anything, and none of it leaves the pr
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from watchkeeper.core.action import Action, say
 from watchkeeper.core.cluster import Job, JobState, Node, PoolDemand
 from watchkeeper.core.crew import Briefing, Draft, StepResult
-from watchkeeper.core.facts import quantile_at
+from watchkeeper.core.facts import quantile_at, spare_nodes
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import simulate
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Effect, Impact
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.placement.line import Line, line_of
+from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings, RemedyView
 from watchkeeper.remedy.precondition import unmet
 from watchkeeper.remedy.verify import expected_effect
@@ -59,6 +62,11 @@ class Tools:
             if j.pool == pool and (j.state is JobState.WAITING or j.pending_gpus > 0)
         ]
         return tuple(sorted(jobs, key=lambda j: (-j.priority, -(j.pending_gpus or j.gpus), j.name)))
+
+    def line(self, terms: Terms) -> Line | None:
+        """Who may start now and who finds no room, over the whole fleet; None where nobody
+        waits."""
+        return _line(self.briefing, terms)
 
     def serves(self, kind: str) -> bool:
         """Whether a provider here carries out this kind of action."""
@@ -115,6 +123,29 @@ class Tools:
             rung=rung,
             if_ignored=if_ignored,
         )
+
+
+SMALL_POOL = 20
+"""Fewer nodes than this keep no spare against their gangs: one node would be too large a share."""
+
+
+@lru_cache(maxsize=1)
+def _line(briefing: Briefing, terms: Terms) -> Line | None:
+    """Once for each briefing: nodes under an open incident are avoided, and in large pools those
+    that must stand ready for repairs are kept."""
+    suspects = frozenset(i.node for i in briefing.incidents if i.is_open and i.node)
+    spares: list[str] = []
+    size = _pool_sizes(briefing)
+    for pool, want in wanted(briefing).items():
+        if size[pool] >= SMALL_POOL:
+            ready = spare_nodes(briefing.snapshot).get(pool, frozenset())
+            spares += sorted(ready - suspects)[-want:] if want else []
+    return line_of(briefing.snapshot, suspects, frozenset(spares), terms=terms)
+
+
+def _pool_sizes(briefing: Briefing) -> Counter[str]:
+    nodes = briefing.snapshot.nodes.values()
+    return Counter(node.pool for node in nodes if not node.control_path)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.word import Word
+from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings
 
 MOST_ATTEMPTS = 128
@@ -23,6 +24,9 @@ GANGS = "/gangs"
 """Ends the name of the thread that looks after a node incident's gangs while the incident's own
 thread looks after the node."""
 
+
+GANG = "gang:"
+"""Before a gang's name: the thread that places this one gang."""
 
 CHECK = "/check/"
 """Before a node's name: the thread that checks this one node of a gang that computes nonsense,
@@ -43,8 +47,10 @@ class CrewSettings:
     effect. recheck_s: how often a waiting thread thinks again though nothing changed. repair_s:
     how long a waiting gang waits for nodes under repair before more are asked for. most_add: most
     nodes in one pool.scale. canary: a class of fault is met by one node first, then by waves.
-    spare_chance: how surely every broken node shall have a spare. remedy: the pace of the repair
-    ladders.
+    spare_chance: how surely every broken node shall have a spare. provision_s: how long a new node
+    takes to come (assumed; the site's to set). terms: what stopping a gang costs, and when it may
+    not be stopped. grow_after_s: how long room must stand idle before an elastic gang is stopped
+    to grow back. remedy: the pace of the repair ladders.
     """
 
     not_now_s: float = 900.0
@@ -56,12 +62,16 @@ class CrewSettings:
     most_add: int = 4
     canary: bool = True
     spare_chance: float = 0.99
+    provision_s: float = 300.0
+    terms: Terms = field(default_factory=Terms)
+    grow_after_s: float = 900.0
     remedy: RemedySettings = field(default_factory=RemedySettings)
 
 
 class WorkItem(Word, frozen=True):
-    """One thing to think about. thread: the durable thread, an incident's id, `ID/gangs` or
-    `capacity:POOL`. agent: `remediation` or `scheduler`. subject: what it is about, as a target."""
+    """One thing to think about. thread: the durable thread, an incident's id, `ID/gangs`,
+    `capacity:POOL` or `gang:NAME`. agent: `remediation` or `scheduler`. subject: what it is about,
+    as a target."""
 
     thread: str
     agent: str

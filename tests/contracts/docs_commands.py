@@ -22,7 +22,7 @@ ALONE = (
     "watchkeeper policy check --policies policies",
     "watchkeeper diagnose --log tests/golden/diagnose/off_bus.log",
     "watchkeeper doctor",
-    'watchkeeper policy check --policies policies --prove "job.place is denied"',
+    'watchkeeper policy check --policies policies --prove "pool.reserve is denied"',
     "watchkeeper policy test --policies policies --coverage",
     "watchkeeper init /tmp/my-orders --with change-freeze",
     "watchkeeper journal verify",

@@ -462,9 +462,11 @@ def test_a_gang_that_no_node_can_hold_leads_to_pool_scale_with_the_forecast_name
     assert draft.by == "agent:scheduler"
     assert draft.effect.predicate == "pool.grown"
     assert draft.reason == (
-        "big needs 2 places with 8 free GPUs; none is free. "
-        "16 GPUs wait in train, 16 of 16 are in use. The forecast (persistence) sees 32 GPUs "
-        "wanted in 1 h, 40 at the 90 % quantile; the pool has 16."
+        "big needs 2 whole nodes; none is free; the rest is held by work that is no gang "
+        "(16 GPUs); no runtime estimate says when that ends. 16 GPUs wait in train, this gang for "
+        "0 s; 16 of 16 are in use. 2 more nodes would come in about 5 min, which costs 1.3 "
+        "GPU-hours of waiting. The forecast (persistence) sees 32 GPUs wanted in 1 h, 40 at the "
+        "90 % quantile; the pool has 16."
     )
     assert draft.if_ignored == "big goes on waiting for GPUs in train."
 
@@ -503,7 +505,7 @@ def test_nodes_under_repair_are_waited_for_before_more_are_asked_for(crew: LangG
                      jobs=(waits(),), demand=want(nowhere=False)),
             ALL,
             "waiting",
-            "Ray should start it soon",
+            "and should start soon",
             id="there is room",
         ),
     ],
@@ -526,7 +528,7 @@ def test_a_scaling_that_failed_is_not_tried_again(crew: LangGraphCrew) -> None:
 def test_a_forecast_above_the_pool_is_told_once_and_proposes_nothing(crew: LangGraphCrew) -> None:
     calm = snapshot(node("train-01"), demand=want(0.0, nowhere=False))
     reply = crew.ask(briefing(calm, forecasts={"train": FORECAST}))
-    assert [t.text[:24] for t in reply.thoughts] == ["train may run short. The"]
+    assert [t.text[:24] for t in reply.thoughts] == ["train may run short. 40 "]
     assert kinds(reply) == []
     again = crew.ask(briefing(_later(calm, 60), forecasts={"train": FORECAST}))
     assert again.thoughts == ()

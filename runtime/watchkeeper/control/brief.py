@@ -25,6 +25,7 @@ from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Verdict
 from watchkeeper.core.word import plain
 from watchkeeper.health.illness import still_ill
+from watchkeeper.policy.model import Prices
 
 DAY_S = 86400.0
 RESULT_OF = {
@@ -62,6 +63,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         watch.asked_in_halt = frozenset()
         told, ended = tuple(watch.told_results), _undelivered(watch, busy)
         watch.told_results.clear()
+    prices = _prices(watch)
     briefing = Briefing(
         snapshot=snapshot,
         incidents=books.open_incidents(),
@@ -73,6 +75,12 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         history=_history(watch),
         repaired=_repaired(watch, snapshot),
         past=_past(watch, snapshot),
+        gpu_hour={
+            d.pool: price
+            for d in snapshot.state.demand
+            if (price := prices.of(d.pool)) is not None
+        },
+        currency=prices.currency,
     )
     try:
         reply: object = watch.crew.ask(briefing)
@@ -90,6 +98,11 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         watch.asked_in_halt |= asked
         return CrewReply(drafts=tuple(d for d in sound.drafts if _is_a_step(d)))
     return sound
+
+
+def _prices(watch: Watch) -> Prices:
+    policy = watch.policies.current()
+    return policy.prices if policy is not None else Prices()
 
 
 def _is_a_step(draft: Draft) -> bool:

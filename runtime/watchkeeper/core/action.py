@@ -125,23 +125,30 @@ class JobPreempt(Word, frozen=True, tag_field="kind", tag="job.preempt"):
     """Stop a running gang after a checkpoint, to make room; it waits to go on.
 
     at_once: end it now and leave it stopped until it is requeued, because what it holds is not
-    worth saving: it hangs, or its state is corrupt.
+    worth saving: it hangs, or its state is corrupt. for_job: the waiting gang that room is made
+    for; "" where it is moved for its own sake.
     """
 
     job: str
     attempt_id: str
     at_once: bool = False
+    for_job: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.job, "job")
+        if self.for_job:
+            check_name(self.for_job, "for_job")
+            if self.for_job == self.job:
+                raise ValueError(f"{self.job} cannot make room for itself")
 
 
 class JobPlace(Word, frozen=True, tag_field="kind", tag="job.place"):
-    """Admit a waiting gang onto named nodes."""
+    """Admit a waiting gang onto named nodes. workers: how many it gets there; 0: one a node."""
 
     job: str
     attempt_id: str
     nodes: tuple[str, ...]
+    workers: int = 0
 
     def __post_init__(self) -> None:
         check_name(self.job, "job")
@@ -149,6 +156,8 @@ class JobPlace(Word, frozen=True, tag_field="kind", tag="job.place"):
             raise ValueError("nodes must not be empty")
         if len(set(self.nodes)) < len(self.nodes):
             raise ValueError("nodes must name each node once")
+        if self.workers and self.workers < len(self.nodes):
+            raise ValueError("workers must be no fewer than the nodes, or 0")
         for node in self.nodes:
             check_name(node, "node")
 
@@ -355,7 +364,8 @@ def say(action: Action) -> str:
             when = action.before.astimezone(UTC)
             return f"Requeue {action.job} from a checkpoint before {when:%Y-%m-%d %H:%M:%S} UTC"
         case JobPreempt():
-            return f"End {action.job} now" if action.at_once else f"Preempt {action.job}"
+            room = f" to make room for {action.for_job}" if action.for_job else ""
+            return f"End {action.job} now" if action.at_once else f"Preempt {action.job}{room}"
         case JobPlace():
             return f"Place {action.job} on {', '.join(action.nodes)}"
         case PoolScale():

@@ -77,6 +77,12 @@ class Job(Word, frozen=True):
     the current attempt. `nodes` are where its workers are, or, once stopped, last were.
     `requeue_blocked` says why the job cannot be submitted again ("" = it
     can). `pending_gpus` is what it asks for and does not have, in its `pool`.
+
+    What its submitter says of its shape, where anybody does. `held`: it waits for our admission,
+    and nothing of it runs yet; else it waits where Ray alone decides. `workers`: nodes it wants;
+    `least`: with how many it can run (0: all of them). `within`: the level of domain that must
+    hold all of it; `near`: that should. `runtime_s`: expected. `preemptible`: it may be stopped to
+    make room.
     """
 
     name: str
@@ -97,6 +103,13 @@ class Job(Word, frozen=True):
     checkpoint_at: datetime | None = None
     requeue_blocked: str = ""
     metadata: dict[str, str] = {}
+    held: bool = False
+    workers: int = 0
+    least: int = 0
+    within: str = ""
+    near: str = ""
+    runtime_s: float | None = None
+    preemptible: bool = True
 
 
 class Fence(Word, frozen=True):
@@ -141,7 +154,8 @@ class PoolDemand(Word, frozen=True):
 
 class ClusterState(Word, frozen=True):
     """One reading of the cluster by the adapter that alone knows Ray. `session` changes when the
-    GCS starts anew; approvals and leases of another session are void."""
+    GCS starts anew; approvals and leases of another session are void. `scaler`: who else adds and
+    removes nodes here, such as Ray's autoscaler; "" where nobody does."""
 
     session: str
     cluster: str
@@ -153,3 +167,4 @@ class ClusterState(Word, frozen=True):
     checks: dict[str, CheckResult] = {}
     demand: tuple[PoolDemand, ...] = ()
     gaps: tuple[str, ...] = ()
+    scaler: str = ""

@@ -90,7 +90,8 @@ class Briefing:
     results: one per thread that can go on. history: all that each thread was ever told, from the
     journal, for a thread that was lost with Redis. serves: kinds of action a provider serves here.
     repaired: node -> incidents for which it was repaired within 7 days. past: disruptive steps of
-    24 hours, oldest first, for waves; since a person last resumed, where one did.
+    24 hours, oldest first, for waves; since a person last resumed, where one did. gpu_hour: what
+    the policy says a GPU-hour costs, in `currency`, by pool; empty where it names no price.
     """
 
     snapshot: Snapshot
@@ -103,6 +104,8 @@ class Briefing:
     history: Mapping[str, tuple[StepResult, ...]] = field(default_factory=dict)
     repaired: Mapping[str, frozenset[str]] = field(default_factory=dict)
     past: tuple[PastStep, ...] = ()
+    gpu_hour: Mapping[str, float] = field(default_factory=dict)
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     PAGED = "notify.paged"
     TICKETED = "notify.ticketed"
     FORECAST = "forecast.made"
+    REGRET = "schedule.regret"
     CHAT = "chat.said"
     INJECTED = "lab.injected"
     TELEMETRY_REFUSED = "telemetry.refused"

@@ -9,8 +9,17 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TypeAlias
 
-from watchkeeper.core.action import KINDS, REPAIRS, Action, JobPlace, kind_of, node_of, traits_of
-from watchkeeper.core.cluster import Job, Node, RayState, World
+from watchkeeper.core.action import (
+    KINDS,
+    REPAIRS,
+    Action,
+    JobPlace,
+    JobPreempt,
+    kind_of,
+    node_of,
+    traits_of,
+)
+from watchkeeper.core.cluster import Job, JobState, Node, RayState, World
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
@@ -206,6 +215,21 @@ FACTS: dict[str, Fact] = {
     "job.requeues_24h": Fact(
         type="int", scopes=("job",), says="requeues of it in 24 hours", unknown=1_000_000
     ),
+    "job.waited": Fact(
+        type="duration",
+        scopes=("job",),
+        unknown=0.0,
+        says="since when it waits; 0s for a gang that does not wait",
+    ),
+    "preempt.for_priority": Fact(
+        type="int",
+        scopes=("job",),
+        unknown=-1_000_000,
+        says="priority of the waiting gang that room would be made for",
+    ),
+    "preempt.for_gpus": Fact(
+        type="double", scopes=("job",), unknown=0.0, says="GPUs that this gang waits for"
+    ),
     "tenant.name": Fact(
         type="string", scopes=("job",), says="as the job's own metadata claims", unknown=""
     ),
@@ -224,6 +248,30 @@ FACTS: dict[str, Fact] = {
     ),
     "forecast.p90_1h": Fact(
         type="double", scopes=("pool",), says="GPUs wanted in an hour, 90 %", unknown=0.0
+    ),
+    "forecast.score": Fact(
+        type="double",
+        scopes=("pool",),
+        unknown=1e9,
+        says="its loss in the backtest over that of persistence; below 1 it is better",
+    ),
+    "forecast.coverage80": Fact(
+        type="double",
+        scopes=("pool",),
+        unknown=0.0,
+        says="how often its 80 % interval held in the backtest, 0 to 1",
+    ),
+    "forecast.origins": Fact(
+        type="int",
+        scopes=("pool",),
+        unknown=0,
+        says="moments of the past over which that was measured",
+    ),
+    "forecast.drifted": Fact(
+        type="bool",
+        scopes=("pool",),
+        unknown=True,
+        says="it was wrong of late by more than its backtest explains",
     ),
 }
 
@@ -258,6 +306,8 @@ def facts_for(
         known |= _of_job(job, snapshot, ledger)
     if isinstance(action, JobPlace):
         known |= _of_place(action, snapshot)
+    if isinstance(action, JobPreempt):
+        known |= _of_preempt(action, snapshot)
     return {n: known.get(n, f.unknown) for n, f in FACTS.items() if scope in f.scopes}
 
 
@@ -358,6 +408,8 @@ def _of_job(job: Job, snapshot: Snapshot, ledger: LedgerView) -> Facts:
     }
     if job.step_at is not None:
         facts["job.step_age"] = max(0.0, (snapshot.at - job.step_at).total_seconds())
+    if job.state is JobState.WAITING:
+        facts["job.waited"] = max(0.0, (snapshot.at - job.state_since).total_seconds())
     if job.checkpoint_at is not None:
         facts["job.checkpoint_age"] = max(0.0, (snapshot.at - job.checkpoint_at).total_seconds())
     return facts
@@ -372,6 +424,17 @@ def _of_place(action: JobPlace, snapshot: Snapshot) -> Facts:
     return {
         "place.zones": sorted({node.zone for node in nodes if node is not None}),
         "place.tenants": sorted(beside),
+    }
+
+
+def _of_preempt(action: JobPreempt, snapshot: Snapshot) -> Facts:
+    """For whom room is made, as long as that gang waits."""
+    waiting = snapshot.jobs.get(action.for_job)
+    if waiting is None or waiting.state is not JobState.WAITING:
+        return {}
+    return {
+        "preempt.for_priority": waiting.priority,
+        "preempt.for_gpus": waiting.pending_gpus or waiting.gpus,
     }
 
 
@@ -422,6 +485,12 @@ def _of_pool(
             value = quantile_at(forecast, 3600.0, level)
             if value is not None:
                 facts[name] = value
+        if forecast.score is not None:
+            facts["forecast.score"] = forecast.score
+        if forecast.coverage80 is not None:
+            facts["forecast.coverage80"] = forecast.coverage80
+            facts["forecast.origins"] = forecast.origins
+            facts["forecast.drifted"] = forecast.drifted
     return facts
 
 

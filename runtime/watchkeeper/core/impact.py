@@ -14,10 +14,12 @@ from watchkeeper.core.action import (
     GpuPowerCap,
     GpuQuarantine,
     GpuReset,
+    JobPlace,
     JobPreempt,
     JobRequeue,
     NodeCordon,
     NodeUncordon,
+    PoolReserve,
     PoolScale,
     kind_of,
     node_of,
@@ -99,7 +101,9 @@ def simulate(snapshot: Snapshot, action: Action) -> Impact:
     match action:
         case JobRequeue() | JobPreempt():
             return _of_job(snapshot, action)
-        case PoolScale():
+        case JobPlace():
+            return _of_place(snapshot, action)
+        case PoolScale() | PoolReserve():
             size = sum(1 for n in snapshot.nodes.values() if n.pool == action.pool)
             return Impact(pool=action.pool, pool_size=size)
     node = snapshot.nodes.get(node_of(action))
@@ -122,6 +126,15 @@ def _of_job(snapshot: Snapshot, action: JobRequeue | JobPreempt) -> Impact:
         gpu_hours=round(unsaved_s / 3600 * job.gpus, 3),
         pool=job.pool,
         checkpoint_age_s=unsaved_s if job.checkpoint_at is not None else None,
+    )
+
+
+def _of_place(snapshot: Snapshot, action: JobPlace) -> Impact:
+    """It stops nothing and takes nothing out: it fills nodes that exist with the gang itself."""
+    job = snapshot.jobs.get(action.job)
+    return Impact(
+        nodes=tuple(name for name in action.nodes if name in snapshot.nodes),
+        pool=job.pool if job is not None else "",
     )
 
 
@@ -192,7 +205,16 @@ def generation(snapshot: Snapshot, action: Action, policy_version: str) -> str:
         if node
         else [],
         "attempt": job.attempt_id if job else "",
+        **_seats(snapshot, action),
         "out": {k: n for k, n in impact.domain_out.items() if k.partition(":")[0] in NEAR},
         "policy": policy_version,
     }
     return hashlib.sha256(canonical(drift)).hexdigest()[:16]
+
+
+def _seats(snapshot: Snapshot, action: Action) -> dict[str, list[str]]:
+    """The incarnations that a gang was to be placed on; nothing for any other action."""
+    if not isinstance(action, JobPlace):
+        return {}
+    nodes = [snapshot.nodes.get(name) for name in action.nodes]
+    return {"seats": [node.incarnation if node else "" for node in nodes]}

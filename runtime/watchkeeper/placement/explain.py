@@ -25,6 +25,11 @@ LEVEL_NAMES = {
     "zone": "zone",
 }
 
+OTHER_WORK = "other-work"
+"""Stands for GPUs in use that no job accounts for, such as single actors and fences."""
+
+OTHER = "work that is no gang"
+
 MOST_NAMED = 3
 """Holders named; the rest are counted."""
 
@@ -108,7 +113,8 @@ def _short(engine: Engine, gang: Gang) -> list[str]:
     for placement in engine.placed.values():
         held = sum(len(seat.gpus) * seat.milli for seat in placement.seats if rows[seat.row])
         if held:
-            holders[placement.gang.name] = held
+            name = placement.gang.name
+            holders[OTHER if name.startswith(f"{OTHER_WORK}@") else name] += held
     if holders:
         named = sorted(holders, key=lambda name: (-holders[name], name))
         told = [f"{name} ({_gpus(holders[name])})" for name in named[:MOST_NAMED]]

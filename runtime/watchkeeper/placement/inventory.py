@@ -12,19 +12,17 @@ from typing import NamedTuple
 from watchkeeper.core.cluster import Job, JobState, Node, RayState
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.engine import Engine, seat_on
+from watchkeeper.placement.explain import OTHER_WORK
 from watchkeeper.placement.fit import bundles_of
 from watchkeeper.placement.fleet import Fleet, Machine
 from watchkeeper.placement.running import Running
-from watchkeeper.placement.words import WHOLE, Gang, Piece, Placement, Seat
+from watchkeeper.placement.words import LEVELS, WHOLE, Gang, Piece, Placement, Seat
 
 MODEL_LABEL = "ray.io/accelerator-type"
 """Ray's own label for a node's GPU model."""
 
 TENANT_LABEL = "tenant"
 """Nodes with this label take no other tenant's work."""
-
-OTHER_WORK = "other-work"
-"""Stands for GPUs in use that no job accounts for, such as single actors and fences."""
 
 
 class Inventory(NamedTuple):
@@ -75,14 +73,24 @@ def take_stock(
 def gang_of(job: Job, runtime_s: float | None = None) -> Gang:
     """What a waiting job asks for, as far as the source says."""
     size, count = bundles_of(job)
+    return _gang(job, _piece(size), max(1, count), runtime_s)
+
+
+def _gang(job: Job, piece: Piece, count: int, runtime_s: float | None) -> Gang:
+    """What its submitter says of its shape counts; a level that we do not know is passed over."""
+    wanted = max(job.workers, count)
     return Gang(
         name=job.name,
-        piece=_piece(size),
-        count=max(1, count),
+        piece=piece,
+        count=wanted,
+        least=job.least if 0 < job.least < wanted else 0,
+        within=job.within if job.within in LEVELS else "",
+        near=job.near if job.near in LEVELS else "",
         tenant=job.tenant,
         pool=job.pool,
         priority=job.priority,
-        runtime_s=runtime_s,
+        preemptible=job.preemptible,
+        runtime_s=job.runtime_s if runtime_s is None else runtime_s,
     )
 
 
@@ -113,15 +121,7 @@ def _seated(engine: Engine, job: Job, runtime_s: float | None) -> Placement | No
     if not rows:
         return None
     share = job.gpus / len(job.nodes)
-    gang = Gang(
-        name=job.name,
-        piece=_piece(share),
-        count=len(rows),
-        tenant=job.tenant,
-        pool=job.pool,
-        priority=job.priority,
-        runtime_s=runtime_s,
-    )
+    gang = _gang(job, _piece(share), len(rows), runtime_s)
     seats = tuple(seat for row in rows if (seat := _sit(fleet, gang.piece, row)) is not None)
     if not seats:
         return None

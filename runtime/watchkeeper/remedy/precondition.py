@@ -25,7 +25,7 @@ from watchkeeper.core.action import (
     PoolScale,
     TicketOpen,
 )
-from watchkeeper.core.cluster import JobState, Node, RayState
+from watchkeeper.core.cluster import Job, JobState, Node, RayState
 from watchkeeper.core.telemetry import Snapshot
 
 _NodeScoped = (
@@ -48,12 +48,21 @@ def unmet(action: Action, snapshot: Snapshot) -> str:
         case JobRequeue() | JobPreempt() | JobPlace():
             return _of_job(action, snapshot)
         case PoolScale() | PoolReserve():
-            pools = {n.pool for n in snapshot.nodes.values()}
-            return "" if action.pool in pools else f"There is no pool named {action.pool}."
+            return _of_pool(action, snapshot)
         case TicketOpen() | NotifyPage():
             return ""
         case _:
             return _of_node(action, snapshot)
+
+
+def _of_pool(action: PoolScale | PoolReserve, snapshot: Snapshot) -> str:
+    if isinstance(action, PoolScale) and (owner := snapshot.state.scaler):
+        return (
+            f"{owner} scales this cluster, and a pool has one owner: two would undo each other's "
+            "work. Turn it off there, or take pool.scale out of the policy here."
+        )
+    pools = {n.pool for n in snapshot.nodes.values()}
+    return "" if action.pool in pools else f"There is no pool named {action.pool}."
 
 
 def _of_node(action: _NodeScoped, snapshot: Snapshot) -> str:
@@ -151,4 +160,24 @@ def _of_job(action: JobRequeue | JobPreempt | JobPlace, snapshot: Snapshot) -> s
         return f"{job.name} is {job.state.value}, not {wanted.value}."
     if isinstance(action, JobRequeue) and job.requeue_blocked:
         return f"{job.name} cannot be submitted again: {job.requeue_blocked}"
+    if isinstance(action, JobPlace):
+        return _no_room(action, job, snapshot)
+    return ""
+
+
+def _no_room(action: JobPlace, job: Job, snapshot: Snapshot) -> str:
+    """A gang is placed whole: each node that is named takes work and has a worker's GPUs free."""
+    if not job.held:
+        return f"{job.name} waits in Ray's own queue: where it goes is Ray's choice."
+    for name in action.nodes:
+        node = snapshot.nodes.get(name)
+        if node is None:
+            return f"Ray does not list {name}."
+        if node.ray_state is not RayState.ALIVE or name in snapshot.fences:
+            return f"{name} takes no new work."
+        if node.gpus_free + 1e-6 < job.pending_bundle_gpus:
+            return (
+                f"{name} has {node.gpus_free:g} GPUs free, and a worker of {job.name} needs "
+                f"{job.pending_bundle_gpus:g}."
+            )
     return ""

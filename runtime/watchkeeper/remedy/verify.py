@@ -14,6 +14,7 @@ from watchkeeper.core.action import (
     GpuPowerCap,
     GpuQuarantine,
     GpuReset,
+    JobPlace,
     JobPreempt,
     JobRequeue,
     NodeCordon,
@@ -107,6 +108,8 @@ def _holds(
         return None, "Ray does not answer, so nothing can be seen."
     if isinstance(action, JobPreempt):
         return _job_ended(action, snapshot)
+    if isinstance(action, JobPlace):
+        return _job_placed(action, snapshot)
     if isinstance(action, JobRequeue):
         return _job_running(effect, action, snapshot)
     if isinstance(action, PoolScale):
@@ -243,6 +246,25 @@ def _job_ended(action: JobPreempt, snapshot: Snapshot) -> tuple[bool | None, str
     if job.attempt_id == action.attempt_id and job.state is JobState.RUNNING:
         return None, f"{job.name} still runs."
     return True, f"{job.name} is {job.state.value}."
+
+
+def _job_placed(action: JobPlace, snapshot: Snapshot) -> tuple[bool | None, str]:
+    """It runs, on the nodes that were named and on no other: whole, or not at all."""
+    job = snapshot.jobs.get(action.job)
+    if job is None:
+        return None, f"Ray does not list {action.job}."
+    if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
+        return True, f"{job.name} {job.state.value}."
+    if job.state is JobState.STOPPED and job.attempt_id != action.attempt_id:
+        return False, f"{job.name} stopped right after its start."
+    if job.state is not JobState.RUNNING or not job.nodes:
+        return None, f"{job.name} is {job.state.value}."
+    missing = sorted(set(action.nodes) - set(job.nodes))
+    if missing:
+        return None, f"{job.name} has no worker yet on {', '.join(missing)}."
+    if stray := sorted(set(job.nodes) - set(action.nodes)):
+        return False, f"{job.name} runs on {', '.join(stray)}, where it was not placed."
+    return True, f"{job.name} runs on {', '.join(job.nodes)}."
 
 
 def _job_running(effect: Effect, action: JobRequeue, snapshot: Snapshot) -> tuple[bool | None, str]:
