@@ -19,6 +19,7 @@ import typer
 from watchkeeper import __version__
 from watchkeeper.app import door
 from watchkeeper.app.eval_cli import eval_app
+from watchkeeper.app.money_cli import capacity, cost, what_if
 from watchkeeper.app.policy_cli import policy_app
 from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
@@ -40,6 +41,8 @@ journal_app = typer.Typer(help="Read and check the record.", no_args_is_help=Tru
 app.add_typer(policy_app, name="policy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
+for command in (cost, capacity, what_if):
+    app.command()(command)
 
 
 MOST_LAB_NODES = 8

@@ -21,11 +21,13 @@ from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports, 
 from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.app.twin_live import TwinTime
+from watchkeeper.capacity.meter import Meter
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.foresee import BackgroundForecaster
 from watchkeeper.control.look import Looker
 from watchkeeper.control.loop import Loop
+from watchkeeper.control.metering import end_metering
 from watchkeeper.control.policy_shelf import Shelf
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
@@ -71,6 +73,7 @@ class Running:
         self.forecaster.close()
         self.ports.close()
         with contextlib.suppress(Exception):
+            end_metering(self.watch)
             self.watch.record.write(Kind.WATCH_STOPPED, text="The watch ends.")
         self.journal.close()
 
@@ -125,6 +128,7 @@ def build(settings: Settings, home: Home) -> Running:
         world=ports.world,
         sense=LAB if in_lab else REAL,
         console_url=f"http://127.0.0.1:{settings.port}",
+        meter=Meter(),
     )
     loop = Loop(watch, settings.interval_s)
     desk = WatchDesk(

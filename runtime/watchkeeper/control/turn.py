@@ -10,6 +10,7 @@ from watchkeeper.control.adrift import look_after
 from watchkeeper.control.brief import ask_the_crew, conclude
 from watchkeeper.control.halting import halt_if_too_many_are_ill
 from watchkeeper.control.keep import end_stale_questions, keep_orders, know_the_session, publish
+from watchkeeper.control.metering import meter
 from watchkeeper.control.propose import (
     act,
     ask_people_if_told_to,
@@ -44,4 +45,5 @@ def turn(watch: Watch) -> None:
             ask_people_if_told_to(watch, snapshot, proposal, verdict)
     conclude(watch, reply)
     act(watch, snapshot)
+    meter(watch, snapshot)
     publish(watch, snapshot)

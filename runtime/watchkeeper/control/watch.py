@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from watchkeeper.capacity.meter import Meter
 from watchkeeper.control.books import File
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.hush import Held
@@ -66,6 +67,7 @@ class Watch:
     world: World
     sense: SenseSettings
     console_url: str = ""
+    meter: Meter | None = None
 
     latest: Snapshot | None = None
     sightings: Sightings = field(default_factory=Sightings)

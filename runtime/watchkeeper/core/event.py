@@ -47,6 +47,7 @@ class Kind(StrEnum):
     TICKETED = "notify.ticketed"
     FORECAST = "forecast.made"
     REGRET = "schedule.regret"
+    METERED = "usage.metered"
     CHAT = "chat.said"
     INJECTED = "lab.injected"
     TELEMETRY_REFUSED = "telemetry.refused"
