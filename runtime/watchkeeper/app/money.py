@@ -49,10 +49,15 @@ def costs_of(
 
 
 def cost(
-    journal: Path, prices: Path | None, policies: Path | None, now: datetime, back: timedelta
+    journal: Path,
+    prices: Path | None,
+    policies: Path | None,
+    at: datetime | None,
+    back: timedelta,
 ) -> Costs:
-    """The same from files."""
+    """The same from files, as of a moment; None is now."""
     read, book = read_journal(journal), read_prices(prices)
+    now = at or read.now(datetime.now(UTC))
     return costs_of(read, orders(policies, read, now), book, now, back)
 
 

@@ -59,7 +59,8 @@ def cost(
     from watchkeeper.app.print_money import cost_text
     from watchkeeper.core.word import plain
 
-    found = answer(_journal(journal), prices, policies, _now(at), span(since)[0])
+    when = _now(at) if at else None
+    found = answer(_journal(journal), prices, policies, when, span(since)[0])
     show(output, plain(found), cost_text(found))
 
 

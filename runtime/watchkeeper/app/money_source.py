@@ -38,6 +38,10 @@ class Read:
     policy: dict[str, str] = field(default_factory=dict)
     world: str = ""
 
+    def now(self, now: datetime) -> datetime:
+        """As of when to answer: a twin's clock may be ahead of ours."""
+        return max(now, self.usage[-1].last) if self.usage else now
+
 
 def from_events(events: Iterable[Event]) -> Read:
     """One pass over the record."""
