@@ -75,7 +75,8 @@ def move_gangs(
             draft = msgspec.structs.replace(draft, thread=f"{incident.id}{GANGS}", plan=())
             return msgspec.structs.replace(turn, move=Move(draft=draft))
         return msgspec.structs.replace(turn, move=Move(end="waiting", why=turn.move.why))
-    return Turn(memory=memory, move=Move(end="waiting", why=plan.why))
+    for_change = isinstance(plan, Wait) and plan.for_change
+    return Turn(memory=memory, move=Move(end="waiting", why=plan.why), for_change=for_change)
 
 
 def check_node(
@@ -147,6 +148,13 @@ def looks(incident: Incident, tools: Tools) -> str:
     jobs = (tools.snapshot.jobs.get(name) for name in incident.jobs)
     parts += [f"{j.name} {j.attempt_id} {j.state.value}" for j in jobs if j is not None]
     return "; ".join(parts)
+
+
+def looks_beside(incident: Incident, tools: Tools) -> str:
+    """The same for a thread beside its own, which also goes by what is free behind the fence."""
+    node = tools.node(incident.node)
+    free = f"; free {node.gpus_free:g}" if node is not None else ""
+    return looks(incident, tools) + free
 
 
 def _ask(incident: Incident, memory: Memory, plan: Steps, tools: Tools, reasoner: Reasoner) -> Turn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context as Fresh
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -159,7 +160,7 @@ class Threads:
                 turn = self._ahead(item, result, replace(context, thought=thought))
             self._resting.pop(item.thread, None)
             if turn.move.end == "waiting":
-                until = self._until(turn.memory, now)
+                until = self._until(turn, now)
                 self._resting[item.thread] = _Resting(turn, looks, until)
             answers.append((item, turn))
         self._forget_all_but({item.thread for item in items} | briefing.busy)
@@ -179,12 +180,14 @@ class Threads:
             return None
         return _think(item, memory, None, context)
 
-    def _until(self, memory: Memory, now: float) -> float:
+    def _until(self, turn: Turn, now: float) -> float:
         """When a waiting thread thinks again though nothing changed. One that keeps quiet has
         nothing to think about before its quiet ends."""
-        quiet = memory.quiet_until
+        quiet = turn.memory.quiet_until
         if quiet is not None and now < quiet <= now + LONGEST_QUIET_S:
             return quiet
+        if turn.for_change:
+            return inf
         return now + self._settings.recheck_s
 
     def rest(self, items: Sequence[WorkItem], briefing: Briefing) -> bool:
@@ -331,4 +334,6 @@ def _looks(item: WorkItem, tools: Tools, settings: CrewSettings) -> str:
         return item.subject
     if item.agent == "scheduler":
         return scheduler.looks(tools.demand(scheduler.pool_of(item.subject)))
+    if item.thread != incident.id:
+        return remediation.looks_beside(incident, tools)
     return remediation.looks(incident, tools)

@@ -106,9 +106,11 @@ class Move(Word, frozen=True):
 
 
 class Turn(Word, frozen=True):
-    """What one thread made of one turn. thoughts: sentences for the log. by: which reasoner."""
+    """What one thread made of one turn. thoughts: sentences for the log. by: which reasoner.
+    for_change: it waits, and thinks again only when what it looks at has changed."""
 
     memory: Memory
     move: Move
     thoughts: tuple[str, ...] = ()
     model: str = "rules"
+    for_change: bool = False

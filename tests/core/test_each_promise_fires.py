@@ -492,14 +492,11 @@ def test_s28_a_stepped_wall_clock_refills_nothing_and_a_ledger_aged_by_it_is_see
     names = tuple(f"train-{i:02d}" for i in range(1, 81, 3))
     planner.asks = each(NodeCordon, names)
     if seeded:
-        real = gate._past_effect
 
-        def by_the_wall(file: Any, _steady: float) -> Any:
-            past = real(file, file.effect.started_steady)
-            age_s = (story.clock.now() - file.effect.started_at).total_seconds()
-            return past and msgspec.structs.replace(past, age_s=age_s)
+        def by_the_wall(effect: Any, _steady: float) -> float:
+            return float((story.clock.now() - effect.started_at).total_seconds())
 
-        monkeypatch.setattr(gate, "_past_effect", by_the_wall)
+        monkeypatch.setattr(gate, "_age_of", by_the_wall)
     story.turns(24)
     assert story.done().count("node.cordon") == 20
     story.clock.step_wall(7200.0)

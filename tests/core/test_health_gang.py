@@ -344,15 +344,15 @@ def test_a_slow_gang_without_a_suspect_is_only_reported():
 
 
 def test_one_in_many_cannot_move_the_median():
-    values = np.array([10.0] * 9 + [1000.0])
-    away = deviations(values, 1.0)
+    values = np.array([[10.0] * 9 + [1000.0]])
+    away = deviations(values, np.array([1.0]))[0]
     assert away[-1] > 100
     assert abs(away[:9]).max() == 0
 
 
 def test_unknown_stays_unknown():
-    assert np.isnan(deviations(np.array([1.0, np.nan]), 1.0)[1])
-    assert np.isnan(deviations(np.array([np.nan]), 1.0)).all()
+    away = deviations(np.array([[1.0, np.nan], [np.nan, np.nan]]), np.array([1.0, 1.0]))
+    assert np.isnan(away).tolist() == [[False, True], [True, True]]
 
 
 def test_a_wide_past_asks_for_more_than_a_narrow_one():

@@ -12,6 +12,7 @@ import heapq
 import math
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 
 from watchkeeper.app.twin_parts import Parts
 from watchkeeper.app.twin_people import People
@@ -19,11 +20,15 @@ from watchkeeper.control import adrift
 from watchkeeper.control.halting import goes_on_at
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
-from watchkeeper.core.cluster import JobState
+from watchkeeper.core.cluster import JobState, Node
+from watchkeeper.core.event import Kind
 from watchkeeper.core.fault import Fault
+from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.health.gang import ODD_S
 from watchkeeper.health.illness import FLAP_CALM_S
 from watchkeeper.health.notice import OUR_DOING_S
+from watchkeeper.health.sense import SenseSettings
+from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.frame import SAMPLE_S
 from watchkeeper.twin.words import Hurt
 
@@ -32,6 +37,11 @@ CLOSE_S = 0.0
 NEWS."""
 NEWS_S = 10.0
 """The same after a turn that wrote something: what it wrote is taken up by the next."""
+NO_NEWS = frozenset(
+    {Kind.INCIDENT_OPENED, Kind.INCIDENT_CHANGED, Kind.NOTE, Kind.PAGED, Kind.TICKETED}
+)
+"""But for these: the crew was asked about an incident on the turn that wrote it, and of what people
+are told the watch makes nothing."""
 DELAYS_S = (60.0,)
 """Delays of `sense` and of what verifies, counted from a change that lasts: at the first tick that
 is so late, and at the first that is later, for what must be longer than it. The crew says
@@ -49,7 +59,8 @@ hang where a gang's pace is not known, and than its last minutes that are judged
 _MACHINES, _WORK, _AILMENTS, _WIRE, _EFFECTS, _PANEL = range(6)
 """What `TwinCluster.mark` counts. A line of an instrument is taken up once, and then over; of gangs
 and of what ails them, `_times_of_health` and `_times_of_doubt` know when more is said."""
-_LASTING = (_MACHINES, _EFFECTS, _PANEL)
+_LASTING = ()
+_PRESENT = GPU_FIELDS.index("present")
 
 
 @dataclass(frozen=True)
@@ -101,8 +112,10 @@ class Skipping:
         now_s = tick * self._tick_s
         head = parts.journal.head[0]
         if head != self._head:
+            written = {event.kind for event in parts.journal.events(self._head)}
             self._head = head
-            self._wake(now_s, NEWS_S, ())
+            if written - NO_NEWS or parts.watch.told_results:
+                self._wake(now_s, NEWS_S, ())
         self._foresee(parts)
         self._see(now_s, parts.cluster.mark)  # our own doing, within this turn
         due, why = self._due(tick, parts, people)
@@ -220,6 +233,7 @@ def _times_of_health(parts: Parts) -> list[float]:
     times = [at + OUR_DOING_S - begin for at in seen.ours.values()]
     times += [at + ODD_S - begin for nodes in seen.gangs.odd.values() for _, at in nodes]
     if snapshot is not None:
+        times += _silences(snapshot, settings)
         for job in snapshot.not_running:
             if job.state is JobState.WAITING:
                 times.append(job.state_since.timestamp() - begin + settings.capacity_after_s)
@@ -229,7 +243,44 @@ def _times_of_health(parts: Parts) -> list[float]:
             node = snapshot.nodes.get(incident.node)
             if node is not None and incident.fault == Fault.NODE_FLAPPING:
                 times.append(node.ray_state_since.timestamp() - begin + FLAP_CALM_S)
+            elif incident.fault == Fault.GANG_HANG:  # over with its next step
+                times += [_next_report_s(name, parts.cluster) for name in incident.jobs]
     return times
+
+
+def _next_report_s(name: str, cluster: TwinCluster) -> float:
+    """When this gang reports its steps again; inf where it makes none."""
+    gang = cluster.work.gangs.get(name)
+    if gang is None or not gang.works:
+        return math.inf
+    return cluster.roster.report_s(gang, cluster.clock.s) + MINUTE_S
+
+
+def _silences(snapshot: Snapshot, settings: SenseSettings) -> list[float]:
+    """When those whose collector just fell silent count as silent; and when a young raylet is no
+    longer excused, for being silent or for a GPU that is late."""
+    begin = snapshot.at.timestamp() - snapshot.steady
+    read_at = snapshot.frame.read_at
+    ages = snapshot.at.timestamp() - read_at
+    late = (ages > SAMPLE_S) & (ages <= settings.silent_after_s)
+    times = [at - begin + settings.silent_after_s for at in set(read_at[late].tolist())]
+    for node in _young(snapshot, settings.silent_after_s):
+        row, since = snapshot.frame.row[node.name], node.ray_state_since.timestamp() - begin
+        if (snapshot.frame.gpu[row, :, _PRESENT] == 0.0).any():
+            times.append(since + settings.boot_grace_s)
+        if ages[row] > SAMPLE_S:
+            times.append(since + settings.silent_after_s)
+    return times
+
+
+def _young(snapshot: Snapshot, most_s: float) -> list[Node]:
+    """Living nodes whose raylet is younger than that, and a look."""
+    oldest = snapshot.at - timedelta(seconds=most_s + SAMPLE_S)
+    return [
+        node
+        for node in snapshot.nodes.values()
+        if node.ray_state_since >= oldest and node.name in snapshot.frame.row
+    ]
 
 
 def _times_of_doubt(parts: Parts) -> list[float]:

@@ -23,6 +23,7 @@ from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident, IncidentState
+from watchkeeper.core.ledger import PastEffect
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Orders, Outcome, Verdict
 
@@ -179,6 +180,10 @@ class Books:
     """Counts up with each change of an incident, so that what is derived may be kept till then."""
     ill_counted: tuple[object, int, dict[str, int]] | None = field(default=None, compare=False)
     """The gate's own: (snapshot, incidents_changed, nodes of each pool that fell ill)."""
+    newest_opened: tuple[int, datetime | None] = field(default=(-1, None), compare=False)
+    """The gate's own: (incidents_changed, when the newest incident opened)."""
+    past_words: dict[str, tuple[File, PastEffect]] = field(default_factory=dict, compare=False)
+    """The gate's own: the word of each effect of the past, but for its age."""
     _of_incident: dict[str, list[str]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:

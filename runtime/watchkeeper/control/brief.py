@@ -146,13 +146,20 @@ def _repaired(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
 
 
 def _past(watch: Watch, snapshot: Snapshot) -> tuple[PastStep, ...]:
-    """The disruptive steps of the last day, since a person last resumed. Waves go by them."""
+    """The disruptive steps of the last day, since a person last resumed. Waves go by them. Counted
+    anew when a proposal or an incident has changed, and when the oldest of them is a day old."""
     books = watch.record.books
+    changes = (books.files.changes, books.incidents.changes, books.resumed_at)
+    known, until, steps = watch.past_of
+    if known == changes and snapshot.steady <= until:
+        return steps
     found = []
+    until = inf
     for file in books.past():  # newest first
         effect = file.effect
         if effect is None or snapshot.steady - effect.started_steady > DAY_S:
             break
+        until = effect.started_steady + DAY_S
         if books.resumed_at is not None and effect.started_at < books.resumed_at:
             break
         if file.state is State.REFUSED or not traits_of(file.action).disruptive:
@@ -161,7 +168,8 @@ def _past(watch: Watch, snapshot: Snapshot) -> tuple[PastStep, ...]:
         value = RESULT_OF[file.state][1] if file.state in RESULT_OF else "under_way"
         fault = incident.fault if incident is not None else ""
         found.append(PastStep(kind_of(file.action), fault, node_of(file.action), value))
-    return tuple(reversed(found))
+    watch.past_of = (changes, until, tuple(reversed(found)))
+    return watch.past_of[2]
 
 
 def _undelivered(watch: Watch, busy: frozenset[str]) -> list[StepResult]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from watchkeeper.control.books import LEDGER_S, Books, File
+from watchkeeper.control.books import LEDGER_S, Books, Effect, File
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.life import State
 from watchkeeper.core.action import Action, PoolScale, kind_of, node_of, targets_of
@@ -36,6 +37,9 @@ CONSENT_S = 3600.0
 ELSEWHERE = 300
 """Most past effects that have nothing in common with a proposal and are still shown to its
 verdict, for what is counted over the fleet. Beyond them the fleet's past counts as used."""
+
+ILL_WINDOW_S = 300.0
+"""What fell ill within this time fell ill together (S9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +206,8 @@ def ledger_of(books: Books, snapshot: Snapshot, proposal: Proposal, impact: Impa
 def ledger_view(books: Books, snapshot: Snapshot) -> LedgerView:
     """All that is known of the past and of the fleet's health."""
     out, size = out_by_domain(snapshot)
-    effects = (_past_effect(file, snapshot.steady) for file in books.past())
     return LedgerView(
-        effects=tuple(e for e in effects if e is not None),
+        effects=past_effects(books, snapshot.steady),
         out=out,
         size=size,
         newly_unhealthy=fell_ill(books, snapshot),
@@ -219,9 +222,21 @@ def fell_ill(books: Books, snapshot: Snapshot) -> dict[str, int]:
     changes: each of 750 verdicts asks."""
     held = books.ill_counted
     if held is None or held[0] is not snapshot or held[1] != books.incidents_changed:
-        counted = newly_unhealthy(since_resumed(books), snapshot)
+        since = snapshot.at - timedelta(seconds=ILL_WINDOW_S)
+        newest = _newest_opened(books)
+        told = since_resumed(books) if newest is not None and newest >= since else ()
+        counted = newly_unhealthy(told, snapshot, ILL_WINDOW_S) if told else {}
         held = books.ill_counted = (snapshot, books.incidents_changed, counted)
     return held[2]
+
+
+def _newest_opened(books: Books) -> datetime | None:
+    """When the newest incident opened: most turns are long after it, and need count nothing."""
+    changed, newest = books.newest_opened
+    if changed != books.incidents_changed:
+        newest = max((i.opened_at for i in books.incidents.values()), default=None)
+        books.newest_opened = (books.incidents_changed, newest)
+    return newest
 
 
 def since_resumed(books: Books) -> tuple[Incident, ...]:
@@ -231,17 +246,37 @@ def since_resumed(books: Books) -> tuple[Incident, ...]:
     return tuple(i for i in found if resumed is None or i.opened_at > resumed)
 
 
-def _past_effect(file: File, steady: float) -> PastEffect | None:
-    effect = file.effect
-    if effect is None or file.state is State.REFUSED:
-        return None  # stopped by the second look: nothing was done
-    age = max(0.0, steady - effect.started_steady)
-    if age > LEDGER_S and not file.in_hand:
-        return None
+def past_effects(books: Books, steady: float) -> tuple[PastEffect, ...]:
+    """What was done before, newest first, as rates and budgets count it at this moment. Only the
+    ages are new: the rest is made once for each state of a file."""
+    known, kept = books.past_words, dict[str, tuple[File, PastEffect]]()
+    found = []
+    for file in books.past():
+        effect = file.effect
+        if effect is None or file.state is State.REFUSED:
+            continue  # stopped by the second look: nothing was done
+        age = _age_of(effect, steady)
+        if age > LEDGER_S and not file.in_hand:
+            continue
+        word = known.get(file.proposal.id)
+        if word is None or word[0] is not file:
+            word = (file, _past_effect(file, effect))
+        kept[file.proposal.id] = word
+        found.append(msgspec.structs.replace(word[1], age_s=round(age, 3)))
+    books.past_words = kept
+    return tuple(found)
+
+
+def _age_of(effect: Effect, steady: float) -> float:
+    """By the steady clock alone: a wall clock that is set refills no budget (S28)."""
+    return max(0.0, steady - effect.started_steady)
+
+
+def _past_effect(file: File, effect: Effect) -> PastEffect:
     return PastEffect(
         action=kind_of(file.action),
         target=targets_of(file.action)[0],
-        age_s=round(age, 3),
+        age_s=0.0,
         node=node_of(file.action),
         incident=file.proposal.incident,
         domains=effect.domains,

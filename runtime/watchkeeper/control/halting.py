@@ -9,10 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from watchkeeper.control.books import Books
-from watchkeeper.control.gate import fell_ill, ledger_view, since_resumed
+from watchkeeper.control.gate import fell_ill, since_resumed
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.event import Kind
+from watchkeeper.core.impact import out_by_domain
+from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.illness import is_silence, newly_unhealthy
 from watchkeeper.policy.invariants import SILENCE_S, mass_unhealthy
@@ -26,7 +28,9 @@ def halt_if_too_many_are_ill(watch: Watch, snapshot: Snapshot) -> None:
     books = watch.record.books
     if books.halted and not books.halted_by_silence:
         return
-    why = mass_unhealthy(ledger_view(books, snapshot)) if fell_ill(books, snapshot) else ""
+    ill = fell_ill(books, snapshot)
+    view = LedgerView(newly_unhealthy=ill, size=out_by_domain(snapshot)[1]) if ill else None
+    why = mass_unhealthy(view) if view is not None else ""
     silence = bool(why) and not _ill_beside_silence(books, snapshot)
     if why and not (books.halted and silence):
         halt(watch, why, silence=silence)

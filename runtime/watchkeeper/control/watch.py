@@ -19,7 +19,7 @@ from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.cluster import ClusterState, World
-from watchkeeper.core.crew import Crew, StepResult
+from watchkeeper.core.crew import Crew, PastStep, StepResult
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.ports import Mirror, StopFile
@@ -81,6 +81,13 @@ class Watch:
     """(changes of files and incidents, the crew's history then)."""
     repairs_of: tuple[int, float, dict[str, frozenset[str]]] = (-1, 0.0, {})
     """(changes of files, steady seconds until which it holds, each node's repairs of 7 days)."""
+    past_of: tuple[tuple[int, int, datetime | None], float, tuple[PastStep, ...]] = (
+        (-1, -1, None),
+        0.0,
+        (),
+    )
+    """(changes of files and incidents, and the last resume; steady seconds until which it holds;
+    the disruptive steps of the last day)."""
     results: dict[str, tuple[File, StepResult]] = field(default_factory=dict)
     last_thought: dict[str, str] = field(default_factory=dict)
     held: Held = field(default_factory=Held)

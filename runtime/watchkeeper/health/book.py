@@ -20,6 +20,7 @@ class Book(dict[str, Incident]):
     def __init__(self, incidents: Iterable[Incident]) -> None:
         super().__init__()
         self._on: dict[str, list[str]] = {}
+        self._of_job: dict[str, dict[str, None]] = {}
         self._domain_of: dict[str, str] = {}
         for incident in incidents:
             self.write(incident)
@@ -28,6 +29,8 @@ class Book(dict[str, Incident]):
         """Add an incident, or put its new self in its place."""
         if incident.node and incident.id not in self:
             self._on.setdefault(incident.node, []).append(incident.id)
+        for job in incident.jobs:
+            self._of_job.setdefault(job, {})[incident.id] = None
         if incident.fault == Fault.DOMAIN_DOWN:
             for name in members(incident):
                 self._domain_of[name] = incident.id
@@ -36,6 +39,11 @@ class Book(dict[str, Incident]):
     def on(self, node: str) -> list[Incident]:
         """Those of one node, oldest first."""
         return [self[name] for name in self._on.get(node, ())]
+
+    def of_job(self, job: str) -> list[Incident]:
+        """Those of one gang, oldest first."""
+        found = [self[ident] for ident in self._of_job.get(job, ())]
+        return sorted(found, key=lambda i: i.opened_at) if len(found) > 1 else found
 
     def domain_of(self, node: str) -> Incident | None:
         """The domain's incident that this node fell ill with, while it lasts."""

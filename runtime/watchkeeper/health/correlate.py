@@ -146,7 +146,7 @@ def _with_a_person(
 
 def _join_job(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
     name = signal.target.partition(":")[2]
-    mine = [i for i in book.values() if name in i.jobs]
+    mine = book.of_job(name)
     if any(s.id == signal.id for i in mine for s in i.signals):
         return
     job = snapshot.jobs.get(name)

@@ -22,9 +22,9 @@ from watchkeeper.core.once import once_for
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.paces import GangPast, Gangs, stepped
-from watchkeeper.health.robust import deviations
+from watchkeeper.health.robust import deviations, medians
 from watchkeeper.health.sense import SenseSettings, level_id
-from watchkeeper.health.sensors import no_witness
+from watchkeeper.health.sensors import no_witnesses
 from watchkeeper.health.sightings import SensorPast, Sightings
 
 LATE_LOOKS, LATE_S = 3, 20.0
@@ -58,17 +58,20 @@ def watch_gangs(
     gangs = stepped(before.gangs, jobs, before.looked, now, settings)
     gangs = _judged(gangs, jobs, now, settings)
     found: list[Signal] = []
-    odd = dict(gangs.odd)
+    said = []
     for i in _said_of(gangs):
         job = jobs[i]
         past = gangs[job.name]
-        codes = list(_codes(past, now)) if _is_grown(job, now, settings) else []
-        if codes:
-            known = dict(past.odd)
-            odd_now = odd_nodes(snapshot, job, before.sensors)
-            odd[job.name] = tuple((n, known.get(n, now)) for n in odd_now)
-            past = replace(past, odd=odd[job.name])
-            found += _signals(snapshot, job, past, codes, settings)
+        if _is_grown(job, now, settings) and (codes := list(_codes(past, now))):
+            said.append((job, past, codes))
+    if not said:
+        return found, gangs
+    odd = dict(gangs.odd)
+    every = odd_in([job for job, _, _ in said], snapshot, before.sensors)
+    for (job, past, codes), odd_now in zip(said, every, strict=True):
+        known = dict(past.odd)
+        odd[job.name] = tuple((n, known.get(n, now)) for n in odd_now)
+        found += _signals(snapshot, job, replace(past, odd=odd[job.name]), codes, settings)
     return found, with_fields(gangs, odd=odd)
 
 
@@ -111,7 +114,9 @@ def _judged(gangs: Gangs, jobs: Sequence[Job], now: float, settings: SenseSettin
 @once_for
 def _no_numbers(jobs: Sequence[Job]) -> NDArray[np.bool_]:
     """bool[N]: what the job says of its loss is no number."""
-    return np.array([bool(job.metadata) and _is_nan(job) for job in jobs], np.bool_)
+    found = np.zeros(len(jobs), np.bool_)
+    found[[i for i, job in enumerate(jobs) if job.metadata and _is_nan(job)]] = True
+    return found
 
 
 def _is_nan(job: Job) -> bool:
@@ -149,33 +154,55 @@ def odd_nodes(snapshot: Snapshot, job: Job, sensors: SensorPast | None = None) -
     where many differ (then that is the program's shape) or where there are too few to compare. A
     gang of few nodes is judged by its GPUs, where there are enough of them. Readings that are old
     or stand still bear no witness."""
-    frame, now = snapshot.frame, snapshot.at.timestamp()
-    rows = [
-        (row, name)
-        for name in job.nodes
-        if (row := frame.row.get(name)) is not None
-        and frame.read_at[row] >= now - 60.0
-        and not no_witness(sensors, row, name, now)
-    ]
-    if len(rows) * frame.gpu.shape[1] < PEER_GPUS:
-        return {}
-    gpus = frame.gpu[[row for row, _ in rows]]
-    worst, gpus_odd = np.zeros(len(rows)), np.zeros(gpus.shape[:2], np.bool_)
-    for column, least, share in _COLUMNS:
-        values = gpus[:, :, column].astype(np.float64)
-        known = values[~np.isnan(values)]
-        if known.size < PEER_GPUS:
+    return odd_in([job], snapshot, sensors)[0]
+
+
+def odd_in(
+    jobs: Sequence[Job], snapshot: Snapshot, sensors: SensorPast | None = None
+) -> list[dict[str, float]]:
+    """The same of several gangs, those of as many nodes at once: where a storage is slow all gangs
+    of its zone are asked about on every turn."""
+    rows = [_witnesses(job, snapshot, sensors) for job in jobs]
+    found: list[dict[str, float]] = [{} for _ in jobs]
+    names = snapshot.frame.nodes
+    for size in sorted({len(mine) for mine in rows}):
+        if size * snapshot.frame.gpu.shape[1] < PEER_GPUS:
             continue
-        floor = max(least, share * abs(float(np.median(known)))) / 2.0
-        away = np.nan_to_num(np.abs(deviations(values, floor)))
-        worst = np.maximum(worst, away.max(axis=1))
+        which = [i for i, mine in enumerate(rows) if len(mine) == size]
+        many = np.array([rows[i] for i in which])
+        for k, odd, away in _odd_rows(snapshot.frame.gpu[many]):
+            found[which[k]][names[many[k, odd]]] = away
+    return found
+
+
+def _witnesses(job: Job, snapshot: Snapshot, sensors: SensorPast | None) -> list[int]:
+    """Rows of the nodes of this gang whose readings speak of now."""
+    frame, now = snapshot.frame, snapshot.at.timestamp()
+    rows = np.array([frame.row[name] for name in job.nodes if name in frame.row], np.int64)
+    rows = rows[frame.read_at[rows] >= now - 60.0]
+    found: list[int] = rows[~no_witnesses(sensors, frame.nodes, rows, now)].tolist()
+    return found
+
+
+def _odd_rows(gpus: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
+    """(gang, node, deviations) of what stands out. gpus: f4[K gangs, R nodes, G, fields]."""
+    gangs, nodes, each = gpus.shape[:3]
+    worst, gpus_odd = np.zeros((gangs, nodes)), np.zeros((gangs, nodes, each), np.bool_)
+    for column, least, share in _COLUMNS:
+        values = gpus[..., column].astype(np.float64).reshape(gangs, -1)
+        enough = (~np.isnan(values)).sum(axis=1) >= PEER_GPUS
+        floors = np.maximum(least, share * np.abs(medians(values))) / 2.0
+        away = np.abs(deviations(values, floors))
+        away = np.where(enough[:, None] & ~np.isnan(away), away, 0.0).reshape((*worst.shape, each))
+        worst = np.maximum(worst, away.max(axis=2))
         gpus_odd |= away >= ODD
-    if len(rows) < PEERS and gpus_odd.sum() > gpus_odd.size // PEERS:
-        return {}
-    (odd,) = np.nonzero(worst >= ODD)
-    if not 0 < len(odd) <= max(1, len(rows) // 16):
-        return {}
-    return {rows[i][1]: float(worst[i]) for i in odd.tolist()}
+    odd = worst >= ODD
+    counts = odd.sum(axis=1)
+    told = (counts > 0) & (counts <= max(1, nodes // 16))
+    if nodes < PEERS:
+        told &= gpus_odd.sum(axis=(1, 2)) <= nodes * each // PEERS
+    for k, i in np.argwhere(odd & told[:, None]).tolist():
+        yield k, i, float(worst[k, i])
 
 
 def _signals(

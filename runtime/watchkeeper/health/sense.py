@@ -8,7 +8,7 @@ never a word about health.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -151,8 +151,7 @@ def _overdue(snapshot: Snapshot, settings: SenseSettings) -> list[str]:
     # NaN, never spoke, is not fresh; comparing it raises no flag.
     fresh = now - frame.read_at <= settings.silent_after_s
     quiet = {frame.nodes[row] for row in np.flatnonzero(~fresh).tolist()}
-    if len(frame.row) < len(snapshot.nodes) or not snapshot.nodes.keys() <= frame.row.keys():
-        quiet |= snapshot.nodes.keys() - frame.row.keys()
+    quiet |= _unread(snapshot.nodes, frame.row)
     return [
         name
         for name, node in ((name, snapshot.nodes.get(name)) for name in sorted(quiet))
@@ -165,6 +164,18 @@ def _overdue(snapshot: Snapshot, settings: SenseSettings) -> list[str]:
             < max(settings.boot_grace_s, settings.silent_after_s)
         )
     ]
+
+
+_read: tuple[Mapping[str, Node], Mapping[str, int], frozenset[str]] = ({}, {}, frozenset())
+
+
+def _unread(nodes: Mapping[str, Node], row: Mapping[str, int]) -> frozenset[str]:
+    """Nodes without a row. Mostly both are the very same as on the turn before."""
+    global _read
+    known = _read  # one read: doors ask from threads of their own
+    if known[0] is not nodes or known[1] is not row:
+        known = _read = (nodes, row, frozenset(nodes.keys() - row.keys()))
+    return known[2]
 
 
 def _silent(snapshot: Snapshot, node: Node, settings: SenseSettings) -> Signal:

@@ -148,13 +148,22 @@ def _whole_rows(
     return rows[:, None, None]
 
 
-def no_witness(past: SensorPast | None, row: int, name: str, now: float) -> bool:
-    """Whether the readings of this row stood still for so long that they say nothing of now."""
-    if past is None or row >= len(past.nodes) or past.nodes[row] != name:
-        return False
-    moved = past.moved[row][:, _MAY_FREEZE]
-    lively = (past.moves[row][:, _MAY_FREEZE] >= MOVES).any()
-    return bool(lively and now - moved.max() >= STILL_S)
+def no_witnesses(
+    past: SensorPast | None, nodes: tuple[str, ...], rows: NDArray[np.int64], now: float
+) -> NDArray[np.bool_]:
+    """bool[len(rows)]: the readings of this row stood still for so long that they say nothing of
+    now. nodes: the names of all rows."""
+    if past is None or not len(rows):
+        return np.zeros(len(rows), np.bool_)
+    if past.nodes != nodes:
+        same = [row < len(past.nodes) and past.nodes[row] == nodes[row] for row in rows.tolist()]
+        found = np.zeros(len(rows), np.bool_)
+        found[same] = no_witnesses(past, past.nodes, rows[same], now)
+        return found
+    moved, moves = past.moved[rows], past.moves[rows]
+    lively = (moves[:, :, _MAY_FREEZE] >= MOVES).any(axis=(1, 2))
+    stands: NDArray[np.bool_] = now - moved[:, :, _MAY_FREEZE].max(axis=(1, 2)) >= STILL_S
+    return lively & stands
 
 
 def impossible(gpu: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -35,7 +35,8 @@ def gangs_ladder(incident: Incident, view: RemedyView) -> Plan:
         return Done(why="No gang of it stands still.")
     node = view.snapshot.nodes.get(incident.node)
     if node is not None and not out_of_reach(node, view.snapshot):
-        return Wait(why=f"{node.name} is open: what is submitted now may land there again.")
+        why = f"{node.name} is open: what is submitted now may land there again."
+        return Wait(why=why, for_change=True)
     room = {job.pool: spare_gpus(view.snapshot, job.pool, incident.node) for job in jobs}
     able = [job for job in jobs if not blocked(incident, view, job) and not spent(job, view)]
     ready, held = [], ""

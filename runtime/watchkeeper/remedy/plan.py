@@ -41,9 +41,11 @@ class Steps(Word, frozen=True):
 
 
 class Wait(Word, frozen=True):
-    """Do nothing yet."""
+    """Do nothing yet. for_change: nothing but a change of the node, its fence, or what of it is
+    free, makes this another answer."""
 
     why: str
+    for_change: bool = False
 
 
 class Done(Word, frozen=True):

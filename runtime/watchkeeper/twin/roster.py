@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -26,8 +27,18 @@ minutes is taken for one that hangs."""
 TURN_S = 10.0
 
 
+class _Seen(NamedTuple):
+    """What gangs report at one time. stepping: rows that only made steps, and the newest step of
+    each. saved: rows that have another checkpoint, too; step, its step and its time of each.
+    others: rows that were not asked, since they began just now."""
+
+    stepping: tuple[list[int], list[int]]
+    saved: tuple[list[int], list[int], list[int], list[float]]
+    others: list[int]
+
+
 class _Turn:
-    """Gangs that report at the same times: every period_s, from offset_s on. numbers: f8[10, N],
+    """Gangs that report at the same times: every period_s, from offset_s on. numbers: f8[11, N],
     what `Gang.seen` asks of each gang, and what was last told of its checkpoint; taken anew where a
     gang is stale, since between events they stand still."""
 
@@ -37,7 +48,7 @@ class _Turn:
         self.period_s, self.offset_s, self.gangs = period_s, offset_s, gangs
         self.row = {gang.name: i for i, gang in enumerate(gangs)}
         self.stale = set(range(len(gangs)))
-        self.numbers = np.full((10, len(gangs)), np.nan)
+        self.numbers = np.full((11, len(gangs)), np.nan)
         self.last_s = -1.0
 
     def report_s(self, at_s: float) -> float:
@@ -45,28 +56,37 @@ class _Turn:
         since = at_s - self.offset_s
         return max(0.0, since - since % self.period_s + self.offset_s)
 
-    def seen(self) -> tuple[list[int], list[int], list[int]]:
-        """Rows of the gangs that step, and the newest step of each; and rows of those of which
-        more is to be said. The same sums as `Gang.seen`, for all of them at once."""
+    def seen(self) -> _Seen:
+        """The same sums as `Gang.seen`, for all of them at once; told at once of those saved."""
         self._refresh()
-        begin, share, every, cost, phase, done, step_s, kept, told_kept_s, told_kept = self.numbers
+        numbers = self.numbers
+        begin, share, every, cost, phase, done, step_s, held, held_s, told_s, told = numbers
         steps = (share > 0.0) & (self.last_s > begin)
         whole = every + cost
         x = phase + self.last_s - begin
         count = x // whole
         into = np.minimum(x - count * whole, every)
         now = done + (count * every + into - np.minimum(phase, every)) * share
-        last = np.where(count > 0, now - into * share, kept)
-        same = (begin - phase + count * whole == told_kept_s) | (count == 0)
-        same &= (last / step_s + 1e-6).astype(np.int64) == told_kept
-        plain = np.flatnonzero(steps & same)
-        step = (now[plain] / step_s[plain] + 1e-6).astype(np.int64)
-        others = np.flatnonzero((share > 0.0) & ~(steps & same))
-        return plain.tolist(), step.tolist(), others.tolist()
+        kept = (np.where(count > 0, now - into * share, held) / step_s + 1e-6).astype(np.int64)
+        kept_s = np.where(count > 0, begin - phase + count * whole, held_s)
+        step = (now / step_s + 1e-6).astype(np.int64)
+        same = (kept_s == told_s) & (kept == told)
+        plain, saved = np.flatnonzero(steps & same), np.flatnonzero(steps & ~same)
+        numbers[9:, saved] = kept_s[saved], kept[saved]
+        return _Seen(
+            stepping=(plain.tolist(), step[plain].tolist()),
+            saved=(
+                saved.tolist(),
+                step[saved].tolist(),
+                kept[saved].tolist(),
+                kept_s[saved].tolist(),
+            ),
+            others=np.flatnonzero((share > 0.0) & ~steps).tolist(),
+        )
 
     def told(self, gang: Gang, kept_s: float, kept_step: int) -> None:
         """This was said of its checkpoint."""
-        self.numbers[8:, self.row[gang.name]] = kept_s, kept_step
+        self.numbers[9:, self.row[gang.name]] = kept_s, kept_step
 
     def _refresh(self) -> None:
         for i in self.stale:
@@ -75,7 +95,7 @@ class _Turn:
             begin = max(gang.mark_s, gang.ready_s)
             self.numbers[:, i] = (
                 *(begin, share, gang.every_s, gang.cost_s, gang.phase_s),
-                *(gang.done, gang.step_s, gang.kept, np.nan, np.nan),
+                *(gang.done, gang.step_s, gang.kept, gang.kept_s, np.nan, np.nan),
             )
         self.stale.clear()
 
@@ -109,12 +129,22 @@ class Roster:
         for turn in due:
             turn.last_s = turn.report_s(now_s)
             at = self.clock.at(turn.last_s)
-            rows, steps, others = turn.seen()
-            jobs, gangs = self._jobs, turn.gangs
-            for row, step in zip(rows, steps, strict=True):
+            seen, jobs, gangs = turn.seen(), self._jobs, turn.gangs
+            for row, step in zip(*seen.stepping, strict=True):
                 name = gangs[row].name
                 jobs[name] = replace(jobs[name], step=step, step_at=at)
-            for row in others:
+            for row, step, kept, kept_s in zip(*seen.saved, strict=True):
+                gang = gangs[row]
+                if gang.name not in dirty:
+                    saved_at = self._saved_at(gang.name, kept_s)
+                    jobs[gang.name] = replace(
+                        jobs[gang.name],
+                        step=step,
+                        step_at=at,
+                        checkpoint_step=kept,
+                        checkpoint_at=saved_at,
+                    )
+            for row in seen.others:
                 if gangs[row].name not in dirty:
                     self._report(gangs[row], turn.last_s, at)
         dirty.clear()
@@ -129,16 +159,22 @@ class Roster:
         shared = at is not None and progressed_s == report_s
         step_at = at if shared else self.clock.at(progressed_s)
         step, job = int(done / gang.step_s + 1e-6), self._jobs[name]
-        kept_step, held = int(kept / gang.step_s + 1e-6), self._kept.get(name)
+        kept_step = int(kept / gang.step_s + 1e-6)
         self._turn_of[name].told(gang, kept_s, kept_step)
-        if held is not None and held[0] == kept_s and job.checkpoint_step == kept_step:
-            self._jobs[name] = replace(job, step=step, step_at=step_at)
-            return
+        self._jobs[name] = replace(
+            job,
+            step=step,
+            step_at=step_at,
+            checkpoint_step=kept_step,
+            checkpoint_at=self._saved_at(name, kept_s),
+        )
+
+    def _saved_at(self, name: str, kept_s: float) -> datetime:
+        """When its checkpoint was whole. The very same time as long as it is the newest."""
+        held = self._kept.get(name)
         if held is None or held[0] != kept_s:
             held = self._kept[name] = (kept_s, self.clock.at(kept_s))
-        self._jobs[name] = replace(
-            job, step=step, step_at=step_at, checkpoint_step=kept_step, checkpoint_at=held[1]
-        )
+        return held[1]
 
     def _anew(self, gang: Gang) -> Job:
         """What of a word only an event changes."""
