@@ -29,6 +29,11 @@ ALONE = (
     "watchkeeper journal tail --limit 5",
     "watchkeeper journal export --to /tmp/journal.jsonl",
     "watchkeeper policy simulate --nights 1 --nodes 64",
+    "watchkeeper cost --since 7d --prices prices/example.yaml",
+    "watchkeeper capacity --pool train --forecast prices/example-forecast.csv --have 3 "
+    "--prices prices/example.yaml --policies prices/example-orders",
+    "watchkeeper what-if --pool train --add 2 --from 22:00 --until 06:00 --tz Europe/Berlin "
+    "--forecast prices/example-forecast.csv --have 3 --prices prices/example.yaml",
 )
 
 FIRST_TEN_MINUTES = (

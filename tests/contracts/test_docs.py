@@ -37,6 +37,7 @@ from watchkeeper.app.cli import app
 from watchkeeper.core import errors
 from watchkeeper.core.event import Kind
 from watchkeeper.policy.check import report
+from watchkeeper.policy.price_book import load_prices
 
 OPERATE = ROOT / "docs" / "operate.md"
 page_ids = [str(p.relative_to(ROOT)) for p in PAGES]
@@ -160,7 +161,9 @@ def test_every_yaml_of_the_page_loads_or_is_an_excerpt_of_the_shipped_orders(pag
     if page.parent.name == "policy":
         return  # tests/core/test_policy_docs.py plays these pages, and runs every recipe
     for block in fenced(page, "yaml"):
-        if "apiVersion:" in block:
+        if "kind: PriceBook" in block:
+            assert load_prices(page.name, block).pools
+        elif "apiVersion:" in block:
             text, sound = report({page.name: block}, datetime(2026, 11, 22, tzinfo=UTC))
             assert sound, text
         else:

@@ -107,6 +107,15 @@ def test_the_orders_given_stand_before_those_that_were_loaded(home: Path) -> Non
     assert told == {"all-money": 1152.0, "research-hours": 0.0, "energy": 0.0}
 
 
+def test_two_prices_for_one_pool_are_told(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    (folder / "o.yaml").write_text(f"{POLICY}prices: {{train: 2.10 USD, serve: 1.10 USD}}\n")
+    notes = answered("cost", "--prices", EXAMPLE, "--policies", str(folder))["bill"]["notes"]
+    said = "The orders value a GPU-hour of train at 2.1 USD; the price book says 1.5 USD."
+    assert [note for note in notes if "value" in note] == [said]
+
+
 def test_a_plan_is_made_from_the_journals_forecast_orders_and_nodes(home: Path) -> None:
     found = answered("capacity", "--pool", "train", "--prices", EXAMPLE)
     # 480 GPU-hours in service of 48 h watched: 10 GPUs, one node. Of 4 h one is gone.

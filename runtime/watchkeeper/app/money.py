@@ -38,14 +38,33 @@ def costs_of(
 ) -> Costs:
     """Bill and burn-downs from what was metered."""
     usage = columns(read.usage)
+    found = bill(usage, book, now - back, now)
     return Costs(
         at=now,
         world=read.world,
         simulated=any(record.simulated for record in read.usage),
         prices=f"{book.name} {book.version}: {book.description}" if book else "",
-        bill=bill(usage, book, now - back, now),
+        bill=msgspec.structs.replace(found, notes=(*found.notes, *_two_prices(policy, book))),
         burns=tuple(burn(usage, a, book, now) for a in (policy.allowances if policy else ())),
     )
+
+
+def _two_prices(policy: CheckedPolicy | None, book: PriceBook | None) -> tuple[str, ...]:
+    """Where the orders put another value on a GPU-hour than the book."""
+    if policy is None or book is None:
+        return ()
+    found = []
+    for pool, price in sorted(book.pools.items()):
+        told = policy.prices.of(pool)
+        if told is not None and (told, policy.prices.currency) != (price.gpu_hour, book.currency):
+            written = (
+                "no price" if price.gpu_hour is None else f"{price.gpu_hour:g} {book.currency}"
+            )
+            found.append(
+                f"The orders value a GPU-hour of {pool} at {told:g} {policy.prices.currency}; the "
+                f"price book says {written}."
+            )
+    return tuple(found)
 
 
 def cost(
