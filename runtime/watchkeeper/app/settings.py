@@ -73,6 +73,10 @@ class Home:
     def pages(self) -> Path:
         return self.path / "pages.log"
 
+    @property
+    def eval_cases(self) -> Path:
+        return self.path / "eval-cases.jsonl"
+
 
 LONGEST_TURN_S = 10.0
 """Twin seconds from turn to turn, at most: over a faster twin the watch has turns more often."""

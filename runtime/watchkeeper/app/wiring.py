@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from watchkeeper.adapters.case_file import CaseFile
 from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.adapters.notify import Notify
 from watchkeeper.adapters.redis_checkpoints import RedisCheckpoints
@@ -138,6 +139,7 @@ def build(settings: Settings, home: Home) -> Running:
         answerer=answer_from,
         redis_name=settings.redis_says,
         lab_time=settings.lab_time,
+        cases=CaseFile(home.eval_cases),
     )
     _begin(record, settings, ports, journal)
     urgent = UrgentSignals(settings.redis, ports.cluster, loop.wake)

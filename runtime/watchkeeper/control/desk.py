@@ -9,6 +9,7 @@ import contextlib
 import hmac
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from watchkeeper.control.asking import ask_of
@@ -17,6 +18,7 @@ from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.gate import ledger_view
 from watchkeeper.control.look import FRESH_S, stale
+from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.story import Narrator, story_of
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.cluster import World
@@ -32,6 +34,8 @@ from watchkeeper.core.desk import (
 from watchkeeper.core.errors import ClusterUnavailable, JournalBroken, Refused
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.ports import CaseStore
+from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
 from watchkeeper.core.word import plain
@@ -59,8 +63,10 @@ class WatchDesk:
         answerer: Callable[[str, Board, tuple[LogLine, ...]], str],
         redis_name: str,
         lab_time: str = "",
+        cases: CaseStore | None = None,
     ) -> None:
         self._watch = watch
+        self._reporter = Reporter(watch, cases)
         self._waiter = waiter
         self._wake = wake
         self._answerer = answerer
@@ -340,6 +346,34 @@ class WatchDesk:
         line = Narrator().line(event)
         assert line is not None
         return line
+
+    # Reporting.
+
+    def report(self, since: datetime | None = None) -> Report:
+        """See `core.desk.Desk.report`."""
+        return self._reporter.report(since)
+
+    def postmortem(self, incident: str) -> Postmortem | None:
+        return self._reporter.postmortem(incident)
+
+    def judge(
+        self,
+        key: str,
+        digest: str,
+        person: Person,
+        *,
+        useful: bool,
+        since: datetime,
+        until: datetime,
+        note: str = "",
+    ) -> Judgement:
+        """See `core.desk.Desk.judge`."""
+        return self._reporter.judge(
+            key, digest, person, useful=useful, since=since, until=until, note=note
+        )
+
+    def judged(self, person: Person) -> tuple[Judgement, ...]:
+        return self._reporter.judged(person)
 
     # People.
 

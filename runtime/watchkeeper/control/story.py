@@ -55,7 +55,7 @@ class Narrator:
         elif event.kind is Kind.VERDICT:
             verdict = msgspec.convert(event.data["verdict"], Verdict)
             ident = event.data["proposal"]
-            self._where[ident] = _rule_of(verdict)
+            self._where[ident] = rule_of(verdict)
             (self._soft.add if verdict.liftable else self._soft.discard)(ident)
 
     def _said(self, event: Event) -> str:
@@ -99,12 +99,12 @@ class Narrator:
 
     def _verdict(self, event: Event) -> Any:
         verdict = msgspec.convert(event.data["verdict"], Verdict)
-        where = {"where": _rule_of(verdict)}
+        where = {"where": rule_of(verdict)}
         if event.data.get("at_effect") or verdict.decision is Decision.ASK:
             return None  # the effect, or the question, is told by its own event
         if verdict.decision is Decision.ALLOW:
-            return "Allows", "", f"{self._said(event)}: {_texts(verdict)}", where
-        text = f"{self._said(event)}: {_texts(verdict)}{self._lifted_by(event)}"
+            return "Allows", "", f"{self._said(event)}: {texts(verdict)}", where
+        text = f"{self._said(event)}: {texts(verdict)}{self._lifted_by(event)}"
         return "Refused", "bad", text, where
 
     def _lifted_by(self, event: Event) -> str:
@@ -238,7 +238,7 @@ class Narrator:
         )
 
 
-def _rule_of(verdict: Verdict) -> str:
+def rule_of(verdict: Verdict) -> str:
     """The first rule, as file:line, that spoke for the decision."""
     return next(
         (r.where for r in verdict.reasons if r.says is verdict.decision and r.where and r.binds),
@@ -246,7 +246,7 @@ def _rule_of(verdict: Verdict) -> str:
     )
 
 
-def _texts(verdict: Verdict) -> str:
+def texts(verdict: Verdict) -> str:
     """What carried the decision, without the places (they are shown beside it)."""
     carried = [r for r in verdict.reasons if r.says is verdict.decision and r.binds]
     return "; ".join(f"{r.id}, {r.text}" if r.text else r.id for r in carried) or "no rule matches"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident, Signal
 from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders, Verdict
 from watchkeeper.core.word import Word
 
@@ -323,3 +324,31 @@ class Desk(Protocol):
         ...
 
     def events(self, after: int = 0, limit: int = 200) -> tuple[Event, ...]: ...
+
+    def report(self, since: datetime | None = None) -> Report:
+        """What it saw, did and did not do from `since` (default: yesterday at 18:00 in the
+        policy's zone) until now. Raises UsageError for a time to come, or too long ago."""
+        ...
+
+    def postmortem(self, incident: str) -> Postmortem | None:
+        """One incident as one timeline; None where there is none of this id."""
+        ...
+
+    def judge(
+        self,
+        key: str,
+        digest: str,
+        person: Person,
+        *,
+        useful: bool,
+        since: datetime,
+        until: datetime,
+        note: str = "",
+    ) -> Judgement:
+        """Keep a person's word on one item of the report since..until as an eval case, durably,
+        before this returns. Raises Refused: it is no longer what was shown."""
+        ...
+
+    def judged(self, person: Person) -> tuple[Judgement, ...]:
+        """The newest word of this person on each item, as it was shown."""
+        ...

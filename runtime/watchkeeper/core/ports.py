@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from watchkeeper.core.action import Action
 from watchkeeper.core.cluster import ClusterState
 from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.report import EvalCase, Judgement
 from watchkeeper.core.telemetry import TelemetryRead
 from watchkeeper.core.word import Word
 
@@ -143,4 +144,17 @@ class Mirror(Protocol):
 
     def demand_series(self, pool: str) -> list[tuple[float, float, float]]:
         """(epoch seconds, running GPUs, pending GPUs), oldest first."""
+        ...
+
+
+class CaseStore(Protocol):
+    """Eval cases that people made by judging what a report said."""
+
+    def add(self, case: EvalCase) -> bool:
+        """Keep one case, durably. False when it says again what this person said last. Raises
+        Refused, JournalBroken."""
+        ...
+
+    def judged(self, person: str) -> tuple[Judgement, ...]:
+        """The newest word of this person on each item, as it was shown."""
         ...
