@@ -1,28 +1,27 @@
-"""Which model may speak, and what it says: readings of one pool -> one Forecast.
+"""What the watch asks: readings of one pool -> one Forecast, and why this method may speak.
 
-A ladder with a gate: a better model is used only once there is history enough to test it here,
-and it won that test. `choose` is the expensive part (seconds with boosting) and may be kept for
-hours; `forecast` with a choice at hand costs milliseconds, or one fit with boosting.
+`choose` is the expensive part (a backtest, seconds to a minute) and is kept for a day; `forecast`
+with a choice at hand costs milliseconds. A short history abstains from all but persistence, and
+carries no score: nothing may act on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 
+from watchkeeper.core.fanout import Fanout
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.demand.backtest import Score, backtest, origins_of
-from watchkeeper.demand.models import (
-    GradientBoosting,
-    Model,
-    Persistence,
-    SeasonalNaive,
-    tidy,
-)
-from watchkeeper.demand.series import Samples, Series, grid
+from watchkeeper.demand.learn import Effort, Learned, Spoken, learn, speaker
+from watchkeeper.demand.member import tidy
+from watchkeeper.demand.naive import Persistence
+from watchkeeper.demand.past import Past
+from watchkeeper.demand.record import Record
+from watchkeeper.demand.reserve import Reservation, held, without
+from watchkeeper.demand.series import Floats, Samples, Series, grid
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -32,39 +31,32 @@ STALE_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class DemandSettings:
-    """How far ahead, how sure, and how much history each model needs before it may compete.
+    """How far ahead, how sure, and how much history it takes before models are compared.
 
-    seed makes boosting repeatable. must_win: a richer model must beat the plainer one by this
-    share of its loss. least_coverage: a model whose 80 % band held less often than this in its
-    backtest may not speak.
+    near_s: horizons while history is shorter than hourly_from_s; far_s: from then on. seed makes
+    forest and boosting repeatable. effort: how many past moments the members are judged at.
     """
 
     levels: tuple[float, ...] = (0.05, 0.1, 0.5, 0.9, 0.95)
     near_s: tuple[float, ...] = (300.0, 900.0, 1800.0, HOUR, 2 * HOUR, 4 * HOUR, 6 * HOUR)
-    far_s: tuple[float, ...] = (HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 18 * HOUR, DAY)
+    far_s: tuple[float, ...] = tuple(h * HOUR for h in range(1, 25))
     hourly_from_s: float = 3 * DAY
-    seasonal_day_from_s: float = 4 * DAY
-    seasonal_week_from_s: float = 21 * DAY
-    boosting_from_s: float = 14 * DAY
+    compare_from_s: float = 4 * DAY
     least_known: float = 0.5
-    must_win: float = 0.03
-    least_coverage: float = 0.6
-    origin_every_h: int = 13
-    most_origins: int = 28
-    refit_every_h: int = 168
+    effort: Effort = field(default_factory=Effort)
+    keep_s: float = DAY
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model that may speak for a pool, and why. made_at_s: epoch seconds; worth keeping for
-    some hours. ratio: its backtest loss over persistence's; None without a backtest."""
+    """Who may speak for a pool, and why: plain data. made_at_s: epoch seconds. learned: None for
+    persistence without a backtest."""
 
     method: str
     why: str
     made_at_s: float
-    ratio: float | None = None
-    coverage80: float | None = None
+    learned: Learned | None = None
 
 
 DEFAULT = DemandSettings()
@@ -78,16 +70,196 @@ def forecast(
     *,
     capacity: float | None = None,
     choice: Choice | None = None,
+    reservations: Sequence[Reservation] = (),
 ) -> Forecast:
     """Demand for GPUs (running + pending) of one pool ahead of `at`.
 
     samples: (epoch seconds, running, pending); later ones than `at` are not looked at. capacity:
     the pool's GPUs; quantiles go above it only as far as demand was ever seen to go, because
     work may wait. choice: an earlier answer of `choose`; without it, it is asked afresh.
+    reservations: GPUs that are known to be wanted for a time; they are taken out of the past and
+    added to the hours ahead. With no reading at all the Forecast has no horizons.
 
-    With no reading at all the Forecast has no horizons. Raises Malformed for a broken reading.
+    Raises Malformed for a broken reading.
     """
-    series = _series(samples, at.timestamp(), settings)
+    series = _series(samples, at.timestamp(), settings, reservations)
+    chosen = choice or _choose(series, settings)
+    spoken = _speaker(series, chosen, settings)
+    return _forecast(pool, series, at, settings, chosen, spoken, capacity, reservations)
+
+
+def choose(
+    samples: Samples,
+    at: datetime,
+    settings: DemandSettings = DEFAULT,
+    reservations: Sequence[Reservation] = (),
+) -> Choice:
+    """Who may speak for these readings, by its own rolling backtest on them."""
+    return _choose(_series(samples, at.timestamp(), settings, reservations), settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One series to be learned, wherever that may be. Picklable."""
+
+    pool: str
+    samples: Samples
+    at: datetime
+    settings: DemandSettings
+
+
+def learn_one(ask: Ask) -> Choice:
+    """`choose` for one of many series: the function that is spread."""
+    return choose(ask.samples, ask.at, ask.settings)
+
+
+class KeptChoices:
+    """`forecast` for a caller that asks every minute. A choice that took a backtest is kept, with
+    its fitted members, for a day; made anew earlier when its errors of late are unlike before.
+
+    It may run in a background thread; one caller at a time. Holds no samples.
+    """
+
+    def __init__(self, settings: DemandSettings = DEFAULT) -> None:
+        self._settings = settings
+        self._kept: dict[str, tuple[Choice, Spoken | None]] = {}
+        self._records: dict[str, Record] = {}
+
+    def due(self, pool: str, at: datetime) -> bool:
+        """No choice is kept for this pool, or it is old, or it has drifted."""
+        kept = self._kept.get(pool)
+        if kept is None or kept[0].learned is None:
+            return True
+        age = at.timestamp() - kept[0].made_at_s
+        record = self._records.get(pool)
+        soon = record is not None and record.drifted and age >= self._settings.keep_s / 8
+        return not 0 <= age < self._settings.keep_s or soon
+
+    def learn_many(
+        self, samples: dict[str, Samples], at: datetime, fanout: Fanout
+    ) -> tuple[str, ...]:
+        """Learns every pool that is due over a Fanout (Ray tasks, processes); the pools learned.
+        What comes back is plain data; the members are fitted here."""
+        asks = [
+            Ask(pool, tuple(given), at, self._settings)
+            for pool, given in samples.items()
+            if self.due(pool, at)
+        ]
+        for i, choice in fanout.map(learn_one, asks):
+            self._kept[asks[i].pool] = (choice, None)
+        return tuple(ask.pool for ask in asks)
+
+    def forecast(
+        self,
+        pool: str,
+        samples: Samples,
+        at: datetime,
+        reservations: Sequence[Reservation] = (),
+    ) -> Forecast:
+        """See `forecast`. The backtest runs anew when it is due."""
+        series = _series(samples, at.timestamp(), self._settings, reservations)
+        if self.due(pool, at):
+            self._kept[pool] = (_choose(series, self._settings), None)
+            self._records.pop(pool, None)
+        choice, spoken = self._kept[pool]
+        steps = _steps(series, self._settings)
+        if spoken is None or (choice.learned and len(choice.learned.offsets) != len(steps)):
+            spoken = _speaker(series, choice, self._settings)
+            self._kept[pool] = (choice, spoken)
+        made = _forecast(pool, series, at, self._settings, choice, spoken, None, reservations)
+        if choice.learned is None or not made.horizons_s:
+            return made
+        record = self._records.setdefault(pool, Record(choice.learned.usual_loss))
+        return record.told(made, series)
+
+
+def _series(
+    samples: Samples,
+    at_s: float,
+    settings: DemandSettings,
+    reservations: Sequence[Reservation] = (),
+) -> Series:
+    """Hourly means once there are days of history; finer steps before."""
+    first = min((t for t, _, _ in samples if t <= at_s), default=at_s)
+    history = at_s - first
+    step = HOUR if history >= settings.hourly_from_s else 300.0 if history >= 3 * HOUR else 60.0
+    return without(grid(samples, at_s, step), reservations)
+
+
+def _horizons(series: Series, settings: DemandSettings) -> tuple[float, ...]:
+    return settings.far_s if series.step_s >= HOUR else settings.near_s
+
+
+def _steps(series: Series, settings: DemandSettings) -> list[int]:
+    return [round(h / series.step_s) for h in _horizons(series, settings)]
+
+
+def _choose(series: Series, settings: DemandSettings) -> Choice:
+    now = float(series.times[-1]) if len(series.times) else 0.0
+    if series.history_s < settings.compare_from_s:
+        why = (
+            f"A history of {_span(series.history_s)} is too short for a daily pattern "
+            f"({_span(settings.compare_from_s)} needed). No score, so nothing acts on it."
+        )
+        return Choice("persistence", why, now)
+    if series.known < settings.least_known:
+        why = (
+            f"Only {series.known:.0%} of the last {_span(series.history_s)} was recorded; "
+            f"{settings.least_known:.0%} is needed to compare models."
+        )
+        return Choice("persistence", why, now)
+    if np.nanmax(series.values) == np.nanmin(series.values):
+        return Choice("persistence", "Demand did not change; there is nothing to learn.", now)
+    levels = np.array(settings.levels)
+    learned = learn(series, _steps(series, settings), levels, settings.effort, settings.seed)
+    if learned.ratio is None:
+        return Choice("persistence", "Nothing was wanted in the hours compared.", now)
+    return Choice(_method(learned.shares), _because(learned, series), now, learned)
+
+
+def _method(shares: dict[str, float]) -> str:
+    """The one model that speaks, or `average` with the largest first."""
+    names = sorted(shares, key=lambda name: -shares[name])
+    if shares[names[0]] > 0.95:
+        return names[0]
+    return "average of " + ", ".join(names)
+
+
+def _because(learned: Learned, series: Series) -> str:
+    plain = learned.members["persistence"].wql
+    others = ", ".join(
+        f"{name} {told.wql:.1%}"
+        for name, told in learned.members.items()
+        if name != "persistence" and told.hours
+    )
+    gain = 1 - learned.ours.wql / plain
+    change = (
+        f"{gain:.0%} less" if gain >= 0.005 else f"{-gain:.0%} more" if gain <= -0.005 else "level"
+    )
+    return (
+        f"Loss {learned.ours.wql:.1%} against {plain:.1%} for persistence, {change}, over "
+        f"{learned.origins} past moments of {_span(series.history_s)}; its 80 % band held "
+        f"{learned.ours.coverage80:.0%} of the time. Alone: {others}."
+    )
+
+
+def _speaker(series: Series, choice: Choice, settings: DemandSettings) -> Spoken | None:
+    if choice.learned is None:
+        return None
+    levels = np.array(settings.levels)
+    return speaker(series, choice.learned, _steps(series, settings), levels, settings.seed)
+
+
+def _forecast(
+    pool: str,
+    series: Series,
+    at: datetime,
+    settings: DemandSettings,
+    choice: Choice,
+    spoken: Spoken | None,
+    capacity: float | None,
+    reservations: Sequence[Reservation],
+) -> Forecast:
     if not len(series.values):
         return Forecast(
             pool=pool,
@@ -99,15 +271,12 @@ def forecast(
             values=(),
             history_s=0.0,
         )
-    if choice is None:
-        choice = _choose(series, settings)
-    horizons = _horizons(series, settings)
-    steps = [round(h / series.step_s) for h in horizons]
-    model = _model(choice.method, settings)
-    said = model.fit(series, steps, settings.levels).predict(series, steps, settings.levels)
+    horizons, learned = _horizons(series, settings), choice.learned
+    said = _plain(series, settings) if spoken is None else spoken.at(series)
+    extra = held(reservations, at.timestamp(), horizons, series.step_s)
     highest = float(np.nanmax(series.values))
     ceiling = np.inf if capacity is None else max(capacity, highest)
-    values = np.round(tidy(said, ceiling), 3)
+    values = np.round(tidy(said + extra[:, None], ceiling), 3)
     return Forecast(
         pool=pool,
         made_at=at,
@@ -117,129 +286,19 @@ def forecast(
         quantiles=settings.levels,
         values=tuple(tuple(float(v) for v in row) for row in values),
         history_s=series.history_s,
-        score=choice.ratio,
-        coverage80=choice.coverage80,
+        score=learned.ratio if learned else None,
+        coverage80=learned.ours.coverage80 if learned else None,
+        origins=learned.origins if learned else 0,
+        drifted=learned.drifted if learned else False,
+        shares=tuple(sorted(learned.shares.items())) if learned else (("persistence", 1.0),),
     )
 
 
-def choose(samples: Samples, at: datetime, settings: DemandSettings = DEFAULT) -> Choice:
-    """Which model may speak for these readings, by its own rolling backtest on them."""
-    return _choose(_series(samples, at.timestamp(), settings), settings)
-
-
-class KeptChoices:
-    """`forecast` for a caller that asks every minute: a choice that took a backtest is kept.
-
-    It may run in a background thread; one caller at a time. Holds one choice per pool, no samples.
-    """
-
-    def __init__(self, settings: DemandSettings = DEFAULT, keep_s: float = 6 * HOUR) -> None:
-        self._settings = settings
-        self._keep_s = keep_s
-        self._choices: dict[str, Choice] = {}
-
-    def forecast(self, pool: str, samples: Samples, at: datetime) -> Forecast:
-        """See `forecast`. The backtest runs anew when `keep_s` have passed since the last."""
-        kept = self._choices.get(pool)
-        if kept is not None and not 0 <= at.timestamp() - kept.made_at_s < self._keep_s:
-            kept = None
-        chosen = kept or choose(samples, at, self._settings)
-        # Without a backtest the reason names the length of the history, which goes stale.
-        if chosen.ratio is not None:
-            self._choices[pool] = chosen
-        return forecast(pool, samples, at, self._settings, choice=chosen)
-
-
-def _series(samples: Samples, at_s: float, settings: DemandSettings) -> Series:
-    """Hourly means once there are days of history; finer steps before."""
-    first = min((t for t, _, _ in samples if t <= at_s), default=at_s)
-    history = at_s - first
-    step = HOUR if history >= settings.hourly_from_s else 300.0 if history >= 3 * HOUR else 60.0
-    return grid(samples, at_s, step)
-
-
-def _horizons(series: Series, settings: DemandSettings) -> tuple[float, ...]:
-    return settings.far_s if series.step_s >= HOUR else settings.near_s
-
-
-def _choose(series: Series, settings: DemandSettings) -> Choice:
-    now = float(series.times[-1]) if len(series.times) else 0.0
-    if series.history_s < settings.seasonal_day_from_s:
-        why = (
-            f"A history of {_span(series.history_s)} is too short for a daily pattern "
-            f"({_span(settings.seasonal_day_from_s)} needed) or for gradient boosting "
-            f"({_span(settings.boosting_from_s)})."
-        )
-        return Choice("persistence", why, now)
-    if series.known < settings.least_known:
-        why = (
-            f"Only {series.known:.0%} of the last {_span(series.history_s)} was recorded; "
-            f"{settings.least_known:.0%} is needed to compare models."
-        )
-        return Choice("persistence", why, now)
-    return _compare(series, settings, now)
-
-
-def _compare(series: Series, settings: DemandSettings, now: float) -> Choice:
-    hour = round(HOUR / series.step_s)
-    steps = [round(h / series.step_s) for h in _horizons(series, settings)]
-    origins = origins_of(series, steps, settings.origin_every_h * hour, settings.most_origins)
-    scores = [
-        backtest(
-            model,
-            series,
-            steps,
-            settings.levels,
-            origins=origins,
-            refit_every=settings.refit_every_h * hour,
-        )
-        for model in _candidates(series, settings)
-    ]
-    plain = scores[0]
-    if not plain.origins or plain.wql == 0:
-        return Choice("persistence", "Demand did not change; there is nothing to learn.", now)
-    best = plain
-    for score in scores[1:]:
-        if score.coverage80 < settings.least_coverage:
-            continue
-        if score.wql < best.wql * (1 - settings.must_win):
-            best = score
-    return Choice(
-        best.model, _because(best, scores, series), now, best.wql / plain.wql, best.coverage80
-    )
-
-
-def _because(best: Score, scores: Sequence[Score], series: Series) -> str:
-    plain = scores[0]
-    others = ", ".join(f"{s.model} {s.wql:.1%}" for s in scores if s is not best and s is not plain)
-    tail = f" Others: {others}." if others else ""
-    tried = f"over {best.origins} past moments of {_span(series.history_s)}"
-    if best is plain:
-        return f"No richer model beat persistence (loss {plain.wql:.1%}) {tried}.{tail}"
-    gain = 1 - best.wql / plain.wql
-    return (
-        f"Loss {best.wql:.1%} against {plain.wql:.1%} for persistence, {gain:.0%} less, {tried}; "
-        f"its 80 % band held {best.coverage80:.0%} of the time.{tail}"
-    )
-
-
-def _candidates(series: Series, settings: DemandSettings) -> list[Model]:
-    """Plainest first: a tie goes to what is easier to explain."""
-    found: list[Model] = [Persistence(), SeasonalNaive(DAY)]
-    if series.history_s >= settings.seasonal_week_from_s:
-        found.append(SeasonalNaive(7 * DAY))
-    if series.history_s >= settings.boosting_from_s:
-        found.append(GradientBoosting(seed=settings.seed))
-    return found
-
-
-def _model(method: str, settings: DemandSettings) -> Model:
-    models: list[Model] = [
-        SeasonalNaive(DAY),
-        SeasonalNaive(7 * DAY),
-        GradientBoosting(seed=settings.seed),
-    ]
-    return next((m for m in models if m.name == method), Persistence())
+def _plain(series: Series, settings: DemandSettings) -> Floats:
+    past, levels = Past(series), np.array(settings.levels)
+    fitted = Persistence().fit(past, len(past), _steps(series, settings), levels)
+    said: Floats = fitted.at(past, np.array([len(past) - 1]))[0]
+    return said
 
 
 def _stale(series: Series) -> str:

@@ -6,7 +6,7 @@ Asked by `choose` and by the evaluation; pure numpy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ class Series:
     """Demand in GPUs (running + pending) on a regular grid.
 
     values[i] is the mean over the step that ends at `times[i]` (epoch seconds), NaN where nothing
-    was read. history_s: from the first reading to the last moment of the grid. last_s: age of the
-    newest reading, in seconds; infinite when there is none.
+    was read. tail[i] is the mean over the last sixth of that step: the level as it stood at the
+    end, where readings are as fine as that. history_s: from the first reading to the last moment
+    of the grid. last_s: age of the newest reading, in seconds; infinite when there is none.
     """
 
     times: Floats
@@ -33,6 +34,7 @@ class Series:
     step_s: float
     history_s: float
     last_s: float
+    tail: Floats
 
     @property
     def known(self) -> float:
@@ -52,18 +54,38 @@ def grid(samples: Samples, at_s: float, step_s: float) -> Series:
     if not np.isfinite(table).all() or (table[:, 1:] < 0).any():
         raise Malformed("a demand reading is not a time and two GPU counts of at least zero")
     if not len(table):
-        return Series(np.empty(0), np.empty(0), step_s, 0.0, float("inf"))
+        nothing = np.empty(0)
+        return Series(nothing, nothing, step_s, 0.0, float("inf"), nothing)
     history = at_s - float(table[:, 0].min())
-    count = int(history // step_s) + 1
-    # Counted backwards from now, so that the newest step is whole and ends now.
-    age = np.floor((at_s - table[:, 0]) / step_s).astype(np.int64)
-    row = count - 1 - age
-    sums = np.bincount(row, weights=table[:, 1] + table[:, 2], minlength=count)
+    begin = at_s - step_s * (int(history // step_s) + 1)
+    made = on_grid(table[:, 0], table[:, 1] + table[:, 2], begin, at_s, step_s)
+    return replace(made, history_s=history)
+
+
+def on_grid(at: Floats, wanted: Floats, begin: float, end: float, step_s: float) -> Series:
+    """Means of the readings (epoch seconds, value) over whole steps from `begin` to `end`."""
+    count = round((end - begin) / step_s)
+    # Counted backwards from the end, so that the newest step is whole and ends there.
+    age = (end - at) / step_s
+    row = np.maximum(count - 1 - np.floor(age).astype(np.int64), 0)
+    late = age % 1.0 < 1 / 6 + 1e-9
+    return Series(
+        times=end - step_s * np.arange(count - 1, -1, -1, dtype=np.float64),
+        values=_means(row, wanted, count),
+        step_s=step_s,
+        history_s=end - begin,
+        last_s=end - float(at.max()),
+        tail=_means(row[late], wanted[late], count),
+    )
+
+
+def _means(row: NDArray[np.int64], values: Floats, count: int) -> Floats:
+    """The mean of each row's values; NaN for a row without one."""
+    sums = np.bincount(row, weights=values, minlength=count)
     counts = np.bincount(row, minlength=count)
-    values = np.full(count, np.nan)
-    np.divide(sums, counts, out=values, where=counts > 0)
-    times = at_s - step_s * np.arange(count - 1, -1, -1, dtype=np.float64)
-    return Series(times, values, step_s, history, at_s - float(table[:, 0].max()))
+    means = np.full(count, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
 
 
 def carried(values: Floats) -> Floats:

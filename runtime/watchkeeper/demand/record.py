@@ -1,0 +1,109 @@
+"""The shadow record: forecasts that were made ahead, kept, and compared once their hours came.
+
+A backtest is a promise; this is whether it was kept. Forecasts act only after it, where policy
+asks for it (`forecast.made_score`, `forecast.made_over`). In memory: after a restart it begins
+anew, in shadow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec.structs import replace
+
+from watchkeeper.core.forecast import Forecast
+from watchkeeper.demand.drift import drifted
+from watchkeeper.demand.member import tidy
+from watchkeeper.demand.naive import Persistence
+from watchkeeper.demand.past import Past
+from watchkeeper.demand.score import pinball
+from watchkeeper.demand.series import Floats, Series
+
+KEEP = 256
+"""Forecasts that wait for their hours, and results that are remembered."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Made:
+    at_s: float
+    said: Floats
+    plain: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    loss: float
+    plain: float
+    held: float
+
+
+class Record:
+    """Of one pool. usual_loss: what the backtest led to expect, in GPUs."""
+
+    def __init__(self, usual_loss: float, every_s: float = 3600.0) -> None:
+        self._usual = usual_loss
+        self._every_s = every_s
+        self._waiting: deque[_Made] = deque(maxlen=KEEP)
+        self._results: deque[_Result] = deque(maxlen=KEEP)
+
+    @property
+    def drifted(self) -> bool:
+        """The forecasts of late missed far more than the backtest led to expect."""
+        losses = np.array([r.loss for r in self._results])
+        return self._usual > 0 and drifted(losses, self._usual)
+
+    def told(self, made: Forecast, series: Series) -> Forecast:
+        """The forecast with its shadow record; it is itself kept to be compared, once an hour."""
+        self._compare(series, made)
+        at = made.made_at.timestamp()
+        if not self._waiting or at - self._waiting[-1].at_s >= self._every_s:
+            self._waiting.append(_Made(at, np.array(made.values), _plain(series, made)))
+        if not self._results:
+            return made
+        plain = sum(r.plain for r in self._results)
+        return replace(
+            made,
+            made_over=len(self._results),
+            made_score=sum(r.loss for r in self._results) / plain if plain > 0 else None,
+            made_coverage80=float(np.mean([r.held for r in self._results])),
+            drifted=made.drifted or self.drifted,
+        )
+
+    def _compare(self, series: Series, like: Forecast) -> None:
+        """Takes out what is old enough to be known over its whole horizon."""
+        now, far = float(series.times[-1]), like.horizons_s[-1]
+        levels = np.array(like.quantiles)
+        low, high = (int(np.argmin(np.abs(levels - q))) for q in (0.1, 0.9))
+        while self._waiting and self._waiting[0].at_s + far <= now:
+            made = self._waiting.popleft()
+            if len(made.said) != len(like.horizons_s):
+                continue  # made while history was too short for these horizons
+            came = _at(series, made.at_s + np.asarray(like.horizons_s))
+            known = ~np.isnan(came)
+            if not known.any():
+                continue
+            came, said, plain = came[known], made.said[known], made.plain[known]
+            self._results.append(
+                _Result(
+                    loss=float(pinball(came, said, levels).mean()),
+                    plain=float(pinball(came, plain, levels).mean()),
+                    held=float(np.mean((said[:, low] <= came) & (came <= said[:, high]))),
+                )
+            )
+
+
+def _at(series: Series, times: Floats) -> Floats:
+    """The step that ends nearest to each time; NaN outside the series."""
+    row = np.rint((times - series.times[0]) / series.step_s).astype(np.int64)
+    inside = (row >= 0) & (row < len(series.values))
+    return np.where(inside, series.values[np.clip(row, 0, len(series.values) - 1)], np.nan)
+
+
+def _plain(series: Series, made: Forecast) -> Floats:
+    """What persistence would have said, for the same hours."""
+    past, levels = Past(series), np.array(made.quantiles)
+    steps = [round(h / series.step_s) for h in made.horizons_s]
+    fitted = Persistence().fit(past, len(past), steps, levels)
+    return tidy(fitted.at(past, np.array([len(past) - 1]))[0])
