@@ -58,6 +58,8 @@ def literal_flaws(tree: Tree) -> list[Flaw]:
     """Literals that can never work, wherever the part of the condition stands that holds them."""
     found: list[Flaw | None] = []
     for part in walk(tree):
+        if type(part) is not Call:
+            continue
         match part:
             case Call(function="_==_" | "_!=_", args=(Name(name=name), Const() as text)):
                 found.append(_no_such_value(name, text))

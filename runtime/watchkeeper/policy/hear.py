@@ -9,7 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import Enum
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from watchkeeper.core.facts import Facts
 from watchkeeper.core.ledger import LedgerView
@@ -40,7 +42,7 @@ class State(Enum):
 _SILENT = (State.LAPSED, State.SHUT, State.FALSE)
 
 
-class Heard(NamedTuple):
+class Heard(Struct, frozen=True):
     """One rule, how it stands, and why in a sentence."""
 
     rule: Rule
@@ -84,23 +86,26 @@ def hear(hearing: Hearing) -> list[Heard]:
     index, and CEL for what the index cannot tell.
     """
     facts, shut = hearing.facts, hearing.stand.shut
-    found: list[tuple[int, Rule, Answer]] = []
+    heard: list[tuple[int, Heard]] = []
     for part in hearing.policy.dockets[hearing.kind].parts:
         if part.during and shut.issuperset(part.during):
             continue
-        if part.plain:
-            found += [(place, rule, _YES) for place, rule in part.plain]
+        for place, rule in part.plain:
+            heard.append((place, _heard(rule, _YES, hearing)))
         held = part.index.holding(facts)
-        if held is not None:
-            found += [(*part.indexed[at], _YES) for at in held]
+        if held is None:
+            for place, rule in part.indexed:
+                heard.append((place, _heard(rule, hearing.answer(rule), hearing)))
         else:
-            found += [(place, rule, hearing.answer(rule)) for place, rule in part.indexed]
+            for at in held:
+                place, rule = part.indexed[at]
+                heard.append((place, _heard(rule, _YES, hearing)))
         if part.asked:
-            answers = not_silent(part.batch, hearing.activation)
-            found += [(*part.asked[at], answer) for at, answer in answers]
-    found.sort(key=_PLACE)
-    heard = [_heard(rule, answer, hearing) for _, rule, answer in found]
-    return [h for h in heard if h.state not in _SILENT]
+            for at, answer in not_silent(part.batch, hearing.activation):
+                place, rule = part.asked[at]
+                heard.append((place, _heard(rule, answer, hearing)))
+    heard.sort(key=_PLACE)
+    return [h for _, h in heard if h.state not in _SILENT]
 
 
 def hear_all(hearing: Hearing) -> list[Heard]:
@@ -120,7 +125,7 @@ def _heard(rule: Rule, answer: Answer, hearing: Hearing) -> Heard:
         return Heard(rule, State.ERROR, why)
     if not answer.holds:
         return Heard(rule, State.FALSE, "its condition is false")
-    for exemption in hearing.policy.exempt.get(rule.id, ()):
+    for exemption in hearing.policy.exempt[rule.id]:
         if (stands := _exempted(exemption, rule, hearing)) is not None:
             return stands
     if unmet := _unmet(rule, hearing.facts):

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from watchkeeper.core.action import REPAIRS, JobPlace, Traits, node_of, targets_of
 from watchkeeper.core.action import TRAITS as KINDS
 from watchkeeper.core.facts import Facts
@@ -45,7 +47,7 @@ CAPPED = ("pool:", "rack:", "leaf:", "nvlink_domain:", "power_feed:", "zone:")
 SERIAL = ("rack:", "leaf:", "nvlink_domain:")
 
 
-class Case(NamedTuple):
+class Case(Struct, frozen=True):
     """Everything an invariant may look at. past: the ledger's effects without this proposal's
     own; traits: of its action."""
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from watchkeeper.core.action import TRAITS, kind_of
 from watchkeeper.core.facts import Facts
@@ -87,11 +86,12 @@ def _judge(
     broken = _broken(policy, kind, touched, ledger) if _any_grants(heard) else []
     votes = Votes.of([h for h in heard if counts(h)], broken)
     settled = _settle(votes, policy, facts, orders, refused=bool(refused))
-    reasons = [reason for _, reason in refused]
+    reasons = [reason for _, reason in refused] if refused else []
     reasons += [_reason(h) for h in heard]
     if votes.silent:
         reasons.append(_default(kind, policy.dockets[kind].waits, hearing.stand))
-    reasons += [b.reason for b in broken if votes.may_grant or b.order.shadow]
+    if broken:
+        reasons += [b.reason for b in broken if votes.may_grant or b.order.shadow]
     reasons += settled.reasons
     return Verdict(
         decision=settled.decision,
@@ -108,7 +108,7 @@ def _judge(
     )
 
 
-class _Settled(NamedTuple):
+class _Settled(Struct, frozen=True):
     """A decision once the votes, the dial and the people who could answer have been counted.
     reasons: what the dial, or the lack of people, added."""
 

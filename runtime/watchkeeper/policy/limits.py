@@ -8,14 +8,15 @@ node that is out already takes nothing out, so no `max_out` forbids its recovery
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from watchkeeper.core.ledger import PastEffect
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.policy.model import Limit
 
 
-class Touched(NamedTuple):
+class Touched(Struct, frozen=True):
     """What a limit or budget is held against. past: the ledger's effects without this proposal's
     own. reaches_s: how far back the ledger is complete for the whole fleet; None: all the way."""
 

@@ -147,9 +147,14 @@ def _label(tree: Tree) -> tuple[object, ...]:
 
 def names_in(tree: Tree) -> frozenset[str]:
     """Every declared name that the condition reads; the variables of macros are left out."""
-    every = tuple(walk(tree))
-    own = {x for t in every if isinstance(t, Loop) for x in (t.variable, t.accumulator)}
-    return frozenset(t.name for t in every if isinstance(t, Name)) - own
+    names: set[str] = set()
+    own: set[str] = set()
+    for part in walk(tree):
+        if type(part) is Name:
+            names.add(part.name)
+        elif type(part) is Loop:
+            own |= {part.variable, part.accumulator}
+    return frozenset(names - own)
 
 
 _BOOL, _INT, _DOUBLE, _STRING = 2, 3, 5, 6

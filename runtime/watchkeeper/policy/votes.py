@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from watchkeeper.core.verdict import Decision, Reason
 from watchkeeper.policy.hear import Heard, State
 from watchkeeper.policy.model import Budget, Limit, Rule
@@ -27,7 +29,7 @@ class Broken(NamedTuple):
         return self.reason.binds
 
 
-class Votes(NamedTuple):
+class Votes(Struct, frozen=True):
     """Rules by what they do to the decision. unmet_asks: asks that lack what they require.
     lifted: asks that break-glass answered. errors: rules that could not be decided."""
 
