@@ -53,7 +53,7 @@ def hear(
         case ("answer", "not_now"):
             again = _minutes(settings.not_now_s)
             why = f"A person said not now to: {asked}. It is asked again after {again}."
-            return _quiet(memory, now + settings.not_now_s, why, ""), None
+            return quiet(memory, now + settings.not_now_s, why, ""), None
         case ("verdict", "deny"):
             return _refused(memory, result, asked, now, looks, settings)
         case ("outcome", "refused") | ("answer", "void"):
@@ -63,7 +63,7 @@ def hear(
                 return memory, None
             why = f"{asked} was refused {count} times at the last moment. {result.says}".strip()
             memory = msgspec.structs.replace(memory, refusals=0)
-            return _quiet(memory, now + settings.refused_s, why, ""), None
+            return quiet(memory, now + settings.refused_s, why, ""), None
         case _:
             return msgspec.structs.replace(memory, refusals=0), None
 
@@ -80,7 +80,7 @@ def _refused(
     stuck = NEEDS_A_PERSON & set(result.reason_ids) if result.refused_by == "invariant" else set()
     if result.refused_by in ("limit", "budget", "error") or stuck:
         return memory, Move(end="escalated", why=why)
-    return _quiet(memory, now + settings.denied_s, why, looks), None
+    return quiet(memory, now + settings.denied_s, why, looks), None
 
 
 def hushed(memory: Memory, now: float, looks: str) -> str:
@@ -94,7 +94,8 @@ def hushed(memory: Memory, now: float, looks: str) -> str:
     return memory.quiet_why
 
 
-def _quiet(memory: Memory, until: float, why: str, looks: str) -> Memory:
+def quiet(memory: Memory, until: float, why: str, looks: str) -> Memory:
+    """Ask for nothing until then, or until the world looks otherwise ("": in any case)."""
     return msgspec.structs.replace(memory, quiet_until=until, quiet_why=why, quiet_for=looks)
 
 

@@ -11,13 +11,14 @@ import msgspec
 from watchkeeper.core.action import Action, kind_of, say, traits_of
 from watchkeeper.core.cluster import RayState
 from watchkeeper.core.crew import Draft, StepResult
+from watchkeeper.core.fault import last_reading
 from watchkeeper.core.incident import HypothesisStatus, Incident
 from watchkeeper.remedy.group_test import check_step
 from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
-from watchkeeper_agents.hearing import hear, hushed
+from watchkeeper_agents.hearing import hear, hushed, quiet
 from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
 from watchkeeper_agents.tools import Tools, in_words
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Memory, Move, Turn
@@ -110,7 +111,9 @@ def _hear_beside(
     the incident's own thread only makes this one wait."""
     world, now = looks(incident, tools), tools.snapshot.steady
     memory, over = hear(memory, result, now, world, settings)
-    return memory, over.why if over is not None else hushed(memory, now, world)
+    if over is None:
+        return memory, hushed(memory, now, world)
+    return quiet(memory, now + settings.denied_s, over.why, world), over.why
 
 
 WORTH_SAYING = 0.05
@@ -142,6 +145,8 @@ def looks(incident: Incident, tools: Tools) -> str:
     parts = [incident.fault, f"{incident.confidence:.2f}", f"{incident.independent_sources}"]
     if node is not None:
         parts += [node.incarnation, node.ray_state.value, str(node.process_gone)]
+    if (read := last_reading(incident)) is not None:
+        parts.append(f"{read:%H:%M:%S}")
     if fence is not None:
         parts.append(f"fence {fence.held}/{fence.wanted}")
     parts.append(tools.briefing.checked.get(incident.node, ""))

@@ -148,6 +148,31 @@ def test_five_bad_gpus_of_one_rack_are_five_faults():
     assert len(live(turn(fleet(), *news))) == 5
 
 
+def test_a_driver_that_fails_on_many_nodes_of_a_rack_is_what_was_rolled_out_to_them():
+    codes = [c.xid(119, f"n{n:02}/2", seconds_ago=30) for n in range(8)]
+    (incident,) = live(first := turn(fleet(), *codes))
+    assert (incident.target, incident.fault) == ("rack:r0", Fault.DOMAIN_DOWN)
+    more = [c.xid(62, f"n{n:02}/2", seconds_ago=0) for n in range(8)]
+    then = fleet(at=c.NOW + timedelta(seconds=200))
+    later = turn(then, *more, before=first)
+    (same,) = live(later)
+    assert (same.id, same.updated_at) == (incident.id, then.at)
+    assert still_ill(same, fleet(at=then.at + timedelta(seconds=1700))) is True
+    quiet = fleet(at=then.at + timedelta(seconds=1801))
+    assert live(turn(quiet, before=later)) == []
+
+
+def test_ports_of_a_leaf_that_stay_down_are_one_incident_for_as_long_as_they_are_told():
+    incidents, ids = (), c.Counter()
+    for minute in range(12):
+        at = c.NOW + timedelta(seconds=60 * minute)
+        down = [c.renamed(port_down(n, 0), at=at, id=f"S-{n}-{minute}") for n in range(16)]
+        incidents = turn(fleet(at=at), *down, before=incidents, ids=ids)
+        assert [i.target for i in live(incidents)] == ["leaf:l0"]
+    after = fleet(at=c.NOW + timedelta(seconds=60 * 11 + 601))
+    assert live(turn(after, before=incidents, ids=ids)) == []
+
+
 def test_ports_of_a_whole_leaf_are_the_leaf():
     news = [
         c.renamed(c.xid(1, f"n{n:02}"), code="ib.link_down", target=f"node:n{n:02}", id=f"S-{n}")

@@ -86,6 +86,13 @@ def test_once_it_is_an_incident_each_further_reading_joins_it():
     assert believed(says("ib.link_down", 4000), incidents=incidents) == ["ib.link_down@4000"]
 
 
+def test_once_one_link_of_a_host_is_believed_all_that_its_links_said_is():
+    lines = [says("pcie.aer"), *(says("nic.down", 60.0 * k) for k in range(3))]
+    assert believed(*lines) == ["nic.down@0", "nic.down@60", "nic.down@120", "pcie.aer@0"]
+    adapter = correlate((), tuple(lines[1:]), c.snapshot(at=lines[-1].at), c.Counter())
+    assert believed(says("pcie.aer", 200), incidents=adapter) == ["pcie.aer@200"]
+
+
 @pytest.mark.parametrize("hours", [1, 24, 72])
 def test_an_old_line_told_now_is_not_believed(hours):
     assert believed(says("xid.79", -3600.0 * hours, "gpu:w1/2")) == []

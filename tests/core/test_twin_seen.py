@@ -4,6 +4,8 @@ people do who look for a broken node on their own. Only ports are read here, nev
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from tests.core.twin_stage import Stage, fault, law, noise
@@ -34,6 +36,25 @@ def test_a_transient_fault_that_relapses_is_seen_go_and_come_back() -> None:
     again = stage.at(7.1 * DAY_S).listen()
     assert {(s.code, s.target) for s in again} == {("pcie.width", "gpu:train-0001/3")}
     assert min(s.at for s in again) > max(s.at for s in first)
+
+
+def test_counters_of_a_link_are_told_each_minute_while_it_is_ill_and_not_after_it() -> None:
+    cable = law("cable", scope=Scope.NODE, shows=("ib.link_down", "ib.symbol_errors"))
+    stage = Stage(fault(cable, ends_s=700.0), laws=(cable,)).at(695.0)
+    told = [s for s in stage.listen() if s.code == "ib.link_down"]
+    assert len(told) == 10
+    gaps = [(b.at - a.at).total_seconds() for a, b in pairwise(told[1:])]
+    assert set(gaps) == {60.0}
+    assert stage.at(2000.0).listen() == []
+
+
+def test_the_counters_of_a_host_that_is_down_are_not_read() -> None:
+    cable = law("cable", scope=Scope.NODE, shows=("ib.link_down",))
+    stage = Stage(fault(cable), laws=(cable,)).at(300.0)
+    stage.do("node.cordon")
+    stage.do("node.drain", deadline_s=30.0)
+    stage.at(350.0).listen()
+    assert stage.at(700.0).listen() == []
 
 
 def test_a_bad_driver_rollout_is_seen_as_one_code_rack_by_rack_and_nowhere_else() -> None:

@@ -22,10 +22,11 @@ from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 from watchkeeper.core.cluster import JobState, Node
 from watchkeeper.core.event import Kind
-from watchkeeper.core.fault import Fault
+from watchkeeper.core.fault import STEPS_PROVE, Fault
+from watchkeeper.core.incident import IncidentState
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.health.gang import ODD_S
-from watchkeeper.health.illness import FLAP_CALM_S
+from watchkeeper.health.illness import FLAP_CALM_S, silence_ends
 from watchkeeper.health.notice import OUR_DOING_S
 from watchkeeper.health.sense import SenseSettings
 from watchkeeper.twin.cluster import TwinCluster
@@ -245,6 +246,12 @@ def _times_of_health(parts: Parts) -> list[float]:
                 times.append(node.ray_state_since.timestamp() - begin + FLAP_CALM_S)
             elif incident.fault == Fault.GANG_HANG:  # over with its next step
                 times += [_next_report_s(name, parts.cluster) for name in incident.jobs]
+            elif incident.fault in STEPS_PROVE and node is not None:
+                here = snapshot.jobs_on(node.name)
+                times += [_next_report_s(job.name, parts.cluster) for job in here]
+        for incident in watch.record.books.incidents.values():
+            if incident.state is not IncidentState.RESOLVED:
+                times += [at - begin for at in silence_ends(incident)]
     return times
 
 

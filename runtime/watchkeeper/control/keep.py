@@ -11,12 +11,13 @@ from watchkeeper.control.break_glass import REVIEW_WITHIN
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import say
+from watchkeeper.core.action import say, traits_of
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Kind
 from watchkeeper.core.impact import generation
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import canonical, digest, plain
+from watchkeeper.health.illness import passed_by
 
 CLEARED_FOR_S = 300.0
 """What was allowed or approved and could not begin within this time is asked for anew."""
@@ -131,6 +132,8 @@ def end_stale_questions(watch: Watch, snapshot: Snapshot) -> None:
         drifted = generation(snapshot, file.action, version) != file.proposal.generation
         if incident is not None and not incident.is_open:
             _void(watch, file, f"{incident.id} is closed: {incident.closed_because}")
+        elif question is not None and _passed_by(watch, file, snapshot):
+            _void(watch, file, "what it was asked for is not seen any more")
         elif question is not None and snapshot.steady >= question.expires_steady:
             _expire(watch, file, question)
         elif drifted and not stale(snapshot):
@@ -139,6 +142,13 @@ def end_stale_questions(watch: Watch, snapshot: Snapshot) -> None:
             _escalate(watch, file)
         elif file.state is State.CLEARED and snapshot.steady - file.changed_steady > CLEARED_FOR_S:
             _void(watch, file, "it could not begin in time")
+
+
+def _passed_by(watch: Watch, file: File, snapshot: Snapshot) -> bool:
+    """Did what a repair is asked for end by itself meanwhile?"""
+    incident = watch.record.books.incidents.get(file.proposal.incident)
+    disruptive = traits_of(file.action).disruptive
+    return disruptive and incident is not None and passed_by(incident, snapshot, watch.sense)
 
 
 def _calls_the_next(watch: Watch, file: File, snapshot: Snapshot) -> bool:

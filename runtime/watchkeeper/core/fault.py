@@ -3,11 +3,12 @@
 `Incident.fault` and the policy fact `incident.class` carry these names.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from watchkeeper.core.cluster import CheckResult
-from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, Signal
+from watchkeeper.core.cluster import CheckResult, Job, JobState
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, Signal, Trust
 
 
 class Fault(StrEnum):
@@ -97,19 +98,143 @@ CHECK_TELLS = frozenset(
 memory (the next row may be hit tomorrow), and what left the bus needs no check to be known."""
 
 
+_OF_ROWS = frozenset(
+    {
+        "xid.63",
+        "xid.64",
+        "xid.94",
+        "xid.95",
+        "xid.171",
+        "ecc.dbe",
+        "ecc.remap_pending",
+        "ecc.remap_failure",
+    }
+)
+
+
+def check_tells(incident: Incident) -> bool:
+    """Whether a check meets this incident's fault. Of memory: an error of which the driver says
+    that it was SRAM (Xid 172), and nothing of a row, is mostly one upset. Whether it stays shows
+    under load; what does not may wait with its reset for the next drain."""
+    codes = {s.code for s in incident.signals}
+    sram = incident.fault == Fault.GPU_MEMORY and "xid.172" in codes and not codes & _OF_ROWS
+    return incident.fault in CHECK_TELLS or sram
+
+
 def cleared(incident: Incident, check: CheckResult | None, incarnation: str) -> bool:
     """Did a check of this incarnation pass that began after the last word against its node?"""
-    if check is None or check.at is None or incident.fault not in CHECK_TELLS:
+    if check is None or check.at is None or not check_tells(incident):
         return False
     if check.passed is not True or check.incarnation != incarnation:
         return False
+    return all(s.at <= check.at for s in _of_its_node(incident))
+
+
+PROOF_S = 300.0
+"""Steps for so long after the last word of a fault are a check as good as ours (ours)."""
+STEP_SEEN_S = 300.0
+"""A step so long ago says nothing of now (ours)."""
+_STOPS_WORK = frozenset({Fault.GPU_HARDWARE, Fault.GPU_DRIVER, Fault.NVLINK, Fault.GPU_MEMORY})
+"""Faults with which no gang makes a step; of others it may only crawl."""
+
+
+STEPS_PROVE = _STOPS_WORK | {Fault.NODE_SUSPECT}
+"""Faults that steps may show to be over; of a node that stands out, where its gang hung."""
+
+
+def works_since_s(incident: Incident, now: datetime, jobs: Iterable[Job]) -> float | None:
+    """For how long after the last word against a node a gang has made steps on it; None where none
+    did, or where steps tell nothing of such a fault. jobs: those that run on the node."""
+    words = [s.at for s in _of_its_node(incident)]
+    if not words or incident.fault not in _STOPS_WORK or not check_tells(incident):
+        return None
+    newest = max(words)
+    steps = [
+        (job.step_at - newest).total_seconds()
+        for job in jobs
+        if job.state is JobState.RUNNING and job.step_at is not None and job.step_at > newest
+        if job.step_at > job.state_since and (now - job.step_at).total_seconds() < STEP_SEEN_S
+    ]
+    return max(steps, default=None)
+
+
+POLLED = frozenset({"ib.link_down", "ib.symbol_errors", "pcie.width", "nvlink.errors"})
+"""Counters that a host's collector reads each minute (`READ_EVERY_S`), and tells of for as long as
+they are over their threshold: of these, and of nothing that a kernel said once, silence says that
+it is over."""
+READ_EVERY_S = 60.0
+GONE_S = 150.0
+"""Two readings and a half without a word: the counter is back below its threshold (ours)."""
+
+
+_LEVELS = frozenset({Fault.NETWORK_LINK, Fault.PCIE, Fault.NVLINK, Fault.NODE_SUSPECT})
+
+
+def last_reading(incident: Incident) -> datetime | None:
+    """When a counter last spoke against this incident's node; None where none did."""
+    return max((s.at for s in _of_its_node(incident) if _is_polled(s)), default=None)
+
+
+_BESIDE = frozenset({"pcie.aer", "gang.suspect"})
+"""A PCIe error in the log is one that was, beside a link whose width is read; a node that stands
+out in its gang is told of anew for as long as it does."""
+
+
+def only_polled(incident: Incident) -> bool:
+    """Whether counters alone speak of it: nothing that would stay true without being told again."""
+    return all(_is_polled(s) or s.code in _BESIDE for s in _of_its_node(incident))
+
+
+def quiet_for_s(incident: Incident, now: datetime) -> float | None:
+    """Seconds since anything was told that is told again and again while it lasts; None where
+    something else speaks of its node, which stays true until its next life, or nothing does."""
+    levels = [
+        s for s in incident.signals if _is_polled(s) or s.code in ("gang.slow", "gang.suspect")
+    ]
+    if not levels or not only_polled(incident):
+        return None
+    return (now - max(s.at for s in levels)).total_seconds()
+
+
+def is_over(
+    incident: Incident, now: datetime, jobs: Mapping[str, Job], check: CheckResult | None
+) -> bool:
+    """Whether what spoke of it does so no longer, though it is still heard: no counter does for
+    two readings and a half, a gang that hung makes steps again, and no check of it that began
+    since has failed. That a slow gang is not told of proves nothing. jobs: the gangs as they are
+    now, by name. check: the newest of its node."""
+    quiet_s = quiet_for_s(incident, now)
+    if quiet_s is None or quiet_s < GONE_S or incident.fault not in _LEVELS:
+        return False
+    if check is not None and (check.passed, check.incarnation) == (False, incident.incarnation):
+        since_s = 0.0 if check.at is None else (now - check.at).total_seconds()
+        if since_s <= quiet_s:
+            return False
+    hung = [s for s in incident.signals if s.code == "gang.hang"]
+    slow = any(s.code == "gang.slow" for s in incident.signals)
+    counted = last_reading(incident) is not None
+    return (counted or (bool(hung) and not slow)) and all(_went_on(s, jobs) for s in hung)
+
+
+def _went_on(hang: Signal, jobs: Mapping[str, Job]) -> bool:
+    job = jobs.get(hang.target.partition(":")[2])
+    if job is None or job.state is not JobState.RUNNING or job.attempt_id != hang.incarnation:
+        return False
+    return job.step_at is not None and job.step_at > hang.at
+
+
+def _of_its_node(incident: Incident) -> list[Signal]:
     node, its_gpus = f"node:{incident.node}", f"gpu:{incident.node}/"
-    return all(
-        s.at <= check.at
+    return [
+        s
         for s in incident.signals
         if s.trust not in ATTACKER_WRITABLE
         if s.target == node or s.target.startswith(its_gpus)
-    )
+    ]
+
+
+def _is_polled(signal: Signal) -> bool:
+    return signal.code in POLLED and signal.trust is Trust.DRIVER
 
 
 _RANK: tuple[Fault, ...] = (

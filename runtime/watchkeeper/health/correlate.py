@@ -20,7 +20,7 @@ from watchkeeper.core.incident import Incident, IncidentState, Signal, target_no
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.book import PART_OF, Book, closed
 from watchkeeper.health.chart import joined, opened, opened_on
-from watchkeeper.health.domains import SHARED, gather
+from watchkeeper.health.domains import gather, unexplained
 from watchkeeper.health.evidence import (
     believed,
     fault_of,
@@ -98,9 +98,7 @@ def _join_node(
 ) -> None:
     node = snapshot.nodes.get(name)
     now = node.incarnation if node else ""
-    if book.domain_of(name) is not None:
-        # What the domain explains is not told again node by node.
-        signals = [s for s in signals if fault_of(s) not in SHARED]
+    signals = unexplained(book, name, signals, snapshot)
     own = book.on(name)
     home = next((i for i in own if i.is_open), None)
     fresh: list[Signal] = []

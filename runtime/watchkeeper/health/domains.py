@@ -31,16 +31,27 @@ _FAMILY: dict[str, str] = {
     Fault.GPU_THERMAL: "heat",
     Fault.GPU_POWER_BRAKE: "power",
     Fault.NVLINK: "fabric",
+    Fault.GPU_DRIVER: "driver",
 }
-"""What can be of one cause. An Xid of the GPU itself is not: five bad GPUs are five faults."""
+"""What can be of one cause. An Xid of the GPU itself is not: five bad GPUs are five faults. But
+firmware that falls silent on five nodes of a rack at once was rolled out to them."""
 SHARED = frozenset(_FAMILY) | {None}
 """Faults that a domain explains while it is down; companions, which speak for none, with them."""
+_OF_DRIVERS = frozenset({Fault.GPU_DRIVER, Fault.GPU_HARDWARE})
+"""What a bad driver says of GPUs that have nothing: no word of it is about one of them."""
+QUIET_S: dict[str, float] = {Fault.GPU_DRIVER: 1800.0, Fault.NETWORK_LINK: 600.0}
+"""What only words tell of is over when none came for so long: counters speak each minute, a driver
+when something runs on it (ours)."""
+NOTED_EVERY_S = 120.0
+"""A domain's incident notes no more often than this that its words go on."""
 _KINDS = {
     "gone": ("rack", "leaf", "power_feed", "zone"),
     "heat": ("rack", "power_feed", "zone"),
     "power": ("rack", "power_feed", "zone"),
     "fabric": ("nvlink_domain",),
+    "driver": ("rack", "leaf", "power_feed", "zone"),
 }
+
 LEAST_SHARE = 0.25
 """Of the domain's nodes, so many must be ill: five of a zone of a thousand are not the zone."""
 FEW = 3
@@ -69,6 +80,20 @@ def gather(book: Book, snapshot: Snapshot, ids: Ids, settings: SenseSettings) ->
             gone = {i.id for i in taken}
             own = [i for i in own if i.id not in gone]
             wider = [i for i in wider if i.id not in {p.id for p in parts}]
+
+
+def unexplained(book: Book, name: str, signals: list[Signal], snapshot: Snapshot) -> list[Signal]:
+    """Of what is told of a node, that which the domain's incident does not explain that it fell
+    ill with. That the rest goes on to be told is noted there: it says how long the domain is ill.
+    """
+    home = book.domain_of(name)
+    if home is None:
+        return signals
+    explained = SHARED | (_OF_DRIVERS if _family_of(home) == "driver" else frozenset())
+    told = any(fault_of(s) in explained & (QUIET_S.keys() | _OF_DRIVERS) for s in signals)
+    if told and (snapshot.at - home.updated_at).total_seconds() >= NOTED_EVERY_S:
+        book.write(replace(home, updated_at=snapshot.at))
+    return [s for s in signals if fault_of(s) not in explained]
 
 
 def _is_wider(incident: Incident, since: datetime, family: str) -> bool:
@@ -205,10 +230,24 @@ def domain_ill(
     """True while enough of its nodes are ill; False when few or none are. Links that failed say
     nothing when they hold again: that is Unknown, until the raylets' own state tells."""
     family = _family_of(incident)
+    quiet_s = (snapshot.at - incident.updated_at).total_seconds()
+    worded = {f for s in incident.signals if (f := fault_of(s)) in QUIET_S}
+    if any(quiet_s < QUIET_S[fault] for fault in worded):
+        return True
+    if family == "driver":
+        return False
     if family == "fabric" or (blind & {"telemetry", "redis"} and family != "gone"):
         return None
     ill = sum(_node_is_ill(name, snapshot, settings, family) for name in members(incident))
     return ill >= FEW
+
+
+def quiet_ends(incident: Incident) -> list[float]:
+    """When it would be over for want of words, in epoch seconds: of what only words tell of."""
+    if incident.fault != Fault.DOMAIN_DOWN:
+        return []
+    worded = {f for s in incident.signals if (f := fault_of(s)) in QUIET_S}
+    return [incident.updated_at.timestamp() + QUIET_S[fault] for fault in sorted(worded)]
 
 
 def _node_is_ill(name: str, snapshot: Snapshot, settings: SenseSettings, family: str) -> bool:
@@ -225,4 +264,4 @@ def _node_is_ill(name: str, snapshot: Snapshot, settings: SenseSettings, family:
     return bool(clocks_cut(snapshot.frame.gpu[row], code).any())
 
 
-__all__ = ["SHARED", "domain_ill", "gather", "members"]
+__all__ = ["domain_ill", "gather", "members", "quiet_ends", "unexplained"]

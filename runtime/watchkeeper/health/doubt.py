@@ -57,6 +57,9 @@ NODES_OF_STORAGE, TOGETHER_S = 3, 300.0
 MOST_HELD = 8
 """Lines kept of one node and class while they are in doubt."""
 
+_LINKS = (Fault.NETWORK_LINK, Fault.PCIE)
+"""Links of one host, which hang on the same board."""
+
 Held = dict[tuple[str, str], tuple[Signal, ...]]
 """(node, class of fault) -> its lines that nothing bears out yet, oldest first."""
 
@@ -155,7 +158,7 @@ def _borne_out(
     fault = fault_of(signal)
     if fault is None:
         return [signal]  # below its threshold: it opens nothing
-    if (node, fault) in open_on:
+    if (node, fault) in open_on or any((node, f) in open_on for f in _LINKS if fault in _LINKS):
         return [signal]
     kept = held.get((node, fault), ())
     if all(s.id != signal.id for s in kept):
@@ -165,8 +168,17 @@ def _borne_out(
     if fault is Fault.NODE_FLAPPING:
         return list(kept) if times >= settings.flap_deaths else []
     more = len({s.code for s in kept}) > 1 or _harm_then(signal, node, snapshot)
-    enough = times >= READINGS or (times >= READINGS_WITH_MORE and more)
-    return list(kept) if enough else []
+    if times < READINGS and not (times >= READINGS_WITH_MORE and more):
+        return []
+    return [*kept, *_other_links(node, fault, held)]
+
+
+def _other_links(node: str, fault: Fault, held: Held) -> list[Signal]:
+    """What the host's other links said, once one of them is believed: which of its parts is to
+    blame shows in all of them together."""
+    if fault not in _LINKS:
+        return []
+    return [s for f in _LINKS if f != fault for s in held.get((node, f), ())]
 
 
 def _of_storage(

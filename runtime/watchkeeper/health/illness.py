@@ -11,10 +11,21 @@ from datetime import timedelta
 import numpy as np
 
 from watchkeeper.core.cluster import Job, JobState, RayState
-from watchkeeper.core.fault import GANG_FAULTS, NAN_PROOF_S, UNHEALTHY_NODE, Fault, cleared
+from watchkeeper.core.fault import (
+    GANG_FAULTS,
+    GONE_S,
+    NAN_PROOF_S,
+    PROOF_S,
+    UNHEALTHY_NODE,
+    Fault,
+    cleared,
+    is_over,
+    last_reading,
+    works_since_s,
+)
 from watchkeeper.core.incident import Incident, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
-from watchkeeper.health.domains import domain_ill, members
+from watchkeeper.health.domains import domain_ill, members, quiet_ends
 from watchkeeper.health.evidence import fault_of, repeated
 from watchkeeper.health.sense import COLLECTORS, REAL, SenseSettings, lost_sources, unheard
 from watchkeeper.health.sensors import clocks_cut, impossible
@@ -95,6 +106,13 @@ def healed(
     if incident.fault == Fault.NODE_SILENT:
         return f"{node.name} is heard again."
     return f"{incident.target} answers again."
+
+
+def silence_ends(incident: Incident) -> list[float]:
+    """When silence alone would end it, in epoch seconds: for who skips quiet stretches."""
+    last = last_reading(incident)
+    own = [] if last is None else [last.timestamp() + GONE_S]
+    return own + quiet_ends(incident)
 
 
 def is_silence(incident: Incident) -> bool:
@@ -264,6 +282,17 @@ def _flaps(incident: Incident, snapshot: Snapshot) -> bool | None:
     return False if lived >= FLAP_CALM_S else None
 
 
+def passed_by(incident: Incident, snapshot: Snapshot, settings: SenseSettings = REAL) -> bool:
+    """What spoke of its node is told again and again while it lasts, and is told no more, while the
+    node is heard: it ended by itself. Asked of what nobody has repaired yet."""
+    node, silence = snapshot.nodes.get(incident.node), snapshot.silence_s(incident.node)
+    if node is None or silence is None or silence > settings.silent_after_s:
+        return False
+    same = node.incarnation == incident.incarnation and node.ray_state is RayState.ALIVE
+    check = snapshot.state.checks.get(node.name)
+    return same and is_over(incident, snapshot.at, snapshot.jobs, check)
+
+
 def _gpu_ill(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> bool | None:
     """A lost GPU is seen; an Xid is not, and its word holds for the incarnation it was said of,
     unless a check of that incarnation has passed since."""
@@ -274,6 +303,9 @@ def _gpu_ill(incident: Incident, snapshot: Snapshot, settings: SenseSettings) ->
         return False
     same = node.incarnation == incident.incarnation
     same &= not cleared(incident, snapshot.state.checks.get(node.name), node.incarnation)
+    works_s = works_since_s(incident, snapshot.at, snapshot.jobs_on(node.name))
+    same &= works_s is None or works_s < PROOF_S
+    same &= not passed_by(incident, snapshot, settings)
     if node.ray_state is not RayState.ALIVE or same:
         # A polled fact alone may go as it came; a line of the log stays true until the next life.
         only_polled = not any(

@@ -57,6 +57,8 @@ def cures_for(
     again: bool = False,
     wire: bool = False,
     disk: bool = False,
+    board: bool = False,
+    spare: bool = False,
 ) -> tuple[str, ...]:
     """Kinds of action to try for a fault, in order; only those that a provider serves.
 
@@ -64,7 +66,13 @@ def cures_for(
     GPU would mend only one end. again: this node was repaired for two other incidents within 7
     days, so a further repair gives way to a replacement, where one is served. wire: only the
     link's own counters speak, so that it is the cable's fault. disk: the node's own storage does
-    not answer, which no reboot mends.
+    not answer, which no reboot mends. board: the host's PCIe and its adapter fail together. spare:
+    another node stands ready, so that nobody waits for this one.
+
+    A GPU off the bus may be a dead board, and no instrument of ours tells the two apart; a reboot
+    tries it out, a new node mends both. So with a spare the node is given back at once, and where
+    work waits for it a reboot, which is quicker and mostly enough, comes first. The same holds for
+    a host of which two devices fail on what carries both.
 
     In the lab a GPU fault is simulated and a new raylet clears it: there `node.restart` stands
     for the cure. On real hardware starting a raylet anew mends no GPU and is never offered as one.
@@ -78,6 +86,8 @@ def cures_for(
         wanted = tuple(k for k in wanted if k != "node.reboot")
     if disk and fault in (Fault.NODE_SUSPECT, Fault.NODE_FLAPPING):
         wanted = tuple(k for k in wanted if k != "node.reboot")
+    if spare and (fault is Fault.GPU_OFF_BUS or board):
+        wanted = tuple(sorted(wanted, key=lambda k: k != "node.replace"))
     if again and "node.replace" in serves and "node.replace" in wanted:
         wanted = ("node.replace",)
     if world is World.LAB and wanted and fault is not Fault.NODE_FLAPPING:

@@ -1,8 +1,9 @@
 """Is it this node at all, and may its gang go on meanwhile? Asked between the fence and the drain.
 
-A fence costs little and can be taken away; a drain, a reset or a reboot cannot. So what rests on
-one instrument, or on a symptom that often blames the innocent end, is put to a second witness of
-our own first: a short real workload on the fenced, empty node. Pure; proposes, never acts.
+A fence costs little and can be taken away; a drain, a reset or a reboot cannot. Symptoms often
+blame the innocent end, and a third of all faults is over by itself; so whatever a short real
+workload on the fenced, empty node would show is put to that witness of our own first. Nobody waits
+for the node by then. Pure; proposes, never acts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from datetime import datetime
 
 from watchkeeper.core.action import JobPreempt
 from watchkeeper.core.cluster import Job, JobState
-from watchkeeper.core.fault import CHECK_TELLS, Fault, cleared
+from watchkeeper.core.fault import (
+    PROOF_S,
+    check_tells,
+    cleared,
+    is_over,
+    quiet_for_s,
+    works_since_s,
+)
 from watchkeeper.core.incident import Incident
 from watchkeeper.remedy.evict import choice, spare_gpus
 from watchkeeper.remedy.jobs import after_repair
@@ -19,21 +27,13 @@ from watchkeeper.remedy.patience import HAZARD_PER_H, SLOW_PACE, stake_of, worth
 from watchkeeper.remedy.plan import Plan, Steps, Wait
 from watchkeeper.remedy.rungs import Patient
 
-MISBLAMED = frozenset(
-    {
-        Fault.NVLINK,
-        Fault.NETWORK_LINK,
-        Fault.PCIE,
-        Fault.NODE_SUSPECT,
-        Fault.GPU_THERMAL,
-        Fault.GPU_POWER_BRAKE,
-    }
-)
-"""What often names the wrong node or is over soon: links (both ends complain), clocks that were
-cut, and a node that merely differs from its peers. Checked first, however many say it."""
 HANG_S = 300.0
 """How long a gang makes no steps before it is ended: what goes on by itself (a link trained anew, a
 file server back) mostly does so sooner, and a watchdog waits 10 to 30 minutes (ours)."""
+CALM_S = 600.0
+"""A node whose gang runs on is trusted again once nothing was told of it for so long (ours)."""
+STALE_S = 900.0
+"""A check that failed so long before the repair could begin is taken once more (ours)."""
 LOOKS = 2
 """Checks of one life before it is repaired: a word that came while the first ran may have been the
 last (ours)."""
@@ -67,12 +67,67 @@ def home_again(patient: Patient) -> Plan | None:
     return patient.climb((patient.action("node.uncordon"), reason))
 
 
+def works_again(patient: Patient) -> Plan | None:
+    """A gang makes steps there after the last word against it: that is a check, and it is let go
+    on. None: none does."""
+    incident, view = patient.incident, patient.view
+    jobs = view.snapshot.jobs_on(patient.node.name)
+    works_s = works_since_s(incident, view.snapshot.at, jobs)
+    if works_s is None or patient.repaired_by_us or check_here(patient) is False:
+        return None
+    if works_s < PROOF_S:
+        return Wait(why=f"What runs on {patient.node.name} makes steps since.")
+    if patient.fence is None:
+        return after_repair(incident, view)
+    if not patient.can("node.uncordon"):
+        return None
+    reason = f"What runs on {patient.node.name} has run well since."
+    return patient.climb((patient.action("node.uncordon"), reason))
+
+
+def told_no_more(patient: Patient) -> Plan | None:
+    """What spoke of it is told again while it lasts, and is told no more: nothing is repaired. A
+    gang that runs on the node has shown after a while that it is well; empty, it is checked, once
+    more where a check failed while it lasted."""
+    incident, view, node = patient.incident, patient.view, patient.node
+    silence = view.snapshot.silence_s(node.name)
+    heard = silence is not None and silence <= view.settings.silent_after_s
+    check = view.snapshot.state.checks.get(node.name)
+    over = is_over(incident, view.snapshot.at, view.snapshot.jobs, check)
+    if patient.repaired_by_us or not heard or not over:
+        return None
+    if patient.fence is None:
+        return after_repair(incident, view)
+    if not running_on(patient):
+        looked = len(view.tried("check.run", node.incarnation))
+        again = check_here(patient) is False and looked <= LOOKS and "check.run" in view.serves
+        if not again or patient.check_runs or not is_emptied(patient):
+            return None
+        reason = (
+            f"{node.name} failed its check, and nothing is told of it since. It is checked again."
+        )
+        return patient.climb((patient.action("check.run"), reason))
+    quiet_s = quiet_for_s(incident, view.snapshot.at) or 0.0
+    if quiet_s < CALM_S or not patient.can("node.uncordon"):
+        return Wait(why="It is not told of any more. It waits whether that stays so.")
+    reason = f"Nothing is told of {node.name} any more, and what runs there runs well."
+    return patient.climb((patient.action("node.uncordon"), reason))
+
+
+def is_emptied(patient: Patient) -> bool:
+    """Our fence holds all of it, and nothing runs behind it."""
+    return patient.fence is not None and patient.fence.sealed and not running_on(patient)
+
+
 def second_opinion(patient: Patient) -> Plan | None:
     """The check of a fenced, empty node, before anything is done to it. None: none is needed, or
     none can be had."""
-    fault = Fault(patient.incident.fault)
-    asks = fault in MISBLAMED or (fault in CHECK_TELLS and patient.incident.independent_sources < 2)
-    if not asks or patient.fence is None or not patient.fence.sealed or running_on(patient):
+    if (
+        not check_tells(patient.incident)
+        or patient.fence is None
+        or not patient.fence.sealed
+        or running_on(patient)
+    ):
         return None
     if patient.check_runs:
         return Wait(why=f"The check of {patient.node.name} runs.")
@@ -81,10 +136,22 @@ def second_opinion(patient: Patient) -> Plan | None:
     if here is True and looked < LOOKS and "check.run" in patient.view.serves:
         reason = f"{patient.node.name} passed, but spoke while its check ran. It is checked again."
         return patient.climb((patient.action("check.run"), reason))
+    old = here is False and _checked_s(patient) > STALE_S and looked <= LOOKS
+    if old and "check.run" in patient.view.serves:
+        reason = f"{patient.node.name} failed its check a while ago. Does it still?"
+        return patient.climb((patient.action("check.run"), reason))
     if here is not None or not patient.can("check.run"):
         return None
     reason = f"{patient.node.name} is put to work before it is repaired: is it truly ill?"
     return patient.climb((patient.action("check.run"), reason))
+
+
+def _checked_s(patient: Patient) -> float:
+    """Seconds since the newest check of the node began; 0 where nobody knows when."""
+    check = patient.view.snapshot.state.checks.get(patient.node.name)
+    if check is None or check.at is None:
+        return 0.0
+    return (patient.view.snapshot.at - check.at).total_seconds()
 
 
 def may_go_on(incident: Incident, now: datetime) -> bool:

@@ -7,23 +7,29 @@ the node fenced, and call a person.
 from __future__ import annotations
 
 from watchkeeper.core.cluster import RayState
-from watchkeeper.core.fault import Fault, recovery_said
+from watchkeeper.core.facts import spare_nodes
+from watchkeeper.core.fault import Fault, last_reading, recovery_said
 from watchkeeper.remedy.cures import LAST_RESORT, ONE_TRY, cures_for
 from watchkeeper.remedy.doubt import (
     check_here,
     home_again,
+    is_emptied,
     running_on,
     second_opinion,
+    told_no_more,
     until_checkpoint,
     with_gangs,
+    works_again,
 )
-from watchkeeper.remedy.evict import spare_gpus
 from watchkeeper.remedy.jobs import after_repair
 from watchkeeper.remedy.plan import Escalate, Plan, Steps, Wait
 from watchkeeper.remedy.rungs import Patient, Rung, homecoming, not_confirmed_dead
 from watchkeeper.remedy.witness import (
     OF_THE_HOST,
+    blames_the_network,
+    board_of_both,
     by_a_switch,
+    counter_says,
     hidden,
     lost_now,
     of_this_life,
@@ -56,8 +62,9 @@ def gpu_ladder(patient: Patient) -> Plan:
         return suspicion
     if node.ray_state is RayState.DEAD:
         return not_confirmed_dead(patient) or _cure(patient)
-    if over := said_over(patient) or home_again(patient):
-        return over
+    for well in (said_over, home_again, told_no_more, works_again):
+        if over := well(patient):
+            return over
     # A node that keeps dying is not well because it lives again.
     well_when_back = incident.fault != Fault.NODE_FLAPPING or patient.repaired_by_us
     if node.incarnation != incident.incarnation and well_when_back:
@@ -76,6 +83,8 @@ def _awaits_company(patient: Patient) -> Wait | None:
     young = (view.snapshot.at - incident.opened_at).total_seconds() < view.settings.settle_s
     if view.attempts or incident.independent_sources >= 2 or not young:
         return None
+    if last_reading(incident) is not None:
+        return None  # it was read more than once before it was believed
     return Wait(why=f"One source speaks of {incident.title}; a second may follow.")
 
 
@@ -85,14 +94,20 @@ def is_lemon(patient: Patient) -> bool:
     node, view = patient.node, patient.view
     if view.repairs_7d.get(node.name, 0) >= LEMON:
         return True
-    return patient.incident.lemon > 0 and (
-        spare_gpus(view.snapshot, node.pool, node.name) >= node.gpus
-    )
+    return patient.incident.lemon > 0 and has_spare(patient)
+
+
+def has_spare(patient: Patient) -> bool:
+    """Whether another node of its pool stands wholly free."""
+    node = patient.node
+    return bool(spare_nodes(patient.view.snapshot).get(node.pool, frozenset()) - {node.name})
 
 
 def _cures(patient: Patient) -> tuple[str, ...]:
     """What is left to try: each cure once in an incident."""
     fault = Fault(patient.incident.fault)
+    if blames_the_network(patient.incident):
+        fault = Fault.NETWORK_LINK
     view = patient.view
     kinds = cures_for(
         fault,
@@ -103,6 +118,8 @@ def _cures(patient: Patient) -> tuple[str, ...]:
         again=is_lemon(patient) and not view.refused("node.replace"),
         wire=only_the_wire(patient.incident),
         disk=own_disk(patient.incident),
+        board=board_of_both(patient.incident),
+        spare=has_spare(patient),
     )
     kinds = tuple(k for k in kinds if not (k in LAST_RESORT and view.refused(k)))
     if fault in ONE_TRY and any(view.tried(k) for k in kinds):
@@ -126,10 +143,15 @@ def _empty(patient: Patient) -> Plan:
     if not patient.can("node.drain"):
         return Escalate(why=f"{name} cannot be drained (again), so it is not repaired.", page=True)
     if patient.fence is None and patient.can("node.cordon"):
+        if old := counter_says(patient):
+            return old
         cordon = (patient.action("node.cordon"), f"{patient.incident.title}. Keep new work off.")
         return patient.climb(cordon, drain, *ahead)
     if settle := second_opinion(patient) or with_gangs(patient) or _still_growing(patient):
         return settle
+    if cures[0] == "node.replace" and is_emptied(patient):
+        # Its raylet need not end first. While a person is asked, its instruments go on to speak.
+        return patient.climb(*ahead)
     return patient.climb(drain, *ahead)
 
 
@@ -177,10 +199,10 @@ def move_work(patient: Patient) -> Plan:
     if _cures(patient) and patient.can("node.replace"):
         drain = (patient.action("node.drain"), f"{node.name} is emptied before it is given back.")
         swap = (patient.action("node.replace"), f"{why} Another node takes its place.")
+        if node.ray_state is RayState.DEAD or is_emptied(patient):
+            return patient.climb(swap, *patient.return_to_service())
         if node.ray_state is RayState.ALIVE and patient.can("node.drain"):
             return patient.climb(drain, swap, *patient.return_to_service())
-        if node.ray_state is RayState.DEAD:
-            return patient.climb(swap, *patient.return_to_service())
     return Escalate(why=why)
 
 

@@ -173,6 +173,18 @@ def _mended_in_place(patient: Patient) -> bool:
     return patient.repaired_by_us and not patient.view.tried("node.replace")
 
 
+def _not_mended(patient: Patient) -> Plan:
+    """It came back and failed its check: what is left is another node, once."""
+    node, view = patient.node, patient.view
+    fenced = patient.fence is not None and patient.fence.sealed
+    may = patient.can("node.replace") and not view.refused("node.replace")
+    if fenced and may and not view.tried("node.replace"):
+        reason = f"{node.name} came back and failed its check. Another node takes its place."
+        rungs = patient.return_to_service()
+        return patient.climb((patient.action("node.replace"), reason), *rungs)
+    return Escalate(why=f"{node.name} came back and failed its check.", page=True)
+
+
 def _through_the_check(patient: Patient) -> Plan:
     node = patient.node
     if patient.checked:
@@ -183,7 +195,7 @@ def _through_the_check(patient: Patient) -> Plan:
         uncordon = (patient.action("node.uncordon"), f"{node.name} passed its check.")
         return patient.climb(uncordon, *later_requeues(patient.incident, patient.view, node))
     if patient.checked is False:
-        return Escalate(why=f"{node.name} came back and failed its check.", page=True)
+        return _not_mended(patient)
     if patient.check_runs:
         return Wait(why=f"The check of {node.name} runs.")
     if "check.run" not in patient.view.serves:

@@ -5,7 +5,16 @@ Reads an incident's signals and the node's newest reading; decides on no step bu
 
 from __future__ import annotations
 
-from watchkeeper.core.fault import Fault, Recovery, recovery_said
+from datetime import timedelta
+
+from watchkeeper.core.fault import (
+    READ_EVERY_S,
+    Fault,
+    Recovery,
+    last_reading,
+    only_polled,
+    recovery_said,
+)
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident, Signal
 from watchkeeper.core.telemetry import GPU_FIELDS
 from watchkeeper.remedy.jobs import after_repair
@@ -15,10 +24,14 @@ from watchkeeper.remedy.rungs import Patient
 _PRESENT = GPU_FIELDS.index("present")
 _COMPANIONS = frozenset({"xid.43", "xid.45", "xid.154"})
 """They come with another code, and say nothing of a link themselves."""
+_OF_THE_WIRE = frozenset({"ib.link_down", "ib.symbol_errors"})
 OF_THE_HOST = frozenset({Fault.NETWORK_LINK, Fault.PCIE, Fault.NODE_FLAPPING, Fault.NODE_SUSPECT})
 """No GPU is named, none is reset or hidden, and the host is what the cure is for."""
 SUSPECT_S = 600.0
 """How long one NVLink error is watched for a second (assumption)."""
+FRESH_S = 30.0
+"""A reading so young speaks of now: what comes and goes by itself is acted on while it is seen, and
+not on what a counter said a minute ago (ours)."""
 
 
 def only_suspected(patient: Patient) -> Plan | None:
@@ -44,6 +57,18 @@ def only_suspected(patient: Patient) -> Plan | None:
     if lasted < SUSPECT_S:
         return Wait(why="One NVLink error proves nothing. We watch for a second.")
     return Done(why="The NVLink error did not come again.")
+
+
+def counter_says(patient: Patient) -> Wait | None:
+    """A link is fenced on a reading of now: a counter that has spoken is waited for once more. None
+    where none ever spoke, and where it is not read again though a word of the kernel stands."""
+    last = last_reading(patient.incident)
+    if last is None:
+        return None
+    age_s = (patient.view.snapshot.at - last).total_seconds()
+    if age_s <= FRESH_S or (age_s > READ_EVERY_S + FRESH_S and not only_polled(patient.incident)):
+        return None
+    return Wait(why="What a counter said may be over: it waits for the next reading.")
 
 
 def said_over(patient: Patient) -> Plan | None:
@@ -72,14 +97,38 @@ def of_this_life(patient: Patient) -> list[Signal]:
     ]
 
 
+def blames_the_network(incident: Incident) -> bool:
+    """One NVLink line, and the host's own network said to be down since, again and again: a
+    collective that times out over it speaks of its links first. The network is what is ill."""
+    links = [s for s in incident.signals if s.code == "xid.74" or s.code.startswith("nvlink.")]
+    down = [s.at for s in incident.signals if s.code in _OF_THE_WIRE or s.code == "nic.down"]
+    if incident.fault != Fault.NVLINK or by_a_switch(incident) or len(down) < 2 or not links:
+        return False
+    one_word = max(s.at for s in links) - min(s.at for s in links) < timedelta(seconds=5)
+    return one_word and max(down) > max(s.at for s in links)
+
+
 def by_a_switch(incident: Incident) -> bool:
     return any(s.code.startswith("sxid.") for s in incident.signals)
 
 
 def only_the_wire(incident: Incident) -> bool:
-    """Only counters of the link speak, and no word of the host about its adapter."""
+    """Only counters of the link speak; of its adapter the host said nothing, or one word at the
+    beginning and none while the counters went on."""
+    own = [s for s in incident.signals if s.target.startswith("node:")]
+    wire = [s.at for s in own if s.code in _OF_THE_WIRE]
+    host = [s.at for s in own if s.code == "nic.down"]
+    if not wire or not host:
+        return bool(wire)
+    return (max(wire) - max(host)).total_seconds() >= READ_EVERY_S
+
+
+def board_of_both(incident: Incident) -> bool:
+    """PCIe errors and a lost adapter of one host, while no GPU's link is read as narrow: what they
+    share is the board that carries both."""
     codes = {s.code for s in incident.signals if s.target.startswith("node:")}
-    return bool(codes & {"ib.link_down", "ib.symbol_errors"}) and "nic.down" not in codes
+    narrow = any(s.code == "pcie.width" for s in incident.signals)
+    return {"pcie.aer", "nic.down"} <= codes and not narrow
 
 
 def own_disk(incident: Incident) -> bool:

@@ -17,7 +17,15 @@ from watchkeeper.twin.faults import node_rates, relapse
 from watchkeeper.twin.gangs import Gang
 from watchkeeper.twin.machines import Machines
 from watchkeeper.twin.people import found_s, manual_repair_s
-from watchkeeper.twin.symptoms import ROLL_S, Telling, line, target, tellings
+from watchkeeper.twin.symptoms import (
+    POLL_S,
+    ROLL_S,
+    Telling,
+    line,
+    readings,
+    target,
+    tellings,
+)
 from watchkeeper.twin.wire import Wire
 from watchkeeper.twin.words import FaultLaw, Hurt, Scope, TrueFault, TwinSpec
 from watchkeeper.twin.work import Work
@@ -86,6 +94,8 @@ class Harm:
         self.ailments.add(ailment)
         for telling in tellings(fault, law):
             self._tell_later(ailment, telling)
+        for reading in readings(fault, law):
+            self.agenda.enter(fault.at_s + reading.after_s, partial(self._read, ailment, reading))
         self._hurt(ailment, gangs)
         if law.hurts is Hurt.TAINTS:
             for gang in gangs:
@@ -186,6 +196,17 @@ class Harm:
             ailment.told = True
             if gang is not None and gang.tainted:
                 gang.known = True
+
+    def _read(self, ailment: Ailment, reading: Telling) -> None:
+        """The counters of each of its nodes that is up, and of itself again in a minute."""
+        if not ailment.left:
+            return
+        for node in sorted(ailment.left):
+            heard = self.machines.silent_s[node] > self.clock.s
+            if heard and self.machines.alive(node):
+                self._tell(ailment, reading, node)
+        again = reading._replace(after_s=reading.after_s + POLL_S)
+        self.agenda.enter(ailment.fault.at_s + again.after_s, partial(self._read, ailment, again))
 
     def _met_again(self, gang: Gang, ailment: Ailment) -> None:
         """A gang was started upon it and ended: its first code is said again."""

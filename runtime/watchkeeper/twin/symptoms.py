@@ -23,6 +23,10 @@ STEP_S = 6.0
 """Further codes of one fault come this far apart: not one event. Assumed."""
 AGAIN_S = (60.0, 300.0)
 """A line repeats while its fault hurts. Assumed."""
+POLL_S = 60.0
+"""A collector reads its host's counters each minute, and tells of those over their thresholds."""
+LEVELS = frozenset({"ib.link_down", "ib.symbol_errors", "nic.down", "pcie.width", "nvlink.errors"})
+"""Such readings: no events, so they go on while their fault lasts, and cease with it."""
 ROLL_S = 10.0
 """One fault of a whole domain is told by its nodes within this time. Assumed."""
 
@@ -59,16 +63,29 @@ def told(code: str) -> bool:
 
 def tellings(fault: TrueFault, law: FaultLaw) -> tuple[Telling, ...]:
     """Everything that is said of a fault while it lasts, in order of time."""
-    misled = fault.first not in law.shows or fault.blames >= 0
+    misled = _misled(fault, law)
     lines = [Telling(0.0, fault.first or law.shows[0], misled and fault.blames >= 0)]
     lines += [Telling(COMPANION_S + 0.1 * k, code) for k, code in enumerate(fault.also)]
     after = [code for code in law.shows if misled or code != fault.first]
     begin = MISLED_S if misled else STEP_S
     lines += [Telling(begin + STEP_S * k, code) for k, code in enumerate(after)]
     main = law.shows[0]
-    if law.hurts is not Hurt.NOTHING:
+    if law.hurts is not Hurt.NOTHING and main not in LEVELS:
         lines += [Telling(begin + again, main) for again in AGAIN_S]
     return tuple(sorted(line for line in lines if told(line.code)))
+
+
+def readings(fault: TrueFault, law: FaultLaw) -> tuple[Telling, ...]:
+    """The first of what is read anew each `POLL_S` for as long as the fault lasts. First symptoms
+    that mislead, and companions, are said once."""
+    if law.hurts is Hurt.NOTHING:
+        return ()
+    begin = MISLED_S if _misled(fault, law) else STEP_S
+    return tuple(Telling(begin + POLL_S, code) for code in law.shows if code in LEVELS)
+
+
+def _misled(fault: TrueFault, law: FaultLaw) -> bool:
+    return fault.first not in law.shows or fault.blames >= 0
 
 
 def target(code: str, node: str, gpu: int, job: str) -> str:
