@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from watchkeeper.core.errors import Malformed
 from watchkeeper.demand.calibrate import STRENGTH, WINDOW_D, calibrated
 from watchkeeper.demand.gate import Gate
-from watchkeeper.demand.ladder import members, shares_of
+from watchkeeper.demand.ladder import able, shares_of
 from watchkeeper.demand.member import Member, tidy
 from watchkeeper.demand.naive import Persistence, SeasonalNaive
 from watchkeeper.demand.panel import Panel, roll
@@ -76,8 +76,9 @@ def play(series: Series, rules: Rules, tell: Tell) -> Played | None:
         return None
     # The gate and the calibration look back no further.
     origins = origins[origins >= test[0] - WINDOW_D * past.day]
-    able = [m for m in members(rules.seed) if m.needs_s < series.history_s]
-    panel, _ = roll(past, able, origins, steps, levels, lambda name: tell(f"  {name}"))
+    panel, _ = roll(
+        past, able(series, rules.seed), origins, steps, levels, lambda name: tell(f"  {name}")
+    )
     gate = Gate(panel, past.day)
     mixed = gate.combined(np.arange(len(origins)))
     rows = np.flatnonzero(np.isin(origins, test))

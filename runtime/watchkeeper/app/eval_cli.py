@@ -154,3 +154,55 @@ def placement(
 
     asked = Asked(nodes, jobs, seeds, load, first_seed, against, topology, workloads)
     say(run(asked, as_json=as_json))
+
+
+@eval_app.command("forecast")
+def forecast(
+    series: Annotated[Path | None, typer.Option(help="CSV[.gz] with a time and a value")] = None,
+    time: Annotated[str, typer.Option(help="Column of the time (UTC, or epoch seconds)")] = "time",
+    value: Annotated[str, typer.Option(help="Column of the value; also A-B or A+B")] = "",
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=TEXT: only rows that say so; repeatable")
+    ] = None,
+    cumulate: Annotated[
+        bool, typer.Option(help="The values are flows: take the sum so far")
+    ] = False,
+    horizon: Annotated[str, typer.Option(help="How far ahead: 24h, 90m")] = "24h",
+    step: Annotated[str, typer.Option(help="Means over steps of: 1h, 10m")] = "1h",
+    test_share: Annotated[
+        float, typer.Option(min=0.01, max=0.95, help="Share of the days, the last, that is tested")
+    ] = 0.4,
+    seed: Annotated[int, typer.Option(min=0, help="What forest and boosting are drawn by")] = 0,
+    traces: Annotated[
+        Path | None, typer.Option(help="In place of --series: every known trace below this folder")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=1024, help="With --traces: processes of this machine")
+    ] = 1,
+    parallel: Annotated[
+        bool, typer.Option(help="With --traces: spread over Ray tasks (RAY_ADDRESS)")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="With --series: write an HTML page with the fan")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How good the forecasts of demand are, beside plain ones, on a history of your own."""
+    from watchkeeper_evals.forecast_command import Asked, run
+
+    asked = Asked(
+        series=series,
+        time=time,
+        value=value,
+        where=tuple(where or ()),
+        cumulate=cumulate,
+        horizon=horizon,
+        step=step,
+        test_share=test_share,
+        seed=seed,
+        traces=traces,
+        jobs=jobs,
+        parallel=parallel,
+        report=report,
+    )
+    say(run(asked, as_json=as_json))

@@ -15,9 +15,14 @@ from watchkeeper.demand.forest import Forest
 from watchkeeper.demand.linear import Ridge
 from watchkeeper.demand.member import Member
 from watchkeeper.demand.naive import Persistence, SeasonalNaive
+from watchkeeper.demand.series import Series
 from watchkeeper.demand.smoothing import Smoothing
 
 DAY = 86400.0
+
+FINEST_S = 600.0
+
+PLAIN_KINDS = (Persistence, SeasonalNaive, Analogue)
 
 PLAIN = "persistence"
 SAFE = "analogue"
@@ -69,6 +74,17 @@ def members(seed: int) -> tuple[Member, ...]:
         Forest(seed),
         GradientBoosting(seed),
     )
+
+
+def able(series: Series, seed: int) -> list[Member]:
+    """The members that this much history feeds. A grid finer than ten minutes has plain ones only:
+    the others' lags and seasons are of hours."""
+    fine = series.step_s < FINEST_S
+    return [
+        member
+        for member in members(seed)
+        if member.needs_s < series.history_s and (not fine or isinstance(member, PLAIN_KINDS))
+    ]
 
 
 def shares_of(weights: dict[str, float], least: float = 0.02) -> dict[str, float]:

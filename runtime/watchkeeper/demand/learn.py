@@ -13,7 +13,7 @@ import numpy as np
 from watchkeeper.demand.calibrate import calibrated, offsets, prudent
 from watchkeeper.demand.drift import drifted
 from watchkeeper.demand.gate import Gate
-from watchkeeper.demand.ladder import PLAIN, members, needed, shares_of
+from watchkeeper.demand.ladder import PLAIN, able, needed, shares_of
 from watchkeeper.demand.member import Fitted, tidy
 from watchkeeper.demand.panel import roll
 from watchkeeper.demand.past import Past
@@ -67,8 +67,7 @@ def learn(
     every = max(1, round(effort.origin_s / series.step_s))
     first = max(end - round(effort.judged_s / series.step_s), 2 * past.day)
     origins = np.arange(end - every, first - 1, -every)[::-1]
-    able = [m for m in members(seed) if m.needs_s < series.history_s]
-    panel, _ = roll(past, able, origins, steps, levels)
+    panel, _ = roll(past, able(series, seed), origins, steps, levels)
     gate = Gate(panel, past.day)
     mixed = gate.combined(np.arange(len(origins)))
     judged = np.arange(len(origins) // 2, len(origins))
