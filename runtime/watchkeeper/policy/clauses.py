@@ -38,51 +38,67 @@ Clauses = list[frozenset[Literal]]
 
 def clauses_of(tree: Tree, *, denied: bool = False) -> Clauses | None:
     """A condition, or its denial, as clauses; None where only CEL can tell it."""
-    match tree:
-        case Call(function="!_", args=(inner,)):
-            return clauses_of(inner, denied=not denied)
-        case Call(function="_&&_" | "_||_" as joint, args=(left, right)):
-            one, other = clauses_of(left, denied=denied), clauses_of(right, denied=denied)
+    if isinstance(tree, Call):
+        joint = tree.function
+        if joint == "!_":
+            return clauses_of(tree.args[0], denied=not denied)
+        if joint in ("_&&_", "_||_"):
+            one, other = [clauses_of(side, denied=denied) for side in tree.args]
             if one is None or other is None:
                 return None
             both = one + other
             if (joint == "_||_") is not denied:
                 both = [a | b for a in one for b in other]
             return both if len(both) <= MOST_CLAUSES else None
-        case Const(value=bool(value)):
-            return [] if value is not denied else [frozenset()]
-        case Call(function="_!=_", args=args):
-            tree, denied = Call(tree.at, "_==_", args), not denied
-    atom = _atom(tree)
-    return None if atom is None else [frozenset((Literal(atom, denied),))]
+    elif isinstance(tree, Const) and isinstance(tree.value, bool):
+        return [] if tree.value is not denied else [frozenset()]
+    literal = _literal(tree, denied=denied)
+    return None if literal is None else [frozenset((literal,))]
 
 
-def _atom(tree: Tree) -> Atom | None:
+def _literal(tree: Tree, *, denied: bool) -> Literal | None:
     """The comparison that a tree is, or None."""
-    match tree:
-        case Name(name=name) if sort_of(name) == "bool":
-            return Atom(name, "in", (True,))
-        case Call(function="@in", args=(Name(name=name), Group(parts=parts))):
-            values = tuple(_value(part, sort_of(name)) for part in parts)
-            return None if None in values else Atom(name, "in", values)
-        case Call(function="@in", args=(Const(value=str(key)), Name(name=name))):
-            return Atom(name, "has", key) if sort_of(name) in ("map", "list") else None
-        case Call(function=function, args=(Name(name=name), Const(value=str(text)))) if (
-            function in _OF_TEXTS and sort_of(name) == "string"
-        ):
-            return Atom(name, function, text)
-        case Call(function=sign, args=(left, right)) if sign in _COMPARISONS:
-            op = _COMPARISONS[sign]
-            if isinstance(right, Name):
-                left, right, op = right, left, _TURNED.get(op, op)
-            if isinstance(left, Name):
-                return _comparison(left.name, op, right)
+    if isinstance(tree, Name):
+        atom = Atom(tree.name, "in", (True,)) if sort_of(tree.name) == "bool" else None
+    elif isinstance(tree, Call) and len(tree.args) == _SIDES:
+        denied ^= tree.function == "_!=_"
+        atom = _atom(tree.function, *tree.args)
+    else:
+        return None
+    return None if atom is None else Literal(atom, denied)
+
+
+_SIDES = 2
+
+
+def _atom(function: str, left: Tree, right: Tree) -> Atom | None:
+    """What a function says of its receiver, or an operator of its sides."""
+    if op := _COMPARISONS.get(function):
+        if isinstance(right, Name):
+            left, right, op = right, left, _TURNED.get(op, op)
+        return _comparison(left.name, op, right) if isinstance(left, Name) else None
+    if function == "@in":
+        return _membership(left, right)
+    if function in _OF_TEXTS and isinstance(left, Name) and isinstance(right, Const):
+        fits = sort_of(left.name) == "string" and isinstance(right.value, str)
+        return Atom(left.name, function, right.value) if fits else None
+    return None
+
+
+def _membership(left: Tree, right: Tree) -> Atom | None:
+    """A fact among written values, or a written key in a fact."""
+    if isinstance(left, Name) and isinstance(right, Group):
+        values = tuple([_value(part, sort_of(left.name)) for part in right.parts])
+        return None if None in values else Atom(left.name, "in", values)
+    if isinstance(left, Const) and isinstance(left.value, str) and isinstance(right, Name):
+        holds = sort_of(right.name) in ("map", "list")
+        return Atom(right.name, "has", left.value) if holds else None
     return None
 
 
 _OF_TEXTS = ("startsWith", "endsWith", "contains")
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
-_COMPARISONS = {"_==_": "in", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+_COMPARISONS = {"_==_": "in", "_!=_": "in", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
 
 
 def _comparison(name: str, op: str, with_: Tree) -> Atom | None:
