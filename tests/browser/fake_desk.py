@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from tests.browser import lab_money
 from tests.browser import lab_morning as morning
 
+from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.event import GENESIS, Event, Kind
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders
 from watchkeeper.core.word import digest, plain
 
@@ -50,6 +53,7 @@ class FakeDesk:
         self._asks = {a.id: a for a in morning.asks(start)}
         self._stories = {s.incident.id: s for s in morning.stories(start)}
         self._board = morning.board(start)
+        self.costs_are = lab_money.costs(start)
         for line in morning.log(start):
             self._tell(line)
 
@@ -98,6 +102,21 @@ class FakeDesk:
         with self._news:
             found = [e for e in self._events if e.seq > after]
         return tuple(found[:limit] if after else found[-limit:])
+
+    def costs(self, days: float = 30.0) -> Costs:
+        return self.costs_are
+
+    def what_if(
+        self, pool: str, add: int, begin: str = "", end: str = "", zone: str = "UTC"
+    ) -> WhatIf:
+        if pool != "train":
+            raise Refused(f"There is no forecast for {pool} yet.")
+        return lab_money.a_what_if(add)
+
+    def capacity(self, pool: str) -> CapacityPlan:
+        if pool != "train":
+            raise Refused(f"There is no forecast for {pool} yet.")
+        return lab_money.a_plan()
 
     def explain(self, ident: str) -> str:
         known = ident in self._asks or ident in self._stories or ident.isdigit()

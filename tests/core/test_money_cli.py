@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.adapters.system_clock import SystemClock
 from watchkeeper.app import cli
-from watchkeeper.app.money import hours_of
+from watchkeeper.capacity.span import hours_of
 from watchkeeper.core.errors import PolicyError, UsageError, WatchkeeperError
 from watchkeeper.core.event import Kind
 from watchkeeper.core.forecast import Forecast
@@ -235,7 +235,7 @@ def test_a_span_of_clock_times_is_counted_in_hours_from_now(
 
 
 def test_a_span_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="is no span of time"):
+    with pytest.raises(ValueError, match="is no span of time"):
         hours_of("25:00", "", "UTC", AT)
-    with pytest.raises(UsageError, match="is no span of time"):
+    with pytest.raises(ValueError, match="is no span of time"):
         hours_of("22:00", "", "Europe/Nowhere", AT)

@@ -22,6 +22,7 @@ from watchkeeper.app.eval_cli import eval_app
 from watchkeeper.app.money_cli import capacity, cost, what_if
 from watchkeeper.app.policy_cli import policy_app
 from watchkeeper.app.printing import Output, OutputOption, say, show
+from watchkeeper.app.report_cli import add_report_commands
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
 from watchkeeper.core.errors import UsageError, WatchkeeperError
 from watchkeeper.core.verdict import Autonomy
@@ -44,6 +45,8 @@ app.add_typer(journal_app, name="journal")
 for command in (cost, capacity, what_if):
     app.command()(command)
 
+
+add_report_commands(app)
 
 MOST_LAB_NODES = 8
 """Each is a real raylet with processes of its own."""
@@ -95,6 +98,9 @@ def up(
     policy_key: Annotated[
         str, typer.Option(help="Public key file: only orders signed with it are taken up")
     ] = "",
+    prices: Annotated[
+        str, typer.Option(envvar="WATCHKEEPER_PRICES", help="Price book of the page of costs")
+    ] = "",
     port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
     autonomy: Annotated[Autonomy | None, typer.Option(help="The dial")] = None,
     lab_time: Annotated[str, typer.Option(help='"[DAY ]HH:MM" as policy windows see it')] = "",
@@ -121,6 +127,7 @@ def up(
         port=port,
         policies=policies,
         policy_key=policy_key,
+        prices=str(Path(prices).resolve()) if prices else "",
         autonomy=autonomy,
         ray_address=ray_address,
         job_api=job_api,

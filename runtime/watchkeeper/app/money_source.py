@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from watchkeeper.capacity.ahead import Ahead, ahead, from_quantiles
+from watchkeeper.capacity.ahead import Ahead, from_quantiles
+from watchkeeper.control.spending import ahead_now, metered
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
@@ -49,7 +50,7 @@ def from_events(events: Iterable[Event]) -> Read:
     for event in events:
         match event.kind:
             case Kind.METERED:
-                found.usage.append(msgspec.convert(event.data["usage"], UsageRecord))
+                found.usage += [record] if (record := metered(event)) else []
             case Kind.FORECAST:
                 made = msgspec.convert(event.data["forecast"], Forecast)
                 found.forecasts[made.pool] = made
@@ -115,16 +116,10 @@ def ahead_of(read: Read, pool: str, now: datetime) -> Ahead:
             f"The journal has no forecast for {pool} (pools with one: {known}). Let the watch "
             "run for a while, or name a file with --forecast."
         )
-    found = ahead(made)
-    gone = max(0, int((now - made.made_at) / timedelta(hours=1)))
-    if found is None or gone >= found.hours:
-        reach = max(made.horizons_s, default=0.0) / 3600
-        raise UsageError(
-            f"The newest forecast for {pool} was made at {made.made_at:%Y-%m-%d %H:%M} UTC, by "
-            f"{made.method}, and reaches {reach:.1f} h: it says nothing about a whole hour from "
-            "now on."
-        )
-    return from_quantiles(pool, found.levels, found.gpus[gone:], made.method)
+    found = ahead_now(made, now)
+    if isinstance(found, str):
+        raise UsageError(found)
+    return found
 
 
 def ahead_in(path: Path, pool: str) -> Ahead:

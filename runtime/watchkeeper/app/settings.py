@@ -91,7 +91,8 @@ def turn_every_s(speed: float) -> float:
 class Settings(Word, frozen=True):
     """One watch's settings, as `up` hands them to the watch process.
 
-    redis is a URL. policy_key is a file with the public key that orders must be signed with, or "".
+    redis is a URL. policy_key is a file with the public key that orders must be signed with, or "";
+    prices is a price book, or "".
     lab_dir is set when the cluster is the lab, twin_nodes when it is the twin; else ray_address
     is. policies is "" when none were given: then the watch observes only.
     """
@@ -101,6 +102,7 @@ class Settings(Word, frozen=True):
     port: int = DEFAULT_PORT
     policies: str = ""
     policy_key: str = ""
+    prices: str = ""
     autonomy: Autonomy | None = None
     lab_dir: str = ""
     ray_address: str = ""

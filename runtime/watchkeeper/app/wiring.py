@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from watchkeeper.adapters.case_file import CaseFile
@@ -19,6 +20,7 @@ from watchkeeper.adapters.redis_urgent import UrgentSignals
 from watchkeeper.adapters.stop_file import FileStop
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
 from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports, twin_ports
+from watchkeeper.app.money_source import read_prices
 from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.app.twin_live import TwinTime
@@ -139,6 +141,7 @@ def build(settings: Settings, home: Home) -> Running:
         answerer=answer_from,
         redis_name=settings.redis_says,
         lab_time=settings.lab_time,
+        book=read_prices(Path(settings.prices) if settings.prices else None),
         cases=CaseFile(home.eval_cases),
     )
     _begin(record, settings, ports, journal)

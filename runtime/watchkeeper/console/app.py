@@ -21,6 +21,7 @@ from watchkeeper.console.events import Streams, event_routes
 from watchkeeper.console.form_routes import form_routes
 from watchkeeper.console.guard import Guard, Place
 from watchkeeper.console.house import House
+from watchkeeper.console.money_routes import money_api, money_pages
 from watchkeeper.console.page_routes import page_routes
 from watchkeeper.console.pages import Pages
 from watchkeeper.console.schema import document
@@ -56,10 +57,12 @@ def create_app(desk: Desk, clock: Clock, ids: Ids, *, public_url: str) -> FastAP
     app.add_middleware(Guard, place=place, refusal=troubles.response)
     for routes in (
         page_routes(house),
+        money_pages(house),
         form_routes(house),
         event_routes(house, streams),
         probe_routes(house, streams),
         read_routes(house),
+        money_api(house),
         change_routes(house),
     ):
         app.include_router(routes)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from watchkeeper.console.chart import demand_chart
+from watchkeeper.console.money import bar, burn_chart, money
 from watchkeeper.console.tame import tame, tame_lines
 from watchkeeper.core.desk import Ask, Board, JobView, LimitView, NodeView, Person
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
@@ -345,6 +346,6 @@ def filters() -> dict[str, Callable[..., Any]]:
         of_count, opening, grouped, status_word, signal_title, target_words, counts, agreement,
         trusts, simulated_label, worst, need_a_look, mark, full, state_word,
         incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart,
-        requeue_line, marks_are,
+        requeue_line, marks_are, bar, burn_chart, money,
     )  # fmt: skip
     return {f.__name__: f for f in shared}

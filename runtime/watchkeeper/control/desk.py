@@ -19,8 +19,10 @@ from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.gate import ledger_view
 from watchkeeper.control.look import FRESH_S, stale
 from watchkeeper.control.reporting import Reporter
+from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, story_of
 from watchkeeper.control.watch import Watch
+from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cluster import World
 from watchkeeper.core.desk import (
     Ask,
@@ -34,9 +36,11 @@ from watchkeeper.core.desk import (
 from watchkeeper.core.errors import ClusterUnavailable, JournalBroken, Refused
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.money import PriceBook
 from watchkeeper.core.ports import CaseStore
 from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
 from watchkeeper.core.word import plain
 from watchkeeper.policy.usage import usage
@@ -63,10 +67,12 @@ class WatchDesk:
         answerer: Callable[[str, Board, tuple[LogLine, ...]], str],
         redis_name: str,
         lab_time: str = "",
+        book: PriceBook | None = None,
         cases: CaseStore | None = None,
     ) -> None:
         self._watch = watch
         self._reporter = Reporter(watch, cases)
+        self._spending = Spending(watch, book)
         self._waiter = waiter
         self._wake = wake
         self._answerer = answerer
@@ -220,6 +226,17 @@ class WatchDesk:
             if after and len(found) == limit:
                 break
         return tuple(found)
+
+    def costs(self, days: float = 30.0) -> Costs:
+        return self._spending.costs(days)
+
+    def what_if(
+        self, pool: str, add: int, begin: str = "", end: str = "", zone: str = "UTC"
+    ) -> WhatIf:
+        return self._spending.what_if(pool, add, begin, end, zone)
+
+    def capacity(self, pool: str) -> CapacityPlan:
+        return self._spending.capacity(pool)
 
     # Answering.
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident, Signal
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.report import Judgement, Postmortem, Report
+from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders, Verdict
 from watchkeeper.core.word import Word
 
@@ -324,6 +326,20 @@ class Desk(Protocol):
         ...
 
     def events(self, after: int = 0, limit: int = 200) -> tuple[Event, ...]: ...
+
+    def costs(self, days: float = 30.0) -> Costs:
+        """Who held which GPUs in the last days, what it cost, and how far allowances reach."""
+        ...
+
+    def what_if(
+        self, pool: str, add: int, begin: str = "", end: str = "", zone: str = "UTC"
+    ) -> WhatIf:
+        """What some nodes more, or fewer, would change. Raises Refused with what is missing."""
+        ...
+
+    def capacity(self, pool: str) -> CapacityPlan:
+        """The cheapest capacity that holds what is forecast. Raises Refused likewise."""
+        ...
 
     def report(self, since: datetime | None = None) -> Report:
         """What it saw, did and did not do from `since` (default: yesterday at 18:00 in the
