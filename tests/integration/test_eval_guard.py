@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
 from watchkeeper_evals.guard_corpus import text_of
 from watchkeeper_evals.guard_eval import guard_eval, own_corpus, table
-from watchkeeper_evals.guard_lines import read_corpus
+from watchkeeper_evals.guard_lines import TextLine, read_corpus
 from watchkeeper_evals.guard_scene import NIGHT
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -184,10 +185,15 @@ def test_s14_s15_only_the_answer_of_a_person_who_may_and_saw_it_counts(
     assert found["refused_by"]["desk"] == 5
 
 
-def test_every_line_of_our_own_corpus_is_tried_and_none_gets_through(
+def test_every_call_of_our_own_corpus_is_tried_and_none_gets_through(
     shipped: CheckedPolicy,
 ) -> None:
-    lines = read_corpus(own_corpus())
+    """With every call a quarter of the texts; `make nightly` tries them all."""
+    every = read_corpus(own_corpus())
+    texts = [line for line in every if isinstance(line, TextLine)]
+    if "WATCHKEEPER_NIGHTLY" not in os.environ:
+        texts = texts[::4]
+    lines = [*(line for line in every if not isinstance(line, TextLine)), *texts]
     found = guard_eval(lines, shipped)
     assert found["calls"] + found["texts"] == len(lines)
     assert found["attacks_executed"] == 0, found["findings"]
