@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from tests.browser import lab_money
+from tests.browser import lab_money, morning_report
 from tests.browser import lab_morning as morning
 
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
-from watchkeeper.core.errors import Refused
+from watchkeeper.core.errors import Refused, UsageError
 from watchkeeper.core.event import GENESIS, Event, Kind
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders
 from watchkeeper.core.word import digest, plain
+from watchkeeper.core.word import digest as word_digest
 
 replace = msgspec.structs.replace
 ANN = Person(name="ann", groups=("oncall",))
@@ -47,6 +50,8 @@ class FakeDesk:
         self._people: tuple[Person, ...] = (ANN, BOB, EVE)
         self._events: list[Event] = []
         self._lines: list[LogLine] = []
+        self._report: Report | None = None
+        self.judgements: list[Judgement] = []
         self.effects: list[str] = []
         """Proposals approved by enough people: each may stand here once."""
         start = clock.now()
@@ -235,6 +240,48 @@ class FakeDesk:
             kind_of=Kind.CHAT,
         )
 
+    def report(self, since: datetime | timedelta | None = None) -> Report:
+        now = self._clock.now()
+        if isinstance(since, timedelta):
+            since = now - since
+        since = since or now - timedelta(hours=13)
+        if since >= now:
+            raise UsageError("The report must begin before now.")
+        return self._report or morning_report.report(since, now)
+
+    def postmortem(self, incident: str) -> Postmortem | None:
+        story = self._stories.get(incident)
+        return story and morning_report.postmortem(story.incident, self._clock.now())
+
+    def judge(
+        self,
+        key: str,
+        digest: str,
+        person: Person,
+        *,
+        useful: bool,
+        since: datetime,
+        until: datetime,
+        note: str = "",
+    ) -> Judgement:
+        told = self._report or morning_report.report(since, until)
+        item = told.item(key)
+        if item is None or word_digest(item) != digest:
+            raise Refused("The report has changed since you opened it. Read it again.")
+        judgement = Judgement(
+            key=key,
+            digest=digest,
+            useful=useful,
+            person=person.name,
+            at=self._clock.now(),
+            note=note,
+        )
+        self.judgements.append(judgement)
+        return judgement
+
+    def judged(self, person: Person) -> tuple[Judgement, ...]:
+        return tuple(j for j in self.judgements if j.person == person.name)
+
     def login_links(self) -> Sequence[tuple[str, str]]:
         with self._news:
             self._tokens = {self._ids.secret(): p for p in self._people}
@@ -245,6 +292,10 @@ class FakeDesk:
             return self._tokens.pop(token, None)
 
     # The world changes.
+
+    def put_report(self, report: Report) -> None:
+        """Another report, whatever span is asked for."""
+        self._report = report
 
     def say_line(self, kind: str, text: str, *, kind_of: Kind = Kind.NOTE, **more: Any) -> LogLine:
         """The journal gets one more line."""

@@ -10,6 +10,7 @@ from watchkeeper.control.record import Record
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.event import Kind
+from watchkeeper.core.since import since as since_of
 from watchkeeper.core.verdict import Answer, Autonomy
 
 Inject = Callable[..., str]
@@ -75,6 +76,8 @@ def calls(
         "login_links": lambda: [(name, f"{base}{path}") for name, path in desk.login_links()],
         "resume": lambda person, reason="": desk.resume(anyone(person), reason),
         "set_autonomy": lambda person, level: desk.set_autonomy(anyone(person), Autonomy(level)),
+        "report": lambda since="": desk.report(since_of(since) if since else None),
+        "postmortem": desk.postmortem,
         "wake": wake,
         "inject": break_it,
     }

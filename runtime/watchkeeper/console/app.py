@@ -24,6 +24,7 @@ from watchkeeper.console.house import House
 from watchkeeper.console.money_routes import money_api, money_pages
 from watchkeeper.console.page_routes import page_routes
 from watchkeeper.console.pages import Pages
+from watchkeeper.console.report_routes import report_pages, report_reads
 from watchkeeper.console.schema import document
 from watchkeeper.console.sessions import Sessions
 from watchkeeper.console.trouble import Troubles
@@ -64,6 +65,8 @@ def create_app(desk: Desk, clock: Clock, ids: Ids, *, public_url: str) -> FastAP
         read_routes(house),
         money_api(house),
         change_routes(house),
+        report_pages(house),
+        report_reads(house),
     ):
         app.include_router(routes)
     app.mount("/static", _Static(directory=HERE / "static"), name="static")

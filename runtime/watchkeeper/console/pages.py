@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from watchkeeper.console.drawing import filters
+from watchkeeper.console.report_view import report_filters
 from watchkeeper.console.signatures import signature, waits_key
 from watchkeeper.core.desk import Board, LogLine
 
@@ -57,6 +58,7 @@ class Pages:
         )
         self._env.filters.update(filters())
         self._env.filters.update(signature=signature, waits_key=waits_key)
+        self._env.filters.update(report_filters())
 
     def render(self, template: str, **context: Any) -> str:
         # Over the whole page, so that no filter and no drawing can let one through.

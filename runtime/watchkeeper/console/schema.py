@@ -20,6 +20,7 @@ from watchkeeper.console.words import (
 from watchkeeper.core.desk import Ask, Board, Health, LogLine, NodeView, Story
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.report import Postmortem, Report
 from watchkeeper.core.verdict import Orders
 
 REF = "#/components/schemas/{name}"
@@ -36,6 +37,8 @@ WORDS = (
     Event,
     Health,
     Orders,
+    Report,
+    Postmortem,
     AnswerGiven,
     ReasonGiven,
     LevelGiven,

@@ -9,7 +9,7 @@ import contextlib
 import hmac
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from watchkeeper.control.asking import ask_of
@@ -366,7 +366,7 @@ class WatchDesk:
 
     # Reporting.
 
-    def report(self, since: datetime | None = None) -> Report:
+    def report(self, since: datetime | timedelta | None = None) -> Report:
         """See `core.desk.Desk.report`."""
         return self._reporter.report(since)
 

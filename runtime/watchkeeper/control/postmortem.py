@@ -14,7 +14,7 @@ import msgspec
 
 from watchkeeper.control.report_words import closed, count, hours, span
 from watchkeeper.control.story import Narrator, rule_of, texts
-from watchkeeper.core.action import say
+from watchkeeper.core.action import kind_of, say
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Hypothesis, HypothesisStatus, Incident
 from watchkeeper.core.proposal import Impact, Proposal
@@ -94,7 +94,7 @@ class _Reader:
                 impact = self.impacts.get(event.data["proposal"])
                 self.cost += impact.gpu_hours if impact else 0.0
             case Kind.EFFECT_FINISHED:
-                self.badly += event.data["result"] in ("failed", "worse", "in_doubt")
+                self.badly += self._went_badly(event)
             case _:
                 pass
         stage = _STAGES.get(event.kind)
@@ -159,6 +159,12 @@ class _Reader:
                 seq=event.seq,
             )
 
+    def _went_badly(self, event: Event) -> bool:
+        """A check that finds a fault has done its work."""
+        proposal = self.proposals.get(event.data["proposal"])
+        checks = proposal is not None and kind_of(proposal.action) == "check.run"
+        return event.data["result"] in ("failed", "worse", "in_doubt") and not checks
+
     def _reason(self, proposal: Proposal | None) -> str:
         """Why it was asked for; without the incident's title, which heads the page."""
         title = self.incident.title if self.incident else ""
@@ -168,6 +174,8 @@ class _Reader:
         """What a thought adds to those before it."""
         title = self.incident.title if self.incident else ""
         parts = [p.rstrip(".") for p in text.split(". ") if p.rstrip(".") != title]
+        claims = tuple(claim.lower() for claim in self.hypotheses)  # these are told on their own
+        parts = [p for p in parts if not p.lower().startswith(claims)]
         fresh = [p for p in parts if p and p not in self.thoughts]
         self.thoughts.update(parts)
         return closed(". ".join(fresh))
@@ -293,7 +301,7 @@ def _figures(
             "Open for" if incident.is_open else "Lasted",
             span((until - first).total_seconds()),
         ),
-        ("Actions", f"{reader.effects}, {count(reader.badly, 'failed', 'failed')}"),
+        ("Actions", f"{reader.effects}, {count(reader.badly, 'failure')}"),
         ("Gangs touched", ", ".join(incident.jobs) or "none"),
         ("Expected cost of the actions", hours(reader.cost)),
     )

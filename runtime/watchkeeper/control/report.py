@@ -48,7 +48,8 @@ def report(
         away = (night.until - night.last_at).total_seconds() if night.last_at else 0.0
         steady = night.last_steady + max(0.0, away)
     found = deeds(night, books)
-    world = night.world or world
+    known = next((i.world.value for i in reversed(books.incidents.values())), "")
+    world = night.world or world or known
     return Report(
         cluster=night.cluster or cluster,
         world=world,

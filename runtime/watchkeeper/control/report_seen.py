@@ -204,7 +204,7 @@ def _to_the_watch(night: Night) -> Iterable[Item]:
     for kind, line in zip(night.order_kinds, night.orders, strict=True):
         key = (kind, line.text)
         groups.setdefault(key, []).append(line.seq)
-        first.setdefault(key, (line.at, line.tone))
+        first.setdefault(key, (line.at, line.tone if line.tone == "bad" else ""))
     for (kind, text), seqs in groups.items():
         at, tone = first[kind, text]
         again = f" ({times(len(seqs))})" if len(seqs) > 1 else ""

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from watchkeeper.control.postmortem import postmortem
 from watchkeeper.control.report import last_evening, report, zone_of
@@ -36,6 +37,13 @@ def check_span(since: datetime, now: datetime) -> datetime:
     return since
 
 
+def begin_of(since: datetime | timedelta | None, now: datetime, zone: ZoneInfo) -> datetime:
+    """The moment that a report begins with. Raises UsageError."""
+    if isinstance(since, timedelta):
+        return now - min(since, LONGEST + timedelta(days=1))  # which `check_span` then refuses
+    return since or last_evening(now, zone)
+
+
 class Reporter:
     """Reports over one running watch."""
 
@@ -43,10 +51,10 @@ class Reporter:
         self._watch = watch
         self._cases = cases
 
-    def report(self, since: datetime | None = None) -> Report:
+    def report(self, since: datetime | timedelta | None = None) -> Report:
         """See `core.desk.Desk.report`."""
         now, zone = self._watch.clock.now(), zone_of(self._watch.policies.current())
-        return self._report(since or last_evening(now, zone), now)
+        return self._report(begin_of(since, now, zone), now)
 
     def _report(self, since: datetime, until: datetime) -> Report:
         watch = self._watch

@@ -4,7 +4,7 @@ Doors differ; what they may ask for is this protocol, and every answer goes thro
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
@@ -341,9 +341,10 @@ class Desk(Protocol):
         """The cheapest capacity that holds what is forecast. Raises Refused likewise."""
         ...
 
-    def report(self, since: datetime | None = None) -> Report:
-        """What it saw, did and did not do from `since` (default: yesterday at 18:00 in the
-        policy's zone) until now. Raises UsageError for a time to come, or too long ago."""
+    def report(self, since: datetime | timedelta | None = None) -> Report:
+        """What it saw, did and did not do from `since` (a moment, or so long ago; default:
+        yesterday at 18:00 in the policy's zone) until now. Raises UsageError for a time to come,
+        or too long ago."""
         ...
 
     def postmortem(self, incident: str) -> Postmortem | None:
