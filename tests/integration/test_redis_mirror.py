@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from msgspec.structs import replace
 
+from watchkeeper.adapters import redis_mirror
 from watchkeeper.adapters.redis_connection import Keys
 from watchkeeper.adapters.redis_mirror import RedisMirror
 from watchkeeper.adapters.redis_server import start
-from watchkeeper.core.cluster import ClusterState, PoolDemand, World
+from watchkeeper.core.cluster import ClusterState, Job, JobState, PoolDemand, World
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Event, Kind
 
@@ -128,6 +130,30 @@ def test_what_is_no_number_is_not_recorded_and_rubbish_is_not_read(
     redis_client.xadd(Keys(C).demand("p"), {"q": b"x"})
     assert mirror.demand_series("p") == []
     assert mirror.demand_series("never seen") == []
+
+
+def test_weeks_are_kept_as_ten_minute_means_and_days_as_every_point(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_mirror, "KEEP_FINE_S", 1200.0)
+    clock = Hand()
+    mirror = RedisMirror(redis_url, C, clock=clock, step_s=60.0)
+    for minute in range(121):
+        clock.s = 60.0 * minute
+        mirror.record_demand(demand(clock.now(), running=float(minute)))
+    minutes = [(at - T0.timestamp()) / 60 for at, _, _ in mirror.demand_series("p")]
+    assert minutes == [*range(0, 101, 10), *range(101, 121)]
+    assert mirror.demand_series("p")[3][1] == 25.5  # the mean of minutes 21 to 30
+
+
+def test_a_tenant_has_a_series_of_its_own(redis_url: str) -> None:
+    mirror = RedisMirror(redis_url, C)
+    job = Job(
+        name="bert", attempt_id="a", state=JobState.RUNNING, state_since=T0, tenant="blue", gpus=4
+    )
+    mirror.record_demand(replace(demand(T0, running=6.0), jobs={"bert": job}))
+    assert mirror.demand_series("tenant:blue") == [(T0.timestamp(), 4.0, 0.0)]
+    assert mirror.demand_series("p") == [(T0.timestamp(), 6.0, 0.0)]
 
 
 def test_a_series_grows_by_what_is_new_and_starts_anew_after_a_flush(

@@ -65,6 +65,9 @@ class Keys:
     def demand(self, pool: str) -> str:
         return self._key(f"demand:{pool}")
 
+    def demand_long(self, pool: str) -> str:
+        return self._key(f"demand-long:{pool}")
+
     def copy(self, name: str) -> str:
         return self._key(f"copy:{name}")
 

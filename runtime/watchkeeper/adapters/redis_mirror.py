@@ -19,13 +19,17 @@ from watchkeeper.core.cluster import ClusterState
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Event
 from watchkeeper.core.word import canonical
+from watchkeeper.demand.occupancy import occupancies
 
 KEEP_EVENTS = 20_000
 MAX_COPY_BYTES = 8 * 1024 * 1024
-KEEP_POINTS = 8 * 7 * 24 * 60
-"""Eight weeks of minutes for each pool: what the forecasts learn from."""
+KEEP_FINE_S = 4 * 86400.0
+"""So long every point of a demand series is kept: what is drawn, and what a short history has."""
+LONG_STEP_S = 600.0
+KEEP_LONG = 13 * 7 * 24 * 6
+"""A quarter of ten-minute means of each series: what the forecasts learn from."""
 STEP_S = 60.0
-MAX_POOLS = 1000
+MAX_SERIES = 1000
 _POINT = struct.Struct("<ddd")
 
 
@@ -43,6 +47,7 @@ class RedisMirror:
         self._step_s = step_s
         self._server: tuple[str, str] | None = None
         self._points: dict[str, tuple[float, int, float, float]] = {}
+        self._long: dict[str, tuple[float, int, float, float]] = {}
         # Weeks of minutes are read from Redis once, and from then on only what is new.
         self._series: dict[str, tuple[str, list[tuple[float, float, float]]]] = {}
         self.not_copied = 0
@@ -91,36 +96,55 @@ class RedisMirror:
         return value if isinstance(value, bytes) else None
 
     def record_demand(self, state: ClusterState) -> None:
-        """One point for each pool and step: the mean of what was seen since the last."""
+        """One point for each pool, tenant and step: the mean of what was seen since the last."""
         at, steady = state.read_at.timestamp(), self._clock.steady()
-        due: list[tuple[str, bytes]] = []
-        for demand in state.demand[:MAX_POOLS]:
-            running, pending = demand.running_gpus, demand.pending_gpus
+        due: list[tuple[str, int, bytes]] = []
+        for name, running, pending in occupancies(state)[:MAX_SERIES]:
             if not (math.isfinite(running) and math.isfinite(pending)):
                 continue
-            held = self._points.get(demand.pool)
-            if held is not None:
-                since, n, sum_running, sum_pending = held
-                n, running, pending = n + 1, sum_running + running, sum_pending + pending
-                if steady - since < self._step_s:
-                    self._points[demand.pool] = (since, n, running, pending)
-                    continue
-                running, pending = running / n, pending / n
-            due.append((demand.pool, _POINT.pack(at, running, pending)))
+            fine = self._mean(self._points, name, (running, pending), self._step_s, steady)
+            if fine is not None:
+                keep = round(KEEP_FINE_S / self._step_s)
+                due.append((self._keys.demand(name), keep, _POINT.pack(at, *fine)))
+            long = self._mean(self._long, name, (running, pending), LONG_STEP_S, steady)
+            if long is not None:
+                due.append((self._keys.demand_long(name), KEEP_LONG, _POINT.pack(at, *long)))
         if not due:
             return
         with self._reaching():
             pipe = self._client.pipeline(transaction=False)
-            for pool, point in due:
-                pipe.xadd(self._keys.demand(pool), {"p": point}, maxlen=KEEP_POINTS)
+            for key, keep, point in due:
+                pipe.xadd(key, {"p": point}, maxlen=keep)
             pipe.execute()
-        for pool, _ in due:
-            self._points[pool] = (steady, 0, 0.0, 0.0)
+
+    @staticmethod
+    def _mean(
+        held: dict[str, tuple[float, int, float, float]],
+        name: str,
+        seen: tuple[float, float],
+        step_s: float,
+        steady: float,
+    ) -> tuple[float, float] | None:
+        """What was seen is added up; the mean when a step is over. The first is told at once."""
+        since, n, running, pending = held.get(name, (-math.inf, 0, 0.0, 0.0))
+        n, running, pending = n + 1, running + seen[0], pending + seen[1]
+        if steady - since < step_s:
+            held[name] = (since, n, running, pending)
+            return None
+        held[name] = (steady, 0, 0.0, 0.0)
+        return running / n, pending / n
 
     def demand_series(self, pool: str) -> list[tuple[float, float, float]]:
-        read_to, series = self._series.get(pool, ("-", []))
+        """Ten-minute means as far back as they are kept, then every point."""
+        fine = self._read(self._keys.demand(pool), round(KEEP_FINE_S / self._step_s))
+        long = self._read(self._keys.demand_long(pool), KEEP_LONG)
+        before = fine[0][0] if fine else math.inf
+        return [point for point in long if point[0] < before] + fine
+
+    def _read(self, key: str, keep: int) -> list[tuple[float, float, float]]:
+        read_to, series = self._series.get(key, ("-", []))
         with self._reaching():
-            entries: Any = self._client.xrange(self._keys.demand(pool), min=read_to)
+            entries: Any = self._client.xrange(key, min=read_to)
         for name, fields in entries:
             read_to = f"({text(name)}"
             point = (fields or {}).get(b"p", b"")
@@ -129,8 +153,8 @@ class RedisMirror:
                 if all(map(math.isfinite, (at, running, pending))):
                     series.append((at, running, pending))
         series.sort()
-        del series[:-KEEP_POINTS]
-        self._series[pool] = (read_to, series)
+        del series[:-keep]
+        self._series[key] = (read_to, series)
         return list(series)
 
     @contextmanager

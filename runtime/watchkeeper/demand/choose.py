@@ -7,7 +7,7 @@ carries no score: nothing may act on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -136,7 +136,7 @@ class KeptChoices:
         return not 0 <= age < self._settings.keep_s or soon
 
     def learn_many(
-        self, samples: dict[str, Samples], at: datetime, fanout: Fanout
+        self, samples: Mapping[str, Samples], at: datetime, fanout: Fanout
     ) -> tuple[str, ...]:
         """Learns every pool that is due over a Fanout (Ray tasks, processes); the pools learned.
         What comes back is plain data; the members are fitted here."""
