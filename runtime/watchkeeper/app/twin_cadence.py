@@ -23,8 +23,10 @@ from watchkeeper.control.verify import BLIND_S
 from watchkeeper.core.cluster import JobState, Node
 from watchkeeper.core.event import Kind
 from watchkeeper.core.fault import STEPS_PROVE, Fault
-from watchkeeper.core.incident import IncidentState
+from watchkeeper.core.incident import IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
+from watchkeeper.health.doubt import PASSING
+from watchkeeper.health.evidence import STALL, fault_of
 from watchkeeper.health.gang import ODD_S
 from watchkeeper.health.illness import FLAP_CALM_S, silence_ends
 from watchkeeper.health.notice import OUR_DOING_S
@@ -189,15 +191,38 @@ class Skipping:
         first, why = min(due)
         return max(tick + 1, first), why
 
+    def _by_the_way(self, parts: Parts) -> bool:
+        """All that is new is a line which alone says nothing, and which the next turn, whatever it
+        is held for, takes up as well: a link that fell once, on a node of which nothing else is
+        said. Two of three turns for a line of an instrument were for such ones."""
+        mark = parts.cluster.mark
+        if any(mark[i] != self._mark[i] for i in range(len(mark)) if i != _WIRE):
+            return False
+        lines = parts.cluster.wire.waiting
+        nodes = {target_node(line.target) for line in lines}
+        if len(nodes) < len(lines) or not all(_says_nothing_alone(line) for line in lines):
+            return False
+        held = {node for node, _ in parts.watch.sightings.held}
+        known = parts.watch.record.books.incidents.values()
+        told = {i.node for i in known if i.state is not IncidentState.RESOLVED}
+        if not nodes.isdisjoint(held | told):
+            return False
+        self._mark = mark
+        return True
+
     def _until_something_happens(self, tick: int, due: int, why: str, parts: Parts) -> int:
         cluster = parts.cluster
         while (at_s := cluster.next_event_s()) <= due * self._tick_s:
             cluster.advance(at_s)
-            if cluster.mark != self._mark:
+            if cluster.mark != self._mark and not self._by_the_way(parts):
                 self._see(at_s, cluster.mark)
                 due, why = min((due, why), (max(self._tick_of(at_s), tick + 1), "an event"))
         self.why[why] += 1
         return due
+
+
+def _says_nothing_alone(line: Signal) -> bool:
+    return line.code in PASSING and line.code != STALL and fault_of(line) is not None
 
 
 def crew_thinks_s(crew: object, now_s: float) -> float:

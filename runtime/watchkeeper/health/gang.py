@@ -13,7 +13,6 @@ from dataclasses import replace as with_fields
 from math import isfinite
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from watchkeeper.core.cluster import Job
@@ -21,7 +20,7 @@ from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.core.once import once_for
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import utc
-from watchkeeper.health.paces import GangPast, Gangs, stepped
+from watchkeeper.health.paces import Gangs, stepped
 from watchkeeper.health.robust import deviations, medians
 from watchkeeper.health.sense import SenseSettings, level_id
 from watchkeeper.health.sensors import no_witnesses
@@ -57,21 +56,20 @@ def watch_gangs(
     jobs = _that_step(snapshot.running)
     gangs = stepped(before.gangs, jobs, before.looked, now, settings)
     gangs = _judged(gangs, jobs, now, settings)
-    found: list[Signal] = []
-    said = []
-    for i in _said_of(gangs):
-        job = jobs[i]
-        past = gangs[job.name]
-        if _is_grown(job, now, settings) and (codes := list(_codes(past, now))):
-            said.append((job, past, codes))
+    said = [
+        (jobs[i], codes)
+        for i in _said_of(gangs)
+        if _is_grown(jobs[i], now, settings) and (codes := list(_codes(gangs, i, now)))
+    ]
     if not said:
-        return found, gangs
+        return [], gangs
+    found: list[Signal] = []
     odd = dict(gangs.odd)
-    every = odd_in([job for job, _, _ in said], snapshot, before.sensors)
-    for (job, past, codes), odd_now in zip(said, every, strict=True):
-        known = dict(past.odd)
+    every = odd_in([job for job, _ in said], snapshot, before.sensors)
+    for (job, codes), odd_now in zip(said, every, strict=True):
+        known = dict(odd.get(job.name, ()))
         odd[job.name] = tuple((n, known.get(n, now)) for n in odd_now)
-        found += _signals(snapshot, job, replace(past, odd=odd[job.name]), codes, settings)
+        found += _signals(snapshot, job, odd[job.name], codes, settings)
     return found, with_fields(gangs, odd=odd)
 
 
@@ -138,15 +136,15 @@ def _no_number(text: str) -> bool:
         return False  # absent, or no number at all: that says nothing
 
 
-def _codes(past: GangPast, now: float) -> Iterator[tuple[str, float]]:
-    """(code, since when)."""
-    late = past.late_since is not None and now - past.late_since >= LATE_S
-    if late and past.late_looks >= LATE_LOOKS:
-        yield "gang.hang", past.at
-    elif past.slow and past.slow_since is not None:
-        yield "gang.slow", past.slow_since
-    if past.nan_since is not None and past.nan_looks >= LATE_LOOKS:
-        yield "gang.nan", past.nan_since
+def _codes(gangs: Gangs, i: int, now: float) -> Iterator[tuple[str, float]]:
+    """(code, since when) of the gang in this row."""
+    late_since, slow_since = float(gangs.late_since[i]), float(gangs.slow_since[i])
+    if now - late_since >= LATE_S and gangs.late_looks[i] >= LATE_LOOKS:  # NaN is neither
+        yield "gang.hang", float(gangs.at[i])
+    elif slow_since == slow_since:
+        yield "gang.slow", slow_since
+    if gangs.nan_looks[i] >= LATE_LOOKS:
+        yield "gang.nan", float(gangs.nan_since[i])
 
 
 def odd_nodes(snapshot: Snapshot, job: Job, sensors: SensorPast | None = None) -> dict[str, float]:
@@ -162,7 +160,9 @@ def odd_in(
 ) -> list[dict[str, float]]:
     """The same of several gangs, those of as many nodes at once: where a storage is slow all gangs
     of its zone are asked about on every turn."""
-    rows = [_witnesses(job, snapshot, sensors) for job in jobs]
+    speaks = _speaking(snapshot, sensors)
+    row = snapshot.frame.row
+    rows = [[i for n in job.nodes if (i := row.get(n)) is not None and speaks[i]] for job in jobs]
     found: list[dict[str, float]] = [{} for _ in jobs]
     names = snapshot.frame.nodes
     for size in sorted({len(mine) for mine in rows}):
@@ -175,12 +175,11 @@ def odd_in(
     return found
 
 
-def _witnesses(job: Job, snapshot: Snapshot, sensors: SensorPast | None) -> list[int]:
-    """Rows of the nodes of this gang whose readings speak of now."""
+def _speaking(snapshot: Snapshot, sensors: SensorPast | None) -> list[bool]:
+    """By row: the readings of this node speak of now."""
     frame, now = snapshot.frame, snapshot.at.timestamp()
-    rows = np.array([frame.row[name] for name in job.nodes if name in frame.row], np.int64)
-    rows = rows[frame.read_at[rows] >= now - 60.0]
-    found: list[int] = rows[~no_witnesses(sensors, frame.nodes, rows, now)].tolist()
+    mute = no_witnesses(sensors, frame.nodes, now)
+    found: list[bool] = ((frame.read_at >= now - 60.0) & ~mute).tolist()
     return found
 
 
@@ -208,7 +207,7 @@ def _odd_rows(gpus: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
 def _signals(
     snapshot: Snapshot,
     job: Job,
-    past: GangPast,
+    odd: tuple[tuple[str, float], ...],
     codes: list[tuple[str, float]],
     settings: SenseSettings,
 ) -> Iterator[Signal]:
@@ -225,7 +224,7 @@ def _signals(
             incarnation=job.attempt_id,
         )
     first = min(since for _, since in codes)
-    for name, since in past.odd:
+    for name, since in odd:
         node = snapshot.nodes.get(name)
         if node is None or now - since < ODD_S:
             continue

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,6 +35,7 @@ __all__ = [
 _PRESENT = GPU_FIELDS.index("present")
 
 
+@lru_cache(maxsize=8192)
 def level_id(code: str, target: str, incarnation: str, since: datetime | None) -> str:
     """The id of a level fact: the same for as long as the fact lasts, and after a restart."""
     onset = f"{since.timestamp():.3f}" if since else ""

@@ -148,22 +148,20 @@ def _whole_rows(
     return rows[:, None, None]
 
 
-def no_witnesses(
-    past: SensorPast | None, nodes: tuple[str, ...], rows: NDArray[np.int64], now: float
-) -> NDArray[np.bool_]:
-    """bool[len(rows)]: the readings of this row stood still for so long that they say nothing of
-    now. nodes: the names of all rows."""
-    if past is None or not len(rows):
-        return np.zeros(len(rows), np.bool_)
-    if past.nodes != nodes:
-        same = [row < len(past.nodes) and past.nodes[row] == nodes[row] for row in rows.tolist()]
-        found = np.zeros(len(rows), np.bool_)
-        found[same] = no_witnesses(past, past.nodes, rows[same], now)
+def no_witnesses(past: SensorPast | None, nodes: tuple[str, ...], now: float) -> NDArray[np.bool_]:
+    """bool[N]: the readings of this node stood still for so long that they say nothing of now.
+    nodes: the names of all rows."""
+    found = np.zeros(len(nodes), np.bool_)
+    if past is None:
         return found
-    moved, moves = past.moved[rows], past.moves[rows]
-    lively = (moves[:, :, _MAY_FREEZE] >= MOVES).any(axis=(1, 2))
-    stands: NDArray[np.bool_] = now - moved[:, :, _MAY_FREEZE].max(axis=(1, 2)) >= STILL_S
-    return lively & stands
+    lively = (past.moves[:, :, _MAY_FREEZE] >= MOVES).any(axis=(1, 2))
+    stands = now - past.moved[:, :, _MAY_FREEZE].max(axis=(1, 2)) >= STILL_S
+    mute: NDArray[np.bool_] = lively & stands
+    if past.nodes == nodes:
+        return mute
+    known = dict(zip(past.nodes, mute.tolist(), strict=True))
+    found[:] = [known.get(name, False) for name in nodes]
+    return found
 
 
 def impossible(gpu: NDArray[np.float32]) -> NDArray[np.bool_]:

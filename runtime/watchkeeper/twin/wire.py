@@ -34,6 +34,11 @@ class Wire:
         self._waiting.extend([signal] * max(1, min(times, self.MOST_COPIES)))
         self.stamp += 1
 
+    @property
+    def waiting(self) -> tuple[Signal, ...]:
+        """What is new and was not read yet: only the driver of a run may look."""
+        return tuple(self._waiting)
+
     def take(self) -> tuple[Signal, ...]:
         """What is new, oldest first."""
         taken, self._waiting = tuple(self._waiting), []
