@@ -158,6 +158,7 @@ def postmortem(incident: Incident, until: datetime) -> Postmortem:
         ),
         rules=(("policies/night.yaml:23", "restart-one-at-night"),),
         people=("ann",),
+        asked=1,
         policy_versions=("sim-policy-1a2b3c",),
         first_seq=1,
         last_seq=5,

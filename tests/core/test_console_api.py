@@ -157,7 +157,8 @@ def test_the_document_lists_every_route_and_resolves_every_reference(world: Stag
     listed = {(path, method) for path, operations in doc["paths"].items() for method in operations}
     reads = ["status", "board", "log", "incidents", "incidents/{incident}", "approvals"]
     reads += ["approvals/{proposal}", "nodes", "nodes/{name}", "fleet", "explain/{ident}"]
-    reads += ["journal"]
+    reads += ["journal", "report", "incidents/{incident}/postmortem", "costs", "capacity"]
+    reads += ["what-if"]
     changes = ("approvals/{proposal}/answer", "stop", "resume", "autonomy")
     expected = {(f"/api/v1/{p}", "get") for p in reads}
     expected |= {(f"/api/v1/{p}", "post") for p in changes}

@@ -184,9 +184,12 @@ def summary(found: Postmortem) -> str:
     incident = found.incident
     state = incident.state.value
     end = {"resolved": "Resolved", "escalated": "Handed to a person"}.get(state, "Still open")
-    why = f": {incident.closed_because.rstrip('.')}" if incident.closed_because else ""
-    people = f" Answered by {', '.join(found.people)}." if found.people else " Nobody was asked."
-    return f"{end}{why}.{people}"
+    because = incident.closed_because.removeprefix(incident.title).strip(". ")
+    why = f": {because}" if because else ""
+    people = f" Answered by {', '.join(found.people)}." if found.people else ""
+    nobody = " People were asked; nobody answered." if found.asked else " Nobody was asked."
+    mark = "" if why.endswith("?") else "."
+    return f"{end}{why}{mark}{people or nobody}"
 
 
 def postmortem_foot(found: Postmortem) -> str:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from watchkeeper.control.report_words import closed, count, hours, span
+from watchkeeper.control.report_words import closed, count, hours, span, without
 from watchkeeper.control.story import Narrator, rule_of, texts
 from watchkeeper.core.action import kind_of, say
 from watchkeeper.core.event import Event, Kind
@@ -61,7 +61,7 @@ class _Reader:
         self.proposals: dict[str, Proposal] = {}
         self.cost = 0.0
         self.impacts: dict[str, Impact] = {}
-        self.effects = self.badly = 0
+        self.effects = self.badly = self.asked = 0
         self.first_effect: datetime | None = None
         self.people: list[str] = []
         self.rules: dict[tuple[str, str], None] = {}
@@ -88,6 +88,8 @@ class _Reader:
                 self.moments.append(self._decision(event))
             case Kind.ANSWERED:
                 self.people.append(event.data["approval"]["person"])
+            case Kind.ASKED:
+                self.asked += 1
             case Kind.EFFECT_STARTED:
                 self.effects += 1
                 self.first_effect = self.first_effect or event.at
@@ -168,7 +170,7 @@ class _Reader:
     def _reason(self, proposal: Proposal | None) -> str:
         """Why it was asked for; without the incident's title, which heads the page."""
         title = self.incident.title if self.incident else ""
-        return closed(proposal.reason.removeprefix(title).lstrip(". ")) if proposal else ""
+        return closed(without(proposal.reason, title)) if proposal else ""
 
     def _thought(self, text: str) -> str:
         """What a thought adds to those before it."""
@@ -250,6 +252,7 @@ def postmortem(
         timeline=timeline,
         rules=tuple(reader.rules),
         people=tuple(dict.fromkeys(reader.people)),
+        asked=reader.asked,
         policy_versions=tuple(v for v in reader.versions if v),
         first_seq=reader.first,
         last_seq=reader.last,
@@ -302,6 +305,7 @@ def _figures(
             span((until - first).total_seconds()),
         ),
         ("Actions", f"{reader.effects}, {count(reader.badly, 'failure')}"),
+        ("Questions", f"{reader.asked:,}"),
         ("Gangs touched", ", ".join(incident.jobs) or "none"),
         ("Expected cost of the actions", hours(reader.cost)),
     )

@@ -8,7 +8,16 @@ from typing import NamedTuple
 
 from watchkeeper.control.books import Books
 from watchkeeper.control.report_night import Done, Night
-from watchkeeper.control.report_words import closed, few, first_up, hours, names, sentence, times
+from watchkeeper.control.report_words import (
+    closed,
+    few,
+    first_up,
+    hours,
+    names,
+    sentence,
+    times,
+    without,
+)
 from watchkeeper.control.story import rule_of, texts
 from watchkeeper.core.action import (
     Action,
@@ -113,7 +122,7 @@ def _one(key: str, group: list[Deed], night: Night, books: Books) -> Item:
     badly = [f"{first_up(_noun(d))}: {d.done.why}" for d in group if d.went_badly and d.done]
     more = [f"{incident.title}." if incident else sentence(group[0].proposal.reason)]
     more += [sentence(said) for said in badly[:3]]
-    more += [_end(incident), _by_whom(group, night), _cost(group, night, books)]
+    more += [_end(incident), _by_whom(group, night, books), _cost(group, night, books)]
     return Item(
         key=f"did:{key}",
         text=f"{'; '.join(told)}.",
@@ -205,20 +214,25 @@ def _tone(group: list[Deed], incident: Incident | None) -> str:
 def _end(incident: Incident | None) -> str:
     if incident is None:
         return ""
+    because = closed(without(incident.closed_because, incident.title))
     match incident.state.value:
         case "resolved":
-            return f"Verified: {closed(incident.closed_because)}"
+            return f"Verified: {because}"
         case "escalated":
-            return f"It needs a person: {closed(incident.closed_because)}"
+            return f"It needs a person: {because}"
         case _:
             return "It goes on."
 
 
-def _by_whom(group: list[Deed], night: Night) -> str:
+def _by_whom(group: list[Deed], night: Night, books: Books) -> str:
+    incident = group[0].proposal.incident
     own = {d.proposal.id for d in group}
+    asked = [i for i in night.asked if (p := night.proposal(i, books)) and p.incident == incident]
     yes = [a.person for _, a in night.answers if a.proposal in own and a.answer is Answer.APPROVE]
     if yes:
         return f"Approved by {names(dict.fromkeys(yes))}."
+    if incident and asked:
+        return f"Asked {times(len(asked))}; nobody approved."
     alone = all(d.verdict is not None and d.verdict.decision is Decision.ALLOW for d in group)
     return "Nobody was asked." if alone else ""
 

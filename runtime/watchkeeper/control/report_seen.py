@@ -19,6 +19,7 @@ from watchkeeper.control.report_words import (
     sentence,
     span,
     times,
+    without,
 )
 from watchkeeper.core.action import kind_of, say, traits_of
 from watchkeeper.core.event import Kind
@@ -123,7 +124,7 @@ def _handed_over(night: Night, books: Books) -> Iterable[Item]:
             yield Item(
                 key=f"waits:{ident}",
                 text=f"{incident.title}. It needs a person.",
-                more=closed(incident.closed_because.removeprefix(incident.title).lstrip(". ")),
+                more=closed(without(incident.closed_because, incident.title)),
                 tone="you",
                 at=incident.updated_at,
                 incident=ident,

@@ -11,15 +11,19 @@ SEQS_KEPT = 8
 def sentence(text: str) -> str:
     """With a capital at its head and one full stop at its end; "" stays "". What begins with a
     name of the cluster keeps it as it is written."""
-    told = text.strip().rstrip(".")
-    return f"{first_up(told)}." if told else ""
+    return first_up(closed(text))
 
 
 def closed(text: str) -> str:
     """As it is written, with one full stop at its end: after a colon, or where it begins with a
-    person's name."""
+    person's name. A question keeps its mark."""
     told = text.strip().rstrip(".")
-    return f"{told}." if told else ""
+    return told if told.endswith("?") or not told else f"{told}."
+
+
+def without(text: str, head: str) -> str:
+    """The text without this head, which stands elsewhere already."""
+    return text.removeprefix(head).lstrip(". ") if head else text
 
 
 def first_up(text: str) -> str:

@@ -138,7 +138,8 @@ class Postmortem(Word, frozen=True):
     """One incident from its first signal to its end, as the journal has it.
 
     figures: (name, figure). rules: (file:line, id) of each that spoke for a decision. people: who
-    answered. until: when it ended, or the moment of writing where it is open.
+    answered. asked: questions put to people. until: when it ended, or the moment of writing where it
+    is open.
     """
 
     incident: Incident
@@ -151,6 +152,7 @@ class Postmortem(Word, frozen=True):
     timeline: tuple[Moment, ...]
     rules: tuple[tuple[str, str], ...]
     people: tuple[str, ...]
+    asked: int
     policy_versions: tuple[str, ...]
     first_seq: int
     last_seq: int
