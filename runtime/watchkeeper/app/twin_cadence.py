@@ -31,6 +31,7 @@ from watchkeeper.health.gang import ODD_S
 from watchkeeper.health.illness import FLAP_CALM_S, silence_ends
 from watchkeeper.health.notice import OUR_DOING_S
 from watchkeeper.health.sense import SenseSettings
+from watchkeeper.health.sensors import MOVES
 from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.frame import SAMPLE_S
 from watchkeeper.twin.words import Hurt
@@ -332,7 +333,8 @@ def _times_of_doubt(parts: Parts) -> list[float]:
             for hold in (settings.brake_s, settings.throttle_s)
             for late_s in (0.0, SAMPLE_S)
         ]
-    if cluster.panel.frozen:
+    # Before a sensor can be seen to stand still, sensors must have been seen to move.
+    if cluster.panel.frozen or (seen.sensors is not None and seen.sensors.moves.max() < MOVES):
         times.append(now_s - now_s % MINUTE_S + MINUTE_S)
     for gang in cluster.work.gangs.values():
         if gang.pace.share >= 1.0 or not gang.running or now_s < gang.ready_s:
