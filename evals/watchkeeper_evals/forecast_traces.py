@@ -11,6 +11,7 @@ import gzip
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,17 @@ def _throughput(path: Path, step_s: float) -> Iterator[tuple[str, bool, Series]]
 
 def _virtual_clusters(path: Path, step_s: float) -> Iterator[tuple[str, bool, Series]]:
     """GPUs running and pending in each virtual cluster of Helios Earth, ten-minute means."""
+    found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     with gzip.open(path, "rt", newline="") as file:
-        names = sorted({row["vc"] for row in csv.DictReader(file)})
-    values = (("running", "running_gpu_num"), ("demand", "running_gpu_num+pending_gpu_num"))
-    for name in names:
-        for kind, value in values:
-            made = read_series(path, Columns("time", value, (("vc", name),)), step_s)
-            if np.nanmax(made.values) > 0:
+        for row in csv.DictReader(file):
+            at = datetime.fromisoformat(row["time"]).replace(tzinfo=UTC).timestamp()
+            running, pending = float(row["running_gpu_num"]), float(row["pending_gpu_num"])
+            found[row["vc"]].append((at, running, pending))
+    for name, rows in sorted(found.items()):
+        times, running_gpus, pending_gpus = np.asarray(rows).T
+        for kind, values in (("running", running_gpus), ("demand", running_gpus + pending_gpus)):
+            if values.max() > 0:
+                made = series_of(times, values, step_s, cumulate=False)
                 yield f"earth/{name}/{kind}", unseen(name), made
 
 

@@ -42,7 +42,7 @@ class Rung:
 RUNGS: tuple[Rung, ...] = (
     Rung(SAFE, (SAFE, "analogue_near"), trust=10.0, judged_d=0.0),
     Rung(PLAIN, (PLAIN,), trust=0.1, judged_d=12.0),
-    Rung("seasonal_naive_24h", ("seasonal_naive_24h",), trust=0.1, judged_d=12.0),
+    Rung("seasonal_naive_24h", ("seasonal_naive_24h",), judged_d=4.0),
     Rung("seasonal_naive_168h", ("seasonal_naive_168h",), trust=0.1, judged_d=12.0),
     Rung("exponential_smoothing", ("exponential_smoothing",), trust=0.1, judged_d=12.0),
     Rung("ridge", ("ridge",)),
