@@ -153,7 +153,7 @@ def works_since_s(incident: Incident, now: datetime, jobs: Iterable[Job]) -> flo
         (job.step_at - newest).total_seconds()
         for job in jobs
         if job.state is JobState.RUNNING and job.step_at is not None and job.step_at > newest
-        if job.step_at > job.state_since and (now - job.step_at).total_seconds() < STEP_SEEN_S
+        if job.step_at >= job.state_since and (now - job.step_at).total_seconds() < STEP_SEEN_S
     ]
     return max(steps, default=None)
 
