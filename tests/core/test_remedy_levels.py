@@ -153,6 +153,13 @@ def test_an_upset_of_sram_is_checked_before_a_reset_and_a_row_of_memory_is_not()
     assert first(plan(*told(*row, **FENCED))) == "node.drain"
 
 
+def test_of_two_sick_gpus_the_one_with_a_narrow_slot_is_not_reset_for_the_others_memory():
+    lines = (read("pcie.width", 30, "gpu:w1/3"), read("xid.48", 90, "gpu:w1/4", Trust.KERNEL))
+    answer = plan(*told(*lines, **FENCED))
+    resets = [s.action.gpu for s in answer.steps if kind_of(s.action) == "gpu.reset"]
+    assert resets == [4]
+
+
 FAILED = {
     "the adapter is down": ([read("nic.down", 20, trust=Trust.KERNEL)], "node.drain"),
     "its counters go on, and the adapter was down once": (

@@ -38,6 +38,7 @@ from watchkeeper.remedy.witness import (
     own_disk,
     said_over,
     sick_gpus,
+    to_reset,
 )
 
 _WHY_RESET = "The error asks for a reset of the GPU, once nothing runs on it."
@@ -211,7 +212,7 @@ def _cure(patient: Patient) -> Plan:
     node, view = patient.node, patient.view
     resets = {getattr(r.action, "gpu", -1) for r in view.tried("gpu.reset", node.incarnation)}
     if resets:
-        todo = [g for g in sick_gpus(patient.incident) if g not in resets]
+        todo = [g for g in to_reset(patient.incident) if g not in resets]
         rungs: list[Rung] = [(patient.action("gpu.reset", gpu=g), _WHY_RESET) for g in todo]
         if not view.tried("node.restart", node.incarnation):
             rungs.append(_bring_back(patient))
@@ -228,7 +229,7 @@ def _cure_rungs(patient: Patient, kind: str, life: str) -> tuple[Rung, ...]:
     name = patient.node.name
     match kind:
         case "gpu.reset":
-            sick = sick_gpus(patient.incident)
+            sick = to_reset(patient.incident)
             resets = [(patient.action("gpu.reset", life, gpu=g), _WHY_RESET) for g in sick]
             return (*resets, _bring_back(patient, life))
         case "node.restart":

@@ -161,6 +161,15 @@ def sick_gpus(incident: Incident) -> list[int]:
     return indexes(names)
 
 
+def to_reset(incident: Incident) -> list[int]:
+    """Of the sick GPUs those that a reset may mend: one of which only its slot is told of has a
+    fault of another kind, on a node that has two."""
+    sick = sick_gpus(incident)
+    told = [s for s in incident.signals if not s.code.startswith("pcie.")]
+    own = indexes({s.target for s in told if s.target.startswith("gpu:")})
+    return [g for g in sick if g in own] or sick
+
+
 def indexes(targets: set[str]) -> list[int]:
     tails = [t.rpartition("/")[2] for t in targets if t.startswith("gpu:")]
     return sorted({int(t) for t in tails if t.isdigit()})
