@@ -76,7 +76,8 @@ def test_days_and_nights_are_learned_and_the_score_says_how_well() -> None:
 
 def test_the_same_readings_give_the_same_forecast() -> None:
     samples = readings(11 * DAY, HOUR, office_hours)
-    assert forecast("train", samples, AT, QUICK) == forecast("train", samples, AT, QUICK)
+    few = DemandSettings(far_s=QUICK.far_s, effort=Effort(origin_s=DAY, judged_s=2 * DAY))
+    assert forecast("train", samples, AT, few) == forecast("train", samples, AT, few)
 
 
 def test_a_kept_choice_is_used_without_a_new_backtest() -> None:
@@ -126,8 +127,10 @@ def test_many_series_are_learned_wherever_the_fanout_leads_and_spoken_for_here()
         "tenant:blue": readings(5 * DAY, HOUR, lambda t: office_hours(t) / 4),
     }
     kept = KeptChoices(QUICK)
-    assert kept.learn_many(samples, AT, Plain()) == ("train", "tenant:blue")
-    assert kept.learn_many(samples, AT + timedelta(hours=1), Plain()) == ()
+    samples["new"] = readings(600, 10, 8.0)
+    assert kept.learn_many(samples, AT, Plain()) == (), "two are learned here sooner"
+    assert kept.learn_many(samples, AT, Plain(), least=2) == ("train", "tenant:blue")
+    assert kept.learn_many(samples, AT + timedelta(hours=1), Plain(), least=1) == ()
     alone = forecast("train", samples["train"], AT, QUICK)
     assert kept.forecast("train", samples["train"], AT).values == alone.values
 
@@ -188,6 +191,16 @@ def test_a_forecast_carries_how_those_made_before_it_came_true() -> None:
     assert said.made_over >= 10
     assert 0 <= said.made_coverage80 <= 1
     assert said.made_score > 0
+
+
+def test_what_was_promised_before_a_new_backtest_stays_on_record() -> None:
+    kept = KeptChoices(QUICK)
+    for hour in range(0, 60, 6):
+        at = AT + timedelta(hours=hour)
+        samples = [(t + 3600 * hour, v, p) for t, v, p in readings(5 * DAY, HOUR, office_hours)]
+        said = kept.forecast("train", samples, at)
+    assert said.made_over >= 5
+    assert said.made_score is not None
 
 
 def test_when_demand_is_no_longer_what_it_was_the_forecast_says_that_it_drifted() -> None:

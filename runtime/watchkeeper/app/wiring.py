@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from watchkeeper.adapters.apart_fanout import ApartFanout, RayAt
 from watchkeeper.adapters.case_file import CaseFile
 from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.adapters.notify import Notify
@@ -111,7 +112,7 @@ def build(settings: Settings, home: Home) -> Running:
         policy=shelf.current,
         clock=clock,
     )
-    forecaster = BackgroundForecaster(mirror.demand_series, KeptChoices().forecast)
+    forecaster = _forecaster(settings, mirror)
     in_lab = ports.world is World.LAB
     watch = Watch(
         record=record,
@@ -147,6 +148,19 @@ def build(settings: Settings, home: Home) -> Running:
     _begin(record, settings, ports, journal)
     urgent = UrgentSignals(settings.redis, ports.cluster, loop.wake)
     return Running(watch, desk, loop, journal, ports, forecaster, urgent)
+
+
+def _forecaster(settings: Settings, mirror: RedisMirror) -> BackgroundForecaster:
+    """Where a cluster was given, many series are learned together as Ray tasks over there."""
+    kept = KeptChoices()
+    if not settings.ray_address:
+        return BackgroundForecaster(mirror.demand_series, kept.forecast)
+    ray = ApartFanout(RayAt(settings.ray_address), f"Ray at {settings.ray_address}")
+    return BackgroundForecaster(
+        mirror.demand_series,
+        kept.forecast,
+        learn=lambda series, at: kept.learn_many(series, at, ray),
+    )
 
 
 def _ports(settings: Settings, clock: SystemClock) -> ClusterPorts:

@@ -136,17 +136,20 @@ class KeptChoices:
         return not 0 <= age < self._settings.keep_s or soon
 
     def learn_many(
-        self, samples: Mapping[str, Samples], at: datetime, fanout: Fanout
+        self, samples: Mapping[str, Samples], at: datetime, fanout: Fanout, least: int = 8
     ) -> tuple[str, ...]:
-        """Learns every pool that is due over a Fanout (Ray tasks, processes); the pools learned.
-        What comes back is plain data; the members are fitted here."""
+        """Learns every pool that is due over a Fanout (Ray tasks, processes), if they are `least`
+        or more: fewer are learned here sooner. The pools learned. What comes back is plain data;
+        the members are fitted here."""
         asks = [
             Ask(pool, tuple(given), at, self._settings)
             for pool, given in samples.items()
-            if self.due(pool, at)
+            if self.due(pool, at) and _long(given, at, self._settings)
         ]
+        if len(asks) < least:
+            return ()
         for i, choice in fanout.map(learn_one, asks):
-            self._kept[asks[i].pool] = (choice, None)
+            self._keep(asks[i].pool, choice)
         return tuple(ask.pool for ask in asks)
 
     def forecast(
@@ -159,8 +162,7 @@ class KeptChoices:
         """See `forecast`. The backtest runs anew when it is due."""
         series = _series(samples, at.timestamp(), self._settings, reservations)
         if self.due(pool, at):
-            self._kept[pool] = (_choose(series, self._settings), None)
-            self._records.pop(pool, None)
+            self._keep(pool, _choose(series, self._settings))
         choice, spoken = self._kept[pool]
         steps = _steps(series, self._settings)
         if spoken is None or (choice.learned and len(choice.learned.offsets) != len(steps)):
@@ -171,6 +173,18 @@ class KeptChoices:
             return made
         record = self._records.setdefault(pool, Record(choice.learned.usual_loss))
         return record.told(made, series)
+
+    def _keep(self, pool: str, choice: Choice) -> None:
+        self._kept[pool] = (choice, None)
+        record = self._records.get(pool)
+        if record is not None and choice.learned is not None:
+            record.learned_anew(choice.learned.usual_loss)
+
+
+def _long(samples: Samples, at: datetime, settings: DemandSettings) -> bool:
+    """There is history enough for a backtest."""
+    first = min((t for t, _, _ in samples), default=at.timestamp())
+    return at.timestamp() - first >= settings.compare_from_s
 
 
 def _series(

@@ -45,14 +45,21 @@ class Record:
     def __init__(self, usual_loss: float, every_s: float = 3600.0) -> None:
         self._usual = usual_loss
         self._every_s = every_s
+        self._since_learned = 0
         self._waiting: deque[_Made] = deque(maxlen=KEEP)
         self._results: deque[_Result] = deque(maxlen=KEEP)
 
     @property
     def drifted(self) -> bool:
         """The forecasts of late missed far more than the backtest led to expect."""
-        losses = np.array([r.loss for r in self._results])
+        losses = np.array([r.loss for r in self._results][-self._since_learned :])
+        if not self._since_learned:
+            return False
         return self._usual > 0 and drifted(losses, self._usual)
+
+    def learned_anew(self, usual_loss: float) -> None:
+        """Another backtest, another expectation; the promises made before stay on record."""
+        self._usual, self._since_learned = usual_loss, 0
 
     def told(self, made: Forecast, series: Series) -> Forecast:
         """The forecast with its shadow record; it is itself kept to be compared, once an hour."""
@@ -85,6 +92,7 @@ class Record:
             if not known.any():
                 continue
             came, said, plain = came[known], made.said[known], made.plain[known]
+            self._since_learned = min(self._since_learned + 1, KEEP)
             self._results.append(
                 _Result(
                     loss=float(pinball(came, said, levels).mean()),
