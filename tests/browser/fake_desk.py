@@ -247,6 +247,8 @@ class FakeDesk:
         since = since or now - timedelta(hours=13)
         if since >= now:
             raise UsageError("The report must begin before now.")
+        if now - since > timedelta(days=31):
+            raise UsageError("The report reaches back 31 days at most.")
         return self._report or morning_report.report(since, now)
 
     def postmortem(self, incident: str) -> Postmortem | None:
@@ -293,8 +295,8 @@ class FakeDesk:
 
     # The world changes.
 
-    def put_report(self, report: Report) -> None:
-        """Another report, whatever span is asked for."""
+    def put_report(self, report: Report | None) -> None:
+        """Another report, whatever span is asked for; None: the morning's own again."""
         self._report = report
 
     def say_line(self, kind: str, text: str, *, kind_of: Kind = Kind.NOTE, **more: Any) -> LogLine:

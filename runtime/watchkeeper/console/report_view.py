@@ -17,6 +17,8 @@ from watchkeeper.core.word import digest
 WIDTH, LEFT, RIGHT = 720.0, 20.0, 20.0
 MOST_MARKS = 60
 LABELLED = 3
+MOST_HOURS = 24 * 32
+"""A report is no longer than that."""
 _FILL = {"bad": "var(--danger)", "you": "var(--lamp)", "act": "var(--act)"}
 
 
@@ -143,7 +145,7 @@ def _spoken(at: datetime, report: Report) -> str:
 def _hours(report: Report, x: Callable[[datetime], float], most: int) -> list[Markup]:
     """Ticks at whole hours, no more than fit."""
     first = zoned(report.since, report.zone).replace(minute=0, second=0, microsecond=0)
-    hours = max(1, int((report.until - report.since) / timedelta(hours=1)))
+    hours = min(MOST_HOURS, max(1, int((report.until - report.since) / timedelta(hours=1))))
     step = next((s for s in (1, 2, 3, 6, 12, 24, 48, 168) if hours / s <= most), 168)
     ticks = []
     for i in range(hours + 2):

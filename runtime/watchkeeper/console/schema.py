@@ -17,10 +17,12 @@ from watchkeeper.console.words import (
     Status,
     Trouble,
 )
+from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.desk import Ask, Board, Health, LogLine, NodeView, Story
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.report import Postmortem, Report
+from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Orders
 
 REF = "#/components/schemas/{name}"
@@ -39,6 +41,9 @@ WORDS = (
     Orders,
     Report,
     Postmortem,
+    Costs,
+    WhatIf,
+    CapacityPlan,
     AnswerGiven,
     ReasonGiven,
     LevelGiven,

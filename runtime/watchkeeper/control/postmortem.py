@@ -41,9 +41,17 @@ _STAGES = {
     Kind.GATE_CLOSED: Stage.VERIFICATION,
     Kind.INCIDENT_CLOSED: Stage.VERIFICATION,
     Kind.PAGED: Stage.APPROVAL,
+    Kind.TICKETED: Stage.APPROVAL,
     Kind.INJECTED: Stage.SIGNAL,
 }
-_ORDER = list(Stage)
+_HEADS = {
+    Kind.PAGED: "Paged: ",
+    Kind.TICKETED: "Ticket: ",
+    Kind.APPROVAL_VOID: "Void: ",
+    Kind.APPROVAL_EXPIRED: "Lapsed: ",
+    Kind.WITHDRAWN: "Withdrawn: ",
+}
+"""What is put before a line whose own words do not say what it is."""
 
 
 class _Reader:
@@ -103,6 +111,7 @@ class _Reader:
         if stage is None or line is None or event.kind is Kind.INCIDENT_CLOSED:
             return
         text = self._thought(line.text) if event.kind is Kind.NOTE else line.text
+        text = _HEADS.get(event.kind, "") + text
         if text:
             self.moments.append(
                 Moment(
@@ -140,7 +149,7 @@ class _Reader:
                     at=signal.at,
                     stage=Stage.SIGNAL,
                     text=f"{signal.code} on {signal.target}{value}",
-                    source=f"{signal.source} ({signal.trust.value})",
+                    source=f"{signal.source}, trust {signal.trust.value}",
                     raw=signal.raw[:MOST_RAW],
                     simulated=signal.simulated,
                     seq=event.seq,
@@ -177,7 +186,8 @@ class _Reader:
         title = self.incident.title if self.incident else ""
         parts = [p.rstrip(".") for p in text.split(". ") if p.rstrip(".") != title]
         claims = tuple(claim.lower() for claim in self.hypotheses)  # these are told on their own
-        parts = [p for p in parts if not p.lower().startswith(claims)]
+        # "Next: ..." is told by the decision that follows.
+        parts = [p for p in parts if not p.lower().startswith((*claims, "next: "))]
         fresh = [p for p in parts if p and p not in self.thoughts]
         self.thoughts.update(parts)
         return closed(". ".join(fresh))
