@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from watchkeeper.core.action import Action, JobPreempt, kind_of, say
-from watchkeeper.core.cluster import Job
+from watchkeeper.core.cluster import Job, JobState
 from watchkeeper.core.crew import Briefing, Draft, StepResult
 from watchkeeper.core.once import once_for
 from watchkeeper.remedy.verify import expected_effect
@@ -33,10 +33,9 @@ def to_admit(briefing: Briefing, settings: CrewSettings) -> Iterator[WorkItem]:
         for name in line.order if line is not None else ():
             if line is not None and name in line.starts and jobs[name].held:
                 yield from _item(name, briefing)
-    if not briefing.snapshot.not_running and _small(briefing.snapshot.running):
-        for job in _small(briefing.snapshot.running):
-            if _may_grow(job, briefing, settings):
-                yield from _item(job.name, briefing)
+    for job in _small(briefing.snapshot.running):
+        if _may_grow(job, briefing, settings):
+            yield from _item(job.name, briefing)
 
 
 def _item(name: str, briefing: Briefing) -> Iterator[WorkItem]:
@@ -115,7 +114,9 @@ def _small(running: tuple[Job, ...]) -> tuple[Job, ...]:
 
 
 def _may_grow(job: Job, briefing: Briefing, settings: CrewSettings) -> bool:
-    """A restart costs little, and it has run for long enough: work that was saved just now."""
+    """Nobody waits, it has run for long enough, and a restart costs little: it saved just now."""
+    if any(other.state is JobState.WAITING for other in briefing.snapshot.not_running):
+        return False
     if not {"job.place", "job.preempt"} <= briefing.serves or job not in _small(
         briefing.snapshot.running
     ):

@@ -45,6 +45,10 @@ def answer(question: str, facts: ChatFacts) -> str:
         return _demand(asked, words, facts)
     if "why" in words:
         return _why(words, facts)
+    if {"queue", "line", "waits", "waiting"} & set(words):
+        return _line(facts.board)
+    if {"regret", "planned", "plan"} & set(words):
+        return _looked_back(facts.board)
     for node in facts.board.nodes:
         if node.name.lower() in words:
             return _node(node)
@@ -64,7 +68,8 @@ def answer_from(question: str, board: Board, log: tuple[LogLine, ...]) -> str:
 def _help() -> str:
     return (
         "I can answer from the record: what is wrong; why did something happen to a node, job or "
-        "incident; why does a job wait; demand at 14:00 or in 2 hours."
+        "incident; why does a job wait; who waits; what was planned and what was needed; demand at "
+        "14:00 or in 2 hours."
     )
 
 
@@ -140,7 +145,7 @@ def _why(words: list[str], facts: ChatFacts) -> str:
 
 
 def _why_waits(job: JobView, facts: ChatFacts) -> str:
-    said = [f"{job.name} waits for {job.gpus:g} GPUs."]
+    said = [job.why_waits or f"{job.name} waits for {job.gpus:g} GPUs."]
     for pool in facts.board.pools:
         if pool.pending_gpus > 0:
             free = max(0.0, pool.total_gpus - pool.running_gpus)
@@ -151,6 +156,23 @@ def _why_waits(job: JobView, facts: ChatFacts) -> str:
     lines = [line for line in facts.log if _about(line, {job.name.lower()})]
     said += [_quote(line) for line in lines[-2:]]
     return " ".join(said)
+
+
+def _line(board: Board) -> str:
+    """Who waits, and for what."""
+    waiting = [j for j in board.jobs if j.state == "waiting"]
+    if not waiting:
+        return "No gang waits."
+    said = [j.why_waits or f"{j.name} waits for {j.gpus:g} GPUs." for j in waiting[:_QUOTED]]
+    if len(waiting) > _QUOTED:
+        said.append(f"{len(waiting) - _QUOTED} more wait.")
+    return " ".join(said)
+
+
+def _looked_back(board: Board) -> str:
+    """What earlier plans were worth."""
+    said = [f"{p.pool}: {text}" for p in board.pools for text in p.looked_back]
+    return " ".join(said) or "No plan of an hour is over yet, so nothing was held against it."
 
 
 def _subjects(words: list[str], facts: ChatFacts) -> set[str]:

@@ -139,6 +139,8 @@ def _weigh(
         for name in sorted(mending & snapshot.nodes.keys())
         if snapshot.nodes[name].pool == pool and is_out(snapshot, snapshot.nodes[name])
     ]
+    if leaving := _making_room(job, tools, settings):
+        return _stop(memory, "waiting", f"{job.name} waits until {leaving} has left its nodes.")
     lasted = (snapshot.at - incident.opened_at).total_seconds()
     if need and len(back) >= need and lasted < settings.repair_s:
         return _stop(memory, "waiting", f"{why} {', '.join(back)} is under repair and would do.")
@@ -156,6 +158,21 @@ def _weigh(
     if hush:
         return Turn(memory=memory, move=Move(end="waiting", why=hush))
     return _at_a_loss(memory, demand, job, why, need, shut, tools)
+
+
+def _making_room(head: Job, tools: Tools, settings: CrewSettings) -> str:
+    """Gangs that were stopped just now: their GPUs are on their way, and a second victim would be
+    one too many."""
+    leaving = [
+        job.name
+        for job in tools.snapshot.not_running
+        if job.held
+        and job.attempt
+        and job.pool == head.pool
+        and job.name != head.name
+        and (tools.snapshot.at - job.state_since).total_seconds() < settings.leaves_s
+    ]
+    return ", ".join(sorted(leaving))
 
 
 def _at_a_loss(

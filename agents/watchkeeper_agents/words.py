@@ -28,6 +28,12 @@ thread looks after the node."""
 GANG = "gang:"
 """Before a gang's name: the thread that places this one gang."""
 
+POWER = "power:"
+"""Before a node's name and a GPU's number: the thread that caps this one GPU."""
+
+FEED = "feed:"
+"""Before a power feed's name: the thread that tells of a feed that cannot be helped here."""
+
 CHECK = "/check/"
 """Before a node's name: the thread that checks this one node of a gang that computes nonsense,
 while the others are checked beside it."""
@@ -49,7 +55,8 @@ class CrewSettings:
     nodes in one pool.scale. canary: a class of fault is met by one node first, then by waves.
     spare_chance: how surely every broken node shall have a spare. provision_s: how long a new node
     takes to come (assumed; the site's to set). terms: what stopping a gang costs, and when it may
-    not be stopped. grow_after_s: how long room must stand idle before an elastic gang is stopped
+    not be stopped. leaves_s: after a gang was stopped, its GPUs are taken to be on their way for so
+    long. grow_after_s: how long room must stand idle before an elastic gang is stopped
     to grow back. remedy: the pace of the repair ladders.
     """
 
@@ -64,6 +71,7 @@ class CrewSettings:
     spare_chance: float = 0.99
     provision_s: float = 300.0
     terms: Terms = field(default_factory=Terms)
+    leaves_s: float = 15.0
     grow_after_s: float = 900.0
     remedy: RemedySettings = field(default_factory=RemedySettings)
 

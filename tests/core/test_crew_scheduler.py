@@ -47,7 +47,7 @@ def gang(name: str, nodes: int = 2, **over: Any) -> Job:
         **{
             "state": JobState.WAITING, "held": True, "nodes": (), "gpus": gpus,
             "pending_gpus": gpus, "pending_bundle_gpus": 8.0, "priority": 10,
-            "checkpoint_step": None, "checkpoint_at": None, **over,
+            "checkpoint_step": None, "checkpoint_at": None, "attempt": 0, **over,
         },
     )  # fmt: skip
 
@@ -161,6 +161,13 @@ def test_where_an_estimate_says_that_room_comes_soon_it_waits() -> None:
     reply = LangGraphCrew().ask(briefing(seen, short(), serves=SERVES))
     assert (reply.drafts, ends(reply)) == ((), {"INC-9": "waiting"})
     assert "earliest 02:32, when nearly-done ends." in reply.conclusions[0].why
+
+
+def test_while_a_victim_leaves_its_nodes_nobody_else_is_stopped() -> None:
+    seen = full(gang("urgent"), gang("stopped", 1, priority=1, attempt=1))
+    reply = LangGraphCrew().ask(briefing(seen, short(), serves=SERVES))
+    assert (reply.drafts, ends(reply)) == ((), {"INC-9": "waiting"})
+    assert reply.conclusions[0].why == "urgent waits until stopped has left its nodes."
 
 
 def test_after_a_refused_way_the_next_cheapest_is_asked_for() -> None:

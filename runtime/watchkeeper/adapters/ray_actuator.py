@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from watchkeeper.adapters.ray_admission import Admission
 from watchkeeper.adapters.ray_cluster import CHECK, KEPT
 from watchkeeper.adapters.ray_door import RayDoor
 from watchkeeper.adapters.ray_fence import Fences
@@ -26,9 +27,12 @@ from watchkeeper.adapters.ray_jobs import (
 )
 from watchkeeper.adapters.ray_marks import once
 from watchkeeper.adapters.ray_names import hold_name, selector_for
+from watchkeeper.adapters.ray_queue import ENDED
 from watchkeeper.core.action import (
     CheckRun,
     GpuQuarantine,
+    JobPlace,
+    JobPreempt,
     JobRequeue,
     NodeCordon,
     NodeDrain,
@@ -53,7 +57,7 @@ class RayActuator:
     """An `Actuator` for one Ray cluster.
 
     address: GCS `host:port`. cluster: our id for it; orders for another are refused. job_api: URL
-    of the job REST API, or None: then `job.requeue` is not served. terminate: ends a raylet by
+    of the job REST API, or None: then no action on jobs is served. terminate: ends a raylet by
     force when a drain's deadline has passed (a provider's), or None. check_groups: on how many of
     the fence's GPUs a check runs.
     """
@@ -77,12 +81,16 @@ class RayActuator:
         self._terminate = terminate
         self._check_groups = check_groups
         self.fences = Fences(self._gcs, self._door)
+        self.admission = (
+            Admission(self._gcs, self._door, self._jobs) if self._jobs is not None else None
+        )
 
     @property
     def serves(self) -> frozenset[str]:
         """What this cluster lets us do through Ray."""
         kinds = {"node.cordon", "node.uncordon", "node.drain", "check.run", "gpu.quarantine"}
-        return frozenset(kinds | ({"job.requeue"} if self._jobs else set()))
+        of_jobs = {"job.requeue", "job.place", "job.preempt"}
+        return frozenset(kinds | (of_jobs if self._jobs else set()))
 
     def execute(self, order: EffectOrder) -> Receipt:
         """Begin one effect. Errors as in `core.ports.Actuator`."""
@@ -131,6 +139,10 @@ class RayActuator:
                 return self._hide(action, order)
             case JobRequeue() as action:
                 return self._requeue(action)
+            case JobPlace() as action if self.admission is not None:
+                return self.admission.place(action)
+            case JobPreempt() as action if self.admission is not None:
+                return self.admission.preempt(action)
             case other:
                 raise EffectFailed(f"Ray cannot do this: {say(other)}.")
 
@@ -270,7 +282,8 @@ class RayActuator:
         return f"Submitted {action.job} again as {ident}."
 
     def _refuse_unfit(self, sub: Submission) -> None:
-        if sub.state is not JobState.STOPPED:
+        ours = self._gcs.kv_get(MARKS, ENDED + sub.name.encode()) == sub.id.encode()
+        if sub.state is not JobState.STOPPED and not (ours and sub.state is JobState.CANCELLED):
             raise EffectFailed(f"{sub.name} did not stop by itself: it is {sub.status.lower()}.")
         if sub.blocked():
             raise EffectFailed(sub.blocked())

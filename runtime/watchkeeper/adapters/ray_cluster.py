@@ -25,6 +25,8 @@ from watchkeeper.adapters.ray_fold import (
 )
 from watchkeeper.adapters.ray_gcs import MARKS, DriverRow, Gcs
 from watchkeeper.adapters.ray_jobs import parse_submissions
+from watchkeeper.adapters.ray_queue import ENDED, Asked, read_queue
+from watchkeeper.adapters.ray_scaler import AUTOSCALER_STATUS, fold_scaler
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.cluster import ClusterState, Job, JobState, Node, RayState, World
 from watchkeeper.core.errors import ClusterUnavailable
@@ -32,6 +34,7 @@ from watchkeeper.core.errors import ClusterUnavailable
 CHECK = b"check/"
 KEPT = b"kept/"
 _DRIVER_MEMORY_S = 3600.0
+_SCALER_S = 30.0
 
 
 class RayCluster:
@@ -64,6 +67,7 @@ class RayCluster:
         self._since: dict[tuple[str, RayState], datetime] = {}
         self._known: dict[str, Node] = {}
         self._lost: dict[str, bool] = {}
+        self._scaler = (0.0, "")
         self._ran_on: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def read(self) -> ClusterState:
@@ -93,6 +97,11 @@ class RayCluster:
             processes=processes,
             died_with_node=self._died(drivers, now),
             progress=self._progress.read if self._progress else lambda _: None,
+            held=self._held(gaps),
+            ended={
+                key[len(ENDED) :].decode(): value.decode()
+                for key, value in gcs.kv_all(MARKS, ENDED).items()
+            },
         )
         nodes = fold_nodes(rows, lambda ident, state: self._since.setdefault((ident, state), now))
         for name, node in self._known.items():
@@ -118,6 +127,7 @@ class RayCluster:
             checks=fold_checks(rows),
             demand=fold_demand(rows, nodes, fences, jobs),
             gaps=tuple(gaps),
+            scaler=self._who_scales(rows),
         )
 
     def _where_they_ran(self, jobs: dict[str, Job]) -> dict[str, Job]:
@@ -142,6 +152,21 @@ class RayCluster:
     def _reported(self, job: str) -> tuple[str, ...]:
         report = self._progress.read(job) if self._progress else None
         return tuple(sorted(n for n in report.nodes if n in self._known)) if report else ()
+
+    def _held(self, gaps: list[str]) -> dict[str, Asked]:
+        if self._job_api is None:
+            return {}  # nobody could hand them to Ray
+        found, bad = read_queue(self._gcs)
+        gaps += [f"{key}: what was asked for could not be read" for key in bad]
+        return found
+
+    def _who_scales(self, rows: Rows) -> str:
+        """Another owner of scaling, looked for from time to time."""
+        now = rows.now.timestamp()
+        if now - self._scaler[0] >= _SCALER_S:
+            report = self._gcs.kv_get(b"", AUTOSCALER_STATUS)
+            self._scaler = (now, fold_scaler(rows.usage, report))
+        return self._scaler[1]
 
     def _checks(self, gaps: list[str]) -> tuple[CheckMark, ...]:
         marks = []

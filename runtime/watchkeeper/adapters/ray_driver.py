@@ -41,6 +41,36 @@ def create_groups(names: list[str], selector: dict[str, str]) -> dict[str, Any]:
     return {}
 
 
+def take_seats(
+    name: str, gpus: list[float], selectors: list[dict[str, str]], spread: bool, timeout_s: float
+) -> dict[str, Any]:
+    """Take a gang's seats: one bundle a worker, each on a node that its selector names. All of
+    them or none: what is not whole in time is given back.
+
+    Returns {group_id} as hex, or {} when they were not free together.
+    """
+    from ray.util.placement_group import (
+        get_placement_group,
+        placement_group,
+        remove_placement_group,
+    )
+
+    try:
+        group = get_placement_group(name)  # an earlier try that was cut off
+    except ValueError:
+        group = placement_group(
+            [{"GPU": each, "CPU": 0.1} for each in gpus],
+            strategy="STRICT_SPREAD" if spread else "PACK",
+            name=name,
+            lifetime="detached",
+            bundle_label_selector=selectors,
+        )
+    if group.wait(timeout_s):
+        return {"group_id": group.id.hex()}
+    remove_placement_group(group)
+    return {}
+
+
 def run_check(groups: list[str], timeout_s: float, node_id: str = "") -> dict[str, Any]:
     """Run a short real workload inside the fence, on GPUs nobody else can get. Without groups: on
     one free GPU of the raylet `node_id`, which Ray gives to nobody else meanwhile.
@@ -188,6 +218,7 @@ def release(names: list[str]) -> dict[str, Any]:
 
 OPERATIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "create_groups": create_groups,
+    "take_seats": take_seats,
     "run_check": run_check,
     "hold_gpu": hold_gpu,
     "release": release,

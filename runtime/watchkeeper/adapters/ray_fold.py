@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
@@ -33,8 +33,10 @@ from watchkeeper.adapters.ray_names import (
     ROLE,
     ZONE,
     parse_fence,
+    parse_seats,
     stable_name,
 )
+from watchkeeper.adapters.ray_queue import Asked, shaped
 from watchkeeper.core.cluster import (
     CheckResult,
     Fence,
@@ -67,7 +69,9 @@ class CheckMark(Word, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Rows:
     """One reading, raw. `processes` is None where no provider can tell; `kept` are the actor ids
-    that hold a GPU on purpose; `died_with_node` are ended driver jobs that lost a node."""
+    that hold a GPU on purpose; `died_with_node` are ended driver jobs that lost a node. `held`:
+    gangs that wait for our admission, by name; `ended`: job -> its attempt that we ended at once.
+    """
 
     now: datetime
     nodes: Sequence[NodeRow]
@@ -82,6 +86,8 @@ class Rows:
     processes: Mapping[str, bool] | None = None
     died_with_node: frozenset[str] = frozenset()
     progress: Callable[[str], Progress | None] = lambda _: None
+    held: Mapping[str, Asked] = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)
 
 
 def name_of(row: NodeRow) -> str:
@@ -111,6 +117,11 @@ def fold_nodes(rows: Rows, since: Callable[[str, RayState], datetime]) -> dict[s
         if group.namespace == NAMESPACE and parse_fence(group.name) and group.state == "created"
         for bundle in group.bundles
     )
+    seated: dict[str, float] = defaultdict(float)
+    for group in rows.groups:
+        if group.namespace == NAMESPACE and group.state == "created" and parse_seats(group.name):
+            for bundle in group.bundles:
+                seated[bundle.node_id] += bundle.gpus
     nodes = {}
     for name, row in sorted(newest(rows.nodes).items()):
         labels = dict(row.labels)
@@ -131,7 +142,7 @@ def fold_nodes(rows: Rows, since: Callable[[str, RayState], datetime]) -> dict[s
             ray_state=state,
             ray_state_since=at,
             gpus=int(row.total.get("GPU", 0)) + len(held),
-            gpus_free=_free(row, use, fenced[row.node_id]),
+            gpus_free=_free(row, use, fenced[row.node_id] + seated[row.node_id]),
             cpus=row.total.get("CPU", 0.0),
             process_gone=None if alive is None else not alive,
             control_path=control,
@@ -146,9 +157,9 @@ def fold_nodes(rows: Rows, since: Callable[[str, RayState], datetime]) -> dict[s
     return nodes
 
 
-def _free(row: NodeRow, use: UseRow | None, fenced: int) -> float:
-    """GPUs free for work. Ray's view of what is available lags by a heartbeat; what our fence
-    holds is known at once."""
+def _free(row: NodeRow, use: UseRow | None, fenced: float) -> float:
+    """GPUs free for work. Ray's view of what is available lags by a heartbeat; what our fences
+    and the seats of gangs hold is known at once."""
     if use is None or not row.alive:
         return 0.0
     return max(0.0, min(use.available.get("GPU", 0.0), row.total.get("GPU", 0.0) - fenced))
@@ -216,7 +227,7 @@ def driver_job_names(rows: Rows) -> dict[str, str]:
 def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
     """Every job by name: the newest attempt of each submission, and plain drivers."""
     latest = latest_attempts(rows.submissions)
-    jobs = {name: job_of(sub) for name, sub in latest.items()}
+    jobs = {name: _ended_by_us(shaped(sub, job_of(sub)), rows) for name, sub in latest.items()}
     attempt_of = {d.job_id: d.submission_id for d in rows.drivers}
     names = driver_job_names(rows)
     for driver in rows.drivers:
@@ -234,10 +245,15 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
     largest: dict[str, float] = {}
     on: dict[str, set[str]] = defaultdict(set)
     pools: dict[str, str] = {}
+    attempts = {job.attempt_id: name for name, job in jobs.items()}
     for group in rows.groups:
-        if group.job_id not in current:
+        seats = parse_seats(group.name) if group.namespace == NAMESPACE else None
+        if seats is not None and seats[1] in attempts:
+            name = attempts[seats[1]]
+        elif group.job_id in current:
+            name = names[group.job_id]
+        else:
             continue
-        name = names[group.job_id]
         waits = group.state in _WAITING_GROUP
         for bundle in group.bundles:
             held[name] += bundle.gpus
@@ -253,7 +269,7 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
             held[name] += actor.required.get("GPU", 0.0)
         if actor.gpu_ids or actor.group_id or actor.required.get("GPU"):
             on[name].add(by_incarnation[actor.node_id])
-    return {
+    found = {
         name: _filled(
             job,
             rows,
@@ -266,6 +282,42 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
         )
         for name, job in sorted(jobs.items())
     }
+    for name, asked in rows.held.items():
+        last = found.get(name)
+        if last is None or _waits_again(last, asked):
+            found[name] = _held(asked, rows, last)
+    return found
+
+
+def _ended_by_us(job: Job, rows: Rows) -> Job:
+    """Ray says stopped by its owner; it was us, so it wants to run, and does not."""
+    if job.state is JobState.CANCELLED and rows.ended.get(job.name) == job.attempt_id:
+        return msgspec.structs.replace(job, state=JobState.STOPPED)
+    return job
+
+
+def _waits_again(last: Job, asked: Asked) -> bool:
+    """What is kept is about this attempt, and that has ended."""
+    over = last.state not in (JobState.RUNNING, JobState.WAITING)
+    return over and last.attempt_id == asked.attempt_id and last.state is not JobState.SUCCEEDED
+
+
+def _held(asked: Asked, rows: Rows, last: Job | None) -> Job:
+    """A gang before Ray, with how far it had come."""
+    job, report = asked.job(), rows.progress(asked.name)
+    if last is not None:
+        job = msgspec.structs.replace(
+            job, nodes=(), pool=job.pool or last.pool, attempt=last.attempt
+        )
+    if report is None or not asked.attempt:
+        return job
+    return msgspec.structs.replace(
+        job,
+        step=report.step,
+        step_at=utc(report.step_at),
+        checkpoint_step=report.checkpoint_step,
+        checkpoint_at=utc(report.checkpoint_at) if report.checkpoint_at else None,
+    )
 
 
 def _plain_driver(driver: DriverRow, name: str, lost_node: bool) -> Job:
@@ -356,6 +408,17 @@ def fold_demand(
             blocked[pool] = name
         else:
             blocked.setdefault(pool, name)
+    for job in jobs.values():
+        if not job.held:
+            continue
+        pool = job.pool or home
+        waiting[pool] += job.pending_gpus
+        room = sum(int(len(_usable(n)) / job.pending_bundle_gpus) for n in workers.get(pool, []))
+        if room < (job.least or job.workers):
+            nowhere[pool] = True
+            blocked[pool] = job.name
+        else:
+            blocked.setdefault(pool, job.name)
     for wait in rows.usage.waiting:
         if not wait.gpus:
             continue

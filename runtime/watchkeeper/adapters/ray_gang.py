@@ -1,8 +1,9 @@
 """The lab's workload: a gang that does real arithmetic, keeps a barrier, writes checkpoints.
 
 Run by `ray job submit` as `python -m watchkeeper.adapters.ray_gang --job NAME ...`: one actor per
-node share, never one per GPU. It ends with exit code 1 when a worker is lost, and goes on from its
-last checkpoint when it is submitted again.
+node share, never one per GPU. It ends with exit code 1 when a worker is lost, saves before it stops
+when it is told to, and goes on from its last checkpoint when it is submitted again. Seats that were
+taken for it are its place; without them it asks Ray for its own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import msgspec
 
 from watchkeeper.adapters.gang_progress import Progress, write_atomically
 from watchkeeper.adapters.ray_names import NODE, POOL
+from watchkeeper.adapters.ray_queue import SEATS_ENV, WORKERS_ENV
 
 _SIZE = 96
 
@@ -89,21 +93,26 @@ def _load(path: Path) -> dict[str, Any]:
 def train(args: argparse.Namespace) -> int:
     """Take the placement group, then step until done. Returns the exit code."""
     import ray
-    from ray.util.placement_group import placement_group
+    from ray.util.placement_group import PlacementGroup, placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     folder = args.root / args.job
     folder.mkdir(parents=True, exist_ok=True)
     ray.init(log_to_driver=False, logging_level="WARNING")
-    selector = {POOL: args.pool} if args.pool else {}
-    group = placement_group(
-        [{"GPU": args.gpus, "CPU": 0.1}] * args.nodes,
-        strategy="STRICT_SPREAD",
-        name=args.job,
-        bundle_label_selector=[selector] * args.nodes if selector else None,
-    )
+    args.nodes = int(os.environ.get(WORKERS_ENV, args.nodes))
+    if seats := os.environ.get(SEATS_ENV, ""):
+        group = PlacementGroup(ray.PlacementGroupID(bytes.fromhex(seats)))
+    else:
+        selector = {POOL: args.pool} if args.pool else {}
+        group = placement_group(
+            [{"GPU": args.gpus, "CPU": 0.1}] * args.nodes,
+            strategy="STRICT_SPREAD",
+            name=args.job,
+            bundle_label_selector=[selector] * args.nodes if selector else None,
+        )
     while not group.wait(3600):
         pass  # waits for its turn: nothing is lost by it
+    told = _listen()
     saved = _load(folder / "checkpoint.json")
     actor = ray.remote(num_gpus=args.gpus, num_cpus=0.1, max_restarts=0)(Share)
     shares = [
@@ -113,13 +122,27 @@ def train(args: argparse.Namespace) -> int:
         for rank in range(args.nodes)
     ]
     try:
-        return _steps(args, folder, shares, int(saved["step"]))
+        return _steps(args, folder, shares, int(saved["step"]), told)
     except ray.exceptions.RayActorError as err:
         print(f"{args.job}: a worker was lost, so the gang stops: {err}", file=sys.stderr)
         return 1
 
 
-def _steps(args: argparse.Namespace, folder: Path, shares: list[Any], first: int) -> int:
+def _listen() -> threading.Event:
+    """Set when somebody asks it to stop: Ray's job API sends SIGTERM. After Ray's own handler was
+    put up, since the last one counts."""
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: told.set())
+    return told
+
+
+def _steps(
+    args: argparse.Namespace,
+    folder: Path,
+    shares: list[Any],
+    first: int,
+    told: threading.Event,
+) -> int:
     import ray
 
     nodes = {name: tuple(ids) for name, ids in ray.get([s.where.remote() for s in shares])}
@@ -137,7 +160,8 @@ def _steps(args: argparse.Namespace, folder: Path, shares: list[Any], first: int
         begun = time.monotonic()
         weights = ray.get([share.step.remote(number) for share in shares])[0]
         report = msgspec.structs.replace(report, step=number, step_at=time.time())
-        if number % args.checkpoint_every == 0 or number == args.steps:
+        stops = told.is_set()
+        if number % args.checkpoint_every == 0 or number == args.steps or stops:
             state = {"step": number, "weights": weights}
             write_atomically(folder / "checkpoint.json", json.dumps(state).encode())
             report = msgspec.structs.replace(
@@ -145,7 +169,9 @@ def _steps(args: argparse.Namespace, folder: Path, shares: list[Any], first: int
             )
         report = msgspec.structs.replace(report, done=number == args.steps)
         write_atomically(folder / "progress.json", msgspec.json.encode(report))
-        time.sleep(max(0.0, args.step_seconds - (time.monotonic() - begun)))
+        if stops:
+            return 0
+        told.wait(max(0.0, args.step_seconds - (time.monotonic() - begun)))
     return 0
 
 

@@ -103,10 +103,11 @@ class WaitRow:
 
 @dataclass(frozen=True, slots=True)
 class UseRow:
-    """Resources of one living raylet."""
+    """Resources of one living raylet. node_type: as an autoscaler that started it calls it."""
 
     total: Mapping[str, float]
     available: Mapping[str, float]
+    node_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,9 @@ class Gcs:
         state = reply.cluster_resource_state
         return Usage(
             nodes={
-                row.node_id.hex(): UseRow(dict(row.total_resources), dict(row.available_resources))
+                row.node_id.hex(): UseRow(
+                    dict(row.total_resources), dict(row.available_resources), row.ray_node_type_name
+                )
                 for row in state.node_states
             },
             waiting=tuple(

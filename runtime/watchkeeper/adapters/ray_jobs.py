@@ -176,14 +176,16 @@ class JobApi:
         raise EffectFailed(f"The job API refused {ident}: {last[0][:300]}")
 
     def stop(self, ident: str) -> None:
-        """Ask a running job to stop. Raises ClusterUnavailable."""
+        """Ask a running job to stop. Raises ClusterUnavailable (no answer), EffectFailed."""
         import httpx
 
         try:
             with httpx.Client(timeout=self._timeout, trust_env=False) as client:
-                client.post(f"{self.url}/api/jobs/{ident}/stop", headers=_auth())
+                reply = client.post(f"{self.url}/api/jobs/{ident}/stop", headers=_auth())
         except httpx.HTTPError as err:
             raise ClusterUnavailable(f"The job API at {self.url} does not answer: {err}") from err
+        if reply.status_code >= 400:
+            raise EffectFailed(f"The job API refused to stop {ident}: {reply.text[:300]}")
 
 
 def _auth() -> dict[str, str]:

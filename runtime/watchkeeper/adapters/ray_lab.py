@@ -87,6 +87,21 @@ def _reap() -> None:
             pass
 
 
+def reap_orphans(own: int) -> None:
+    """Collect adopted processes that ended, and leave our own child `own` to who waits for it. A
+    gang that was told to stop is an orphan for its last moments: as long as nobody collects it,
+    Ray takes it for one that does not stop."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid == own:
+            return
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(found.si_pid, os.WNOHANG)
+
+
 class Guardian:
     """Keeps one lab alive exactly as long as somebody wants it."""
 
@@ -165,6 +180,7 @@ class Guardian:
                     child.kill()
                     child.wait()
                 return 0
+            reap_orphans(child.pid)
             time.sleep(_POLL_S)
         why = folder / "lab.error"
         text = why.read_text().strip() if why.exists() else f"see {folder / 'lab.log'}"

@@ -22,6 +22,7 @@ HIDDEN = PREFIX + "hidden-gpus"
 RAY_NODE_ID = "ray.io/node-id"
 
 _FENCE = re.compile(r"wk-fence-(?P<node>.+)-(?P<token>\d+)-(?P<index>\d+)")
+_SEATS = re.compile(r"wk-seats-(?P<attempt>(?P<job>.+)-a\d+)")
 COLLECTOR = "wk-collect-"
 
 
@@ -34,6 +35,17 @@ def parse_fence(name: str) -> tuple[str, int] | None:
     """(node, token) of a fence's placement group, or None for anybody else's."""
     match = _FENCE.fullmatch(name)
     return (match["node"], int(match["token"])) if match else None
+
+
+def seats_name(attempt: str) -> str:
+    """The name of the placement group that one attempt of a gang sits in."""
+    return f"wk-seats-{attempt}"
+
+
+def parse_seats(name: str) -> tuple[str, str] | None:
+    """(job, attempt) of a gang's seats, or None for anybody else's group."""
+    match = _SEATS.fullmatch(name)
+    return (match["job"], match["attempt"]) if match else None
 
 
 def hold_name(node: str, key: str, index: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from watchkeeper.adapters.command import CommandProvider, read_config
 from watchkeeper.adapters.effect_file import Effects
 from watchkeeper.adapters.ray_actuator import RayActuator
+from watchkeeper.adapters.ray_admission import Admission
 from watchkeeper.adapters.ray_cluster import RayCluster
 from watchkeeper.adapters.ray_collectors import RayCollectors
 from watchkeeper.adapters.ray_door import RayDoor
@@ -28,12 +29,14 @@ from watchkeeper.core.ports import Actuator, ClusterReader, TelemetrySource
 log = logging.getLogger("watchkeeper.cluster")
 TEND_S = 30.0
 """How often pinned collectors are looked after."""
+TIDY_S = 3.0
+"""How often seats of ended gangs are looked for: two calls to the GCS, of about a millisecond."""
 
 
 @dataclass(frozen=True)
 class ClusterPorts:
     """One cluster as the watch meets it. inject breaks something on purpose: lab and twin only.
-    telemetry: where it does not come from Redis."""
+    telemetry: where it does not come from Redis. admission: takes in gangs that wait before Ray."""
 
     world: World
     cluster: str
@@ -42,6 +45,7 @@ class ClusterPorts:
     close: Callable[[], None]
     inject: Callable[..., str] | None = None
     telemetry: TelemetrySource | None = None
+    admission: Admission | None = None
 
 
 class LastRead:
@@ -74,6 +78,36 @@ class LastRead:
         if not workers:
             raise ClusterUnavailable("No worker node is alive: there is nothing to break.")
         return sorted(workers)[-1]
+
+
+class Tidied:
+    """A reader that has the seats of ended gangs given back, from time to time and off its
+    thread. They are ours, and hold nothing that runs."""
+
+    def __init__(self, reader: ClusterReader, admission: Admission, clock: Clock) -> None:
+        self._reader = reader
+        self._admission = admission
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seats")
+        self._due = 0.0
+        self._running: Future[None] | None = None
+
+    def read(self) -> ClusterState:
+        state = self._reader.read()
+        idle = self._running is None or self._running.done()
+        if idle and self._clock.steady() >= self._due:
+            self._due = self._clock.steady() + TIDY_S
+            self._running = self._pool.submit(self._tidy)
+        return state
+
+    def _tidy(self) -> None:
+        try:
+            self._admission.tidy()
+        except WatchkeeperError as err:
+            log.warning("seats cannot be given back: %s", err)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Tended:
@@ -122,19 +156,22 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         processes=client.processes,
         clock=clock,
     )
-    reader = LastRead(ray)
     actuator = RayActuator(
         info.address,
         cluster=info.cluster,
         job_api=info.job_api,
         terminate=lambda order: provider.terminate(order),  # noqa: PLW0108  bound late
     )
+    tidied = Tidied(ray, actuator.admission, clock) if actuator.admission else None
+    reader = LastRead(tidied or ray)
     provider = LabProvider(client, fence=actuator.fences, hidden=reader.hidden)
 
     def inject(fault: str, node: str, gpu: int, code: int) -> str:
         return client.inject(fault, node or reader.any_worker(), gpu, code)
 
     def close() -> None:
+        if tidied is not None:
+            tidied.close()
         actuator.close()
         ray.close()
 
@@ -145,6 +182,7 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         actuators=(provider, actuator),
         close=close,
         inject=inject,
+        admission=actuator.admission,
     )
 
 
@@ -180,7 +218,6 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
     if settings.redis.startswith(("redis://", "rediss://")):  # a unix socket reaches no other host
         collectors = RayCollectors(door, redis_url=settings.redis, cluster=cluster)
         tended = Tended(ray, collectors, clock)
-    reader = LastRead(tended or ray)
     commands: list[CommandProvider] = []
     actuator = RayActuator(
         settings.ray_address,
@@ -189,6 +226,8 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         door=door,
         terminate=(lambda o: commands[0].terminate(o)) if settings.provider else None,  # noqa: PLW0108
     )
+    tidied = Tidied(tended or ray, actuator.admission, clock) if actuator.admission else None
+    reader = LastRead(tidied or tended or ray)
     if settings.provider:
         commands.append(
             CommandProvider(
@@ -201,6 +240,8 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         )
 
     def close() -> None:
+        if tidied is not None:
+            tidied.close()
         if tended is not None:
             tended.close()
         actuator.close()
@@ -212,4 +253,5 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         reader=reader,
         actuators=(*commands, actuator),
         close=close,
+        admission=actuator.admission,
     )

@@ -13,6 +13,9 @@ from rich.text import Text
 
 Row = dict[str, Any]
 
+MOST_WAITS = 8
+"""Gangs whose reason for waiting is printed; `-o json` has all."""
+
 
 def harmless(text: str) -> str:
     """The text without what a terminal would obey: control characters become a visible dot."""
@@ -97,7 +100,10 @@ def status_table(board: Row) -> str:
             str(pool["waiting_jobs"]),
             _in_an_hour(pool),
         )
-    return _printed(*head, "", nodes, "", jobs, "", pools)
+    waits = [f"Waits: {job['why_waits']}" for job in board["jobs"] if job.get("why_waits")]
+    back = [f"{p['pool']}: {said}" for p in board["pools"] for said in p.get("looked_back", ())]
+    last = ["", *waits[:MOST_WAITS], *back] if waits or back else []
+    return _printed(*head, "", nodes, "", jobs, "", pools, *last)
 
 
 def _in_an_hour(pool: Row) -> str:

@@ -25,6 +25,7 @@ from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.ledger import PastEffect
 from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.regret import Regret
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Orders, Outcome, Verdict
 
 LEDGER_S = 31 * 86400.0
@@ -42,6 +43,9 @@ KEPT_KEYS = 10_000
 
 CALLS_S = 3600.0
 """How long a call on people counts for `hush`."""
+
+REGRETS = 24
+"""Plans of one pool that are kept, each of an hour."""
 
 KEPT_CLOSED = 2_000
 """Ended proposals and closed incidents kept in memory; older ones are in the journal. More than
@@ -165,6 +169,8 @@ class Books:
     """Pages and tickets of the last hour that others than the watch caused: (steady, source, kind
     of event, about); `hush` bounds them."""
     forecasts: dict[str, Forecast] = field(default_factory=dict)
+    regrets: dict[str, tuple[Regret, ...]] = field(default_factory=dict)
+    """Pool -> its last day's plans against what was needed, oldest first."""
     session: str = ""
     reconciled: bool = False
     fence_token: int = 0
@@ -471,6 +477,10 @@ class Books:
         forecast = _parse(event.data["forecast"], Forecast)
         self.forecasts[forecast.pool] = forecast
 
+    def _regret(self, event: Event) -> None:
+        regret = msgspec.convert(event.data["regret"], Regret)
+        self.regrets[regret.pool] = (*self.regrets.get(regret.pool, ()), regret)[-REGRETS:]
+
     def _forget_old(self) -> None:
         """Keep memory bounded: drop the oldest ended proposals that no budget needs."""
         if len(self.files) <= KEPT_CLOSED:
@@ -530,6 +540,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.PAGED: Books._told,
     Kind.TICKETED: Books._told,
     Kind.FORECAST: Books._forecast,
+    Kind.REGRET: Books._regret,
 }
 
 _ID = re.compile(r"([A-Z]+)-(\d+)")

@@ -21,6 +21,7 @@ from watchkeeper.control.look import FRESH_S, stale
 from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, story_of
+from watchkeeper.control.waits import reasons
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cluster import World
@@ -134,6 +135,7 @@ class WatchDesk:
         """Everything on the first page, from the last snapshot."""
         watch, snapshot = self._watch, self._watch.latest
         history = self._history()  # asks Redis: not under the lock that the turn needs
+        whys = self._whys(snapshot)
         with watch.record.lock:
             books = watch.record.books
             incidents = tuple(books.incidents.values())
@@ -160,8 +162,10 @@ class WatchDesk:
                 waiting=waiting,
                 last_decision=books.last_answer,
                 nodes=nodes,
-                jobs=job_views(snapshot) if snapshot else (),
-                pools=pool_views(snapshot, books.forecasts, history) if snapshot else (),
+                jobs=job_views(snapshot, whys) if snapshot else (),
+                pools=pool_views(snapshot, books.forecasts, history, books.regrets)
+                if snapshot
+                else (),
                 limits=tuple(
                     LimitView(id=u.id, text=u.text, used=u.used, limit=u.limit, where=u.where)
                     for u in limits
@@ -173,6 +177,14 @@ class WatchDesk:
                 reviews=tuple(owed_says(lift) for lift in books.to_review()),
                 shadow={c: n for (f, c), n in sorted(books.counts.items()) if f == "shadow"},
             )
+
+    def _whys(self, snapshot: Snapshot | None) -> dict[str, str]:
+        """Why gangs wait: not under the lock either, since it may take milliseconds."""
+        if snapshot is None:
+            return {}
+        with self._watch.record.lock:
+            open_now = self._watch.record.books.open_incidents()
+        return reasons(snapshot, open_now)
 
     def _history(self) -> dict[str, list[tuple[float, float, float]]]:
         snapshot = self._watch.latest

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from watchkeeper.control.look import FRESH_S
 from watchkeeper.core.cluster import Job, JobState, Node, RayState
@@ -11,7 +13,10 @@ from watchkeeper.core.desk import GpuView, JobView, NodeView, PoolView
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import out_by_domain
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.regret import Regret, total_says
 from watchkeeper.core.telemetry import GPU_FIELDS, HOST_FIELDS, Snapshot
+
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 RANK = (
     "dead",
@@ -125,14 +130,14 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 2)
 
 
-def job_views(snapshot: Snapshot) -> tuple[JobView, ...]:
-    """Gangs, those that do not run first."""
+def job_views(snapshot: Snapshot, whys: Mapping[str, str] = NONE) -> tuple[JobView, ...]:
+    """Gangs, those that do not run first. whys: why those that wait do."""
     order = {"stopped": 0, "waiting": 1, "running": 2}
     jobs = sorted(snapshot.jobs.values(), key=lambda j: (order.get(j.state.value, 3), j.name))
-    return tuple(_job(snapshot, job) for job in jobs)
+    return tuple(_job(snapshot, job, whys.get(job.name, "")) for job in jobs)
 
 
-def _job(snapshot: Snapshot, job: Job) -> JobView:
+def _job(snapshot: Snapshot, job: Job, why_waits: str) -> JobView:
     age = None
     if job.checkpoint_at is not None:
         age = max(0.0, (snapshot.at - job.checkpoint_at).total_seconds())
@@ -147,6 +152,8 @@ def _job(snapshot: Snapshot, job: Job) -> JobView:
         checkpoint_step=job.checkpoint_step,
         checkpoint_age_s=age,
         requeue=job.requeue_blocked or "can be requeued",
+        why_waits=why_waits,
+        held=job.held,
     )
 
 
@@ -154,8 +161,9 @@ def pool_views(
     snapshot: Snapshot,
     forecasts: Mapping[str, Forecast],
     history: Mapping[str, list[tuple[float, float, float]]],
+    regrets: Mapping[str, tuple[Regret, ...]] = NONE,
 ) -> tuple[PoolView, ...]:
-    """Demand now, its history and its forecast, for each pool."""
+    """Demand now, its history, its forecast, and what earlier plans were worth, for each pool."""
     out, size = out_by_domain(snapshot)
     views = []
     for demand in snapshot.state.demand:
@@ -176,9 +184,17 @@ def pool_views(
                 p50=_column(forecast, 0.5),
                 p90=_column(forecast, 0.9),
                 history=tuple(history.get(demand.pool, ())[-400:]),
+                looked_back=_looked_back(regrets.get(demand.pool, ())),
             )
         )
     return tuple(views)
+
+
+def _looked_back(regrets: tuple[Regret, ...]) -> tuple[str, ...]:
+    if not regrets:
+        return ()
+    total = total_says(regrets)
+    return (regrets[-1].says(), *((total,) if total else ()))
 
 
 def _column(forecast: Forecast | None, level: float) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from watchkeeper.core.desk import LogLine, Story, StoryStep
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Proposal
+from watchkeeper.core.regret import Regret
 from watchkeeper.core.verdict import Approval, Decision, Verdict
 
 
@@ -229,6 +230,10 @@ class Narrator:
             case _:
                 return None
 
+    def _regret(self, event: Event) -> Any:
+        regret = msgspec.convert(event.data["regret"], Regret)
+        return "Looks back", "", f"{regret.pool}: {regret.says()}", {}
+
     def _chat(self, event: Event) -> Any:
         return (
             "You asked",
@@ -284,6 +289,7 @@ _TELL: dict[Kind, Any] = {
     Kind.INJECTED: Narrator._watch,
     Kind.REDIS_REBUILT: Narrator._watch,
     Kind.CHAT: Narrator._chat,
+    Kind.REGRET: Narrator._regret,
 }
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
+from watchkeeper.control.regret import measure
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import NodeReplace
 from watchkeeper.core.errors import ClusterUnavailable
@@ -108,3 +109,4 @@ def _foresee(watch: Watch, snapshot: Snapshot) -> None:
             return
     for forecast in watch.forecaster.collect(snapshot.state, snapshot.at):
         watch.record.write(Kind.FORECAST, (f"pool:{forecast.pool}",), forecast=plain(forecast))
+    measure(watch, snapshot)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from watchkeeper.capacity.meter import Meter
 from watchkeeper.control.books import File
@@ -26,6 +26,9 @@ from watchkeeper.core.ports import Mirror, StopFile
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.sense import SenseSettings, Sightings
 from watchkeeper.policy.model import CheckedPolicy
+
+if TYPE_CHECKING:
+    from watchkeeper.control.regret import Stretch
 
 
 class PolicyShelf(Protocol):
@@ -92,6 +95,10 @@ class Watch:
     last_thought: dict[str, str] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
     demand_recorded_at: float = -1e9
+    stretches: dict[str, Stretch] = field(default_factory=dict)
+    """Pool -> what is counted since its plan was made; see `regret`."""
+    review_s: float = 3600.0
+    """After so long a plan is held against what was needed."""
     blind_since: float | None = None
     copied: bool = False
     copied_at: tuple[int, int] = (-1, -1)

@@ -130,7 +130,8 @@ class NodeView(Word, frozen=True):
 
 
 class JobView(Word, frozen=True):
-    """One gang as drawn."""
+    """One gang as drawn. why_waits: what it needs, who holds it and when it could start, for one
+    that waits; "" for any other. held: it waits for our admission, not in Ray's own queue."""
 
     name: str
     state: str
@@ -142,10 +143,13 @@ class JobView(Word, frozen=True):
     checkpoint_step: int | None
     checkpoint_age_s: float | None
     requeue: str
+    why_waits: str = ""
+    held: bool = False
 
 
 class PoolView(Word, frozen=True):
-    """Demand and its forecast for one pool, with the limits that hold there."""
+    """Demand and its forecast for one pool, with the limits that hold there. looked_back: plans of
+    the last day against what was needed, as sentences, the newest first."""
 
     pool: str
     nodes: int
@@ -161,6 +165,7 @@ class PoolView(Word, frozen=True):
     p50: tuple[float, ...]
     p90: tuple[float, ...]
     history: tuple[tuple[float, float, float], ...] = ()
+    looked_back: tuple[str, ...] = ()
 
 
 class LimitView(Word, frozen=True):

@@ -15,7 +15,8 @@ class SenseSettings:
     silent_after_s: without telemetry (several intervals). unknown_after_s: Ray not knowing a
     node. boot_grace_s: a raylet so young may still be without telemetry or GPUs.
     job_settle_s: a gang stops before Ray declares its node dead, so we wait and see which it was.
-    capacity_after_s: a gang may wait this long. source_limit_s: age at which a source is lost.
+    capacity_after_s: a gang may wait this long; held_after_s: one that waits for our own admission,
+    which is tried every turn. source_limit_s: age at which a source is lost.
 
     link_grace_s: links and ports of a node so young train and fall; that is noise (one fleet saw
     214 of 288 nodes with no fault do so). gang_grace_s: an attempt so young is not judged by its
@@ -35,6 +36,7 @@ class SenseSettings:
     boot_grace_s: float = 30.0
     job_settle_s: float = 15.0
     capacity_after_s: float = 300.0
+    held_after_s: float = 30.0
     link_grace_s: float = 600.0
     gang_grace_s: float = 600.0
     hang_min_s: float = 120.0
@@ -64,6 +66,7 @@ LAB = SenseSettings(
     boot_grace_s=10.0,
     job_settle_s=8.0,
     capacity_after_s=20.0,
+    held_after_s=3.0,
     link_grace_s=10.0,
     gang_grace_s=60.0,
     hang_min_s=30.0,

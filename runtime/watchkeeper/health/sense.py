@@ -271,7 +271,11 @@ def _capacity(snapshot: Snapshot, settings: SenseSettings) -> Iterator[Signal]:
             if job.pool == demand.pool and job.state is JobState.WAITING
         ]
         oldest = min((j.state_since for j in waiting), default=None)
-        long = oldest is not None and _for_s(snapshot, oldest) >= settings.capacity_after_s
+        long = any(
+            _for_s(snapshot, j.state_since)
+            >= (settings.held_after_s if j.held else settings.capacity_after_s)
+            for j in waiting
+        )
         if demand.fits_nowhere or long:
             target = f"pool:{demand.pool}"
             yield Signal(

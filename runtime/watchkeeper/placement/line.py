@@ -13,7 +13,7 @@ from datetime import UTC, tzinfo
 
 import numpy as np
 
-from watchkeeper.core.cluster import JobState
+from watchkeeper.core.cluster import Job, JobState
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.clear import Clearing
 from watchkeeper.placement.defragment import Moves, defragment
@@ -127,7 +127,7 @@ def line_of(
     suspects and spares: as for `take_stock`. shares: quotas, where there are any. terms: what
     stopping a gang costs.
     """
-    waiting = [job for job in snapshot.not_running if job.state is JobState.WAITING]
+    waiting = [job for job in snapshot.not_running if _waits(job)]
     if not waiting:
         return None
     now = snapshot.at.timestamp()
@@ -147,6 +147,12 @@ def line_of(
     order = tuple(w.gang.name for w in queue.turn(now))
     starts = {p.gang.name: p for p in queue.admit(now)}
     return Line(queue=queue, now=now, starts=starts, order=order, running=running)
+
+
+def _waits(job: Job) -> bool:
+    """For GPUs that it has not; a gang whose seats are taken and whose driver starts is no more
+    in the line."""
+    return job.state is JobState.WAITING and (job.held or job.pending_gpus > 0)
 
 
 _KEPT: deque[tuple[tuple[object, ...], Inventory]] = deque(maxlen=2)

@@ -17,6 +17,8 @@ import numpy as np
 from watchkeeper.core.action import (
     CheckRun,
     GpuQuarantine,
+    JobPlace,
+    JobPreempt,
     JobRequeue,
     NodeCordon,
     NodeDrain,
@@ -99,7 +101,8 @@ class CountingIds:
 class MemoryCluster:
     """Nodes, gangs, fences and telemetry; meets ClusterReader, TelemetrySource and Actuator.
 
-    Effects are instant unless `delay_s` says otherwise for their kind. `effects` lists what was
+    Effects are instant unless `delay_s` says otherwise for their kind. `admits`: gangs wait for our
+    admission, and may be preempted. `effects` lists what was
     really done, for tests to count.
     """
 
@@ -119,6 +122,7 @@ class MemoryCluster:
     telemetry_down: str = ""
     before_effect: Callable[[EffectOrder], None] | None = None
     name: str = "memory"
+    admits: bool = False
     _pending: list[tuple[float, EffectOrder]] = field(default_factory=list)
     _keys: set[str] = field(default_factory=set)
     _tokens: dict[str, int] = field(default_factory=dict)
@@ -173,6 +177,25 @@ class MemoryCluster:
         )
         self.jobs[name] = job
         return job
+
+    def ask(self, name: str, nodes: int, *, pool: str = "train", **more: object) -> Job:
+        """A gang of whole nodes waits for our admission."""
+        each = float(max(n.gpus for n in self.nodes.values() if n.pool == pool))
+        job = Job(
+            name=name,
+            attempt_id=f"{name}-a0",
+            state=JobState.WAITING,
+            state_since=self.clock.now(),
+            attempt=0,
+            pool=pool,
+            gpus=each * nodes,
+            pending_gpus=each * nodes,
+            pending_bundle_gpus=each,
+            held=True,
+            workers=nodes,
+        )
+        self.jobs[name] = msgspec.structs.replace(job, **more)
+        return self.jobs[name]
 
     # Faults.
 
@@ -317,6 +340,7 @@ class MemoryCluster:
                 "job.requeue",
                 "pool.scale",
                 "check.run",
+                *(("job.place", "job.preempt") if self.admits else ()),
             }
         )
 
@@ -384,6 +408,10 @@ class MemoryCluster:
                 )
             case JobRequeue(job=name):
                 self._requeue(name)
+            case JobPlace() as action:
+                self._place(action)
+            case JobPreempt() as action:
+                self._preempt(action)
             case PoolScale(pool=pool, add=add):
                 for _ in range(add):
                     count = sum(n.pool == pool for n in self.nodes.values())
@@ -415,6 +443,46 @@ class MemoryCluster:
         gpus = self.nodes[name].gpus
         self.fences[name] = Fence(
             name=f"wk-fence-{name}-{token}", node=name, token=token, held=gpus, wanted=gpus
+        )
+
+    def _place(self, action: JobPlace) -> None:
+        job, now = self.jobs[action.job], self.clock.now()
+        free = [self._with_free(self.nodes[name]).gpus_free for name in action.nodes]
+        if min(free) < job.pending_bundle_gpus:
+            raise EffectFailed(f"{job.name} does not fit there whole; none of it was started")
+        self.jobs[job.name] = msgspec.structs.replace(
+            job,
+            state=JobState.RUNNING,
+            state_since=now,
+            attempt=job.attempt + 1,
+            attempt_id=f"{job.name}-a{job.attempt + 1}",
+            gpus=job.pending_bundle_gpus * len(action.nodes),
+            pending_gpus=0.0,
+            nodes=action.nodes,
+            held=False,
+            step=job.checkpoint_step or 0,
+            step_at=now,
+        )
+
+    def _preempt(self, action: JobPreempt) -> None:
+        """It saves, and waits in the line; at once: it stands stopped, and saves nothing."""
+        job, now = self.jobs[action.job], self.clock.now()
+        if job.state is not JobState.RUNNING or job.attempt_id != action.attempt_id:
+            raise EffectFailed(f"{job.name} does not run as {action.attempt_id}")
+        each = job.gpus / max(1, len(job.nodes))
+        wanted = job.workers or len(job.nodes)
+        saved = {} if action.at_once else {"checkpoint_step": job.step, "checkpoint_at": now}
+        self.jobs[job.name] = msgspec.structs.replace(
+            job,
+            state=JobState.STOPPED if action.at_once else JobState.WAITING,
+            state_since=now,
+            held=not action.at_once,
+            gpus=each * wanted,
+            pending_gpus=0.0 if action.at_once else each * wanted,
+            pending_bundle_gpus=each,
+            workers=wanted,
+            nodes=(),
+            **saved,
         )
 
     def _requeue(self, name: str) -> None:
