@@ -22,6 +22,21 @@ POOL = 500
 RACK, LEAF = 4, 16
 GANG = 16
 """Nodes of one gang; four of five nodes work in one."""
+WELL = {
+    "utilization_percent": 96.0,
+    "memory_used_mib": 71_000.0,
+    "memory_total_mib": 81_559.0,
+    "temperature_celsius": 63.0,
+    "power_watts": 640.0,
+    "power_limit_watts": 700.0,
+    "ecc_corrected_total": 0.0,
+    "ecc_uncorrected_total": 0.0,
+    "sm_clock_mhz": 1755.0,
+    "throttle_reasons": 0.0,
+    "nvlink_links_up": 18.0,
+    "present": 1.0,
+}
+"""A GPU at work: what every reading of the fleet says."""
 
 
 class Fleet:
@@ -58,8 +73,7 @@ class Fleet:
             jobs={job.name: job for job in _gangs(self.names, found, began)},
             demand=_demand(found),
         )
-        self._gpu = np.full((GPUS, len(GPU_FIELDS)), 50.0, np.float32)
-        self._gpu[:, GPU_FIELDS.index("present")] = 1.0
+        self._gpu = np.tile(np.array([WELL[name] for name in GPU_FIELDS], np.float32), (GPUS, 1))
         self._host = np.full(len(HOST_FIELDS), 10.0, np.float32)
 
     def read(self) -> ClusterState:

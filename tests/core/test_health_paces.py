@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchkeeper.health.paces import RECENT, USUAL, Gangs, _measured, _medians, _one_by_one
+from watchkeeper.health.paces import RECENT, USUAL, Gangs, _measured, _one_by_one
+from watchkeeper.health.robust import medians
 from watchkeeper.health.sense import REAL
 
 PACES = st.lists(
@@ -50,6 +51,6 @@ def test_many_minutes_alike_at_once_are_the_same_as_one_by_one(
 
 @given(st.lists(PACES, min_size=1, max_size=5))
 def test_the_median_of_a_row_leaves_out_what_is_not_known(rows: list[list[float]]) -> None:
-    found = _medians(np.array([_row(paces) for paces in rows]))
+    found = medians(np.array([_row(paces) for paces in rows]))
     wanted = [np.median(paces) if paces else np.nan for paces in rows]
     np.testing.assert_allclose(found, wanted)

@@ -65,13 +65,15 @@ def watch_clocks(
     if not any_cut.any():
         return cut, found
     bits = np.where(any_cut, reasons, 0).astype(np.int64)
+    hot = np.flatnonzero(bits.any(axis=1)).tolist()
+    speaks = {row: _speaks(snapshot, row, settings) for row in hot}
     for code, mask, hold in (
         ("gpu.thermal", _THERMAL, settings.throttle_s),
         ("gpu.power_brake", POWER_BRAKE, settings.brake_s),
     ):
         rows, gpus = np.nonzero(bits & mask)
         for row, gpu in zip(rows.tolist(), gpus.tolist(), strict=True):
-            if (said := _speaks(snapshot, row, settings)) is None:
+            if (said := speaks[row]) is None:
                 continue
             target = f"gpu:{frame.nodes[row]}/{gpu}"
             since = min(before.get((code, target), said), said)
