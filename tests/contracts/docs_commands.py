@@ -29,6 +29,8 @@ ALONE = (
     "watchkeeper journal tail --limit 5",
     "watchkeeper journal export --to /tmp/journal.jsonl",
     "watchkeeper policy simulate --nights 1 --nodes 64",
+    "watchkeeper report",
+    "watchkeeper report --since 12h --format html --to /tmp/report.html",
     "watchkeeper cost --since 7d --prices prices/example.yaml",
     "watchkeeper capacity --pool train --forecast prices/example-forecast.csv --have 3 "
     "--prices prices/example.yaml --policies prices/example-orders",
@@ -56,6 +58,7 @@ FIRST_TEN_MINUTES = (
 """The README's own order, between `make up` and Ctrl-C."""
 
 OPERATING = (
+    "watchkeeper postmortem INC-1",
     "watchkeeper login",
     "watchkeeper incidents",
     "watchkeeper watch --no-follow --limit 50",

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from tests.core.report_journals import KEPT, events
-from tests.stories.world import ALICE, ASKING, DAY, Answer, Story
+from tests.stories.world import ALICE, ASKING, DAY, POLICIES, Answer, Story
 
 from watchkeeper.adapters.case_file import CaseFile
+from watchkeeper.app.policy_explain import explain_it
 from watchkeeper.app.report_cli import report as report_command
 from watchkeeper.console.report_text import as_html, as_markdown, md, postmortem_markdown
 from watchkeeper.control.books import Books
@@ -306,6 +307,10 @@ def test_a_judgement_is_kept_as_a_case_that_can_be_explained(lived: Story, tmp_p
     assert case.decision is not None
     assert case.input is not None
     assert inputs_of(msgspec.json.decode(line)).proposal.incident == item.incident
+    explained = explain_it(
+        str(path), policies=POLICIES, journal=tmp_path / "none", test="", at=told.until
+    )
+    assert "node." in explained.text
     assert (reporter.judged(ALICE)[0].key, path.stat().st_mode & 0o777) == (item.key, 0o600)
 
 

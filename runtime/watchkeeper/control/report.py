@@ -173,5 +173,5 @@ def _figures(night: Night, found: list[Deed]) -> tuple[tuple[str, str], ...]:
         ("Questions", f"{len(night.asked):,}"),
         ("Approved", f"{yes:,}"),
         ("Pages", f"{pages:,}"),
-        ("Expected cost", f"{expected:,.1f} GPU-hours"),
+        ("Expected cost", f"{expected:,.1f} GPU-h"),
     )
