@@ -19,6 +19,7 @@ from watchkeeper.remedy.moving import MOVES
 from watchkeeper.remedy.waves import Gone, Item, Result, may_go
 from watchkeeper_agents.admission import to_admit
 from watchkeeper_agents.ahead import ahead_of
+from watchkeeper_agents.power import to_cap
 from watchkeeper_agents.reserve import shortfalls
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Turn, WorkItem, incident_of
@@ -35,7 +36,7 @@ _ENDED = {
 def triage(briefing: Briefing, settings: CrewSettings) -> tuple[WorkItem, ...]:
     """One work item per open incident that nobody waits on, gravest first; one more for its gangs
     where one stands still, and for each node of a gang under test; one per gang that may be
-    admitted now; and one per pool that is expected to run short."""
+    admitted now, per GPU to be capped, and per pool that is expected to run short."""
     items = []
     stands = _Standing(briefing)
     for incident in sorted(briefing.incidents, key=_gravity):
@@ -54,6 +55,7 @@ def triage(briefing: Briefing, settings: CrewSettings) -> tuple[WorkItem, ...]:
         agent = "scheduler" if incident.fault == Fault.CAPACITY_SHORT else "remediation"
         items.append(WorkItem(thread=incident.id, agent=agent, subject=incident.target))
     items += to_admit(briefing, settings)
+    items += to_cap(briefing) if briefing.feeds else ()
     tools = Tools(briefing)
     known = {i.target for i in briefing.incidents if i.fault == Fault.CAPACITY_SHORT}
     for demand in briefing.snapshot.state.demand:

@@ -18,14 +18,16 @@ from watchkeeper.core.action import TicketOpen
 from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.word import Word, canonical
-from watchkeeper_agents import admission, remediation, scheduler
+from watchkeeper_agents import admission, power, remediation, scheduler
 from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import (
     CHECK,
+    FEED,
     GANG,
     MOST_HISTORY,
+    POWER,
     CrewSettings,
     Memory,
     Move,
@@ -86,6 +88,8 @@ def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: C
     if item.thread.startswith(GANG):
         name = item.thread.removeprefix(GANG)
         return admission.admit(name, memory, result, tools, context.settings)
+    if item.thread.startswith((POWER, FEED)):
+        return power.cap(item.thread, memory, result, tools, context.settings)
     if incident is None:
         if item.agent == "scheduler":
             pool = scheduler.pool_of(item.subject)
@@ -329,6 +333,8 @@ def _held(item: WorkItem) -> StepResult:
 def _looks(item: WorkItem, tools: Tools, settings: CrewSettings) -> str:
     if item.thread.startswith(GANG):
         return admission.looks(item.thread.removeprefix(GANG), tools, settings)
+    if item.thread.startswith((POWER, FEED)):
+        return power.looks(item.thread, tools)
     incident = tools.incident(incident_of(item.thread))
     if incident is None:
         return item.subject

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.capacity_case import gang, node, seen
 
-from watchkeeper.capacity.power import STEP_W, _cap, _Group, loads, shed
+from watchkeeper.capacity.power import STEP_W, _cap, _Group, loads, release, shed
 from watchkeeper.core.action import GpuPowerCap
 from watchkeeper.core.cluster import Job, Node
 from watchkeeper.core.money import FeedOrder
@@ -122,3 +122,59 @@ def test_one_cap_for_all_sheds_what_is_wanted_or_all_that_can_be(
     assert saved <= wanted + STEP_W * len(watts) + 1e-6
     assert {c.watts for c in caps} <= {next(iter(caps)).watts} if caps else wanted < 1e-6
     assert saved == pytest.approx(sum(c.draws_w - c.watts for c in caps), abs=0.1 * len(watts))
+
+
+# Caps that are taken back.
+
+CALM = msgspec.structs.replace(FEED, full_w=600.0)
+OURS = frozenset(("a", gpu) for gpu in range(8))
+
+
+def capped(watts: float, *, others: float = 300.0) -> Snapshot:
+    """Node a is capped to and draws so much; node b draws `others`."""
+    snapshot = on_feed({"a": watts, "b": others}, gang("g", "t", 8, "a"))
+    snapshot.frame.gpu[snapshot.frame.row["a"], :, LIMIT] = watts
+    snapshot.frame.gpu[snapshot.frame.row["b"], :, LIMIT] = 700.0
+    return snapshot
+
+
+LIMIT = GPU_FIELDS.index("power_limit_watts")
+
+
+def test_caps_of_ours_are_taken_back_when_all_they_may_draw_has_room() -> None:
+    found = release(capped(400.0), CALM, OURS)  # 5,600 W; 1,600 more are 7,200 of 8,500
+    assert [(c.node, c.gpu, c.watts) for c in found] == [("a", gpu, 600.0) for gpu in range(8)]
+
+
+def test_as_many_as_there_is_room_for_and_no_more() -> None:
+    found = release(capped(400.0, others=600.0), CALM, OURS)  # 8,000 W: room for two times 200
+    assert len(found) == 2
+    assert release(capped(400.0, others=650.0), CALM, OURS) == ()
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "order", "ours"),
+    [
+        pytest.param(capped(400.0), FEED, OURS, id="policy names no full power"),
+        pytest.param(capped(400.0), CALM, frozenset(), id="somebody else set the cap"),
+        pytest.param(capped(400.0, others=float("nan")), CALM, OURS, id="the load is unknown"),
+        pytest.param(capped(600.0), CALM, OURS, id="it is not capped any more"),
+    ],
+)
+def test_a_cap_stays_where(
+    snapshot: Snapshot, order: FeedOrder, ours: frozenset[tuple[str, int]]
+) -> None:
+    assert release(snapshot, order, ours) == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(low=st.floats(200, 600), others=st.floats(100, 700))
+def test_what_is_given_back_never_calls_for_a_new_cap(low: float, others: float) -> None:
+    back = release(capped(low, others=others), CALM, OURS)
+    after = capped(low, others=others)
+    for each in back:
+        row = after.frame.row[each.node]
+        after.frame.gpu[row, each.gpu, POWER] = each.watts
+        after.frame.gpu[row, each.gpu, LIMIT] = each.watts
+    if back:
+        assert shed(after, CALM) is None

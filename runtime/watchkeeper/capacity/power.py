@@ -20,6 +20,8 @@ from watchkeeper.core.telemetry import GPU_FIELDS, POWER_FRESH_S, Snapshot
 
 STEP_W = 5.0
 """Caps are whole steps, rounded down."""
+ROOM_SHARE = 0.05
+"""Of the limit: caps are taken back only where so much stays free below the mark."""
 CALM_SHARE = 0.02
 """Of the limit: shed so much more than needed, so that the feed does not hover at its mark."""
 _POWER, _LIMIT = GPU_FIELDS.index("power_watts"), GPU_FIELDS.index("power_limit_watts")
@@ -43,7 +45,7 @@ def shed(snapshot: Snapshot, order: FeedOrder) -> Shedding | None:
     left = load.over_w + CALM_SHARE * order.limit_w
     caps: list[PowerCap] = []
     sheds = 0.0
-    for group in _groups(snapshot, order):
+    for group in _groups(snapshot, order, order.least_w):
         if left - sheds <= 0:
             break
         taken, saved = _cap(group, order.least_w, left - sheds)
@@ -59,6 +61,40 @@ def shed(snapshot: Snapshot, order: FeedOrder) -> Shedding | None:
         f"acts at {order.act_share:.0%}. {done}"
     )
     return Shedding(load=load, caps=tuple(caps), sheds_w=round(sheds, 1), enough=enough, says=says)
+
+
+def release(
+    snapshot: Snapshot, order: FeedOrder, ours: frozenset[tuple[str, int]]
+) -> tuple[PowerCap, ...]:
+    """Caps of ours to take back, the most important work first: as many as the feed can carry if
+    each of those GPUs then draws all it may. Nothing while the load is unknown, or policy does not
+    say what an uncapped GPU may draw."""
+    (load,) = loads(snapshot, {order.feed: order})
+    if order.full_w is None or load.draw_w is None or not ours:
+        return ()
+    room = (order.act_share - ROOM_SHARE) * order.limit_w - load.draw_w
+    found: list[PowerCap] = []
+    for group in reversed(_groups(snapshot, order, lowest_w=0.0)):
+        for (node, gpu), draws in zip(group.where, group.watts.tolist(), strict=True):
+            limit = float(snapshot.frame.gpu[snapshot.frame.row[node.name], gpu, _LIMIT])
+            if (node.name, gpu) not in ours or not limit < order.full_w:
+                continue
+            room -= order.full_w - draws
+            if room < 0:
+                return tuple(found)
+            found.append(_told(node, gpu, order.full_w, draws, group.gang))
+    return tuple(found)
+
+
+def _told(node: Node, gpu: int, watts: float, draws: float, gang: str) -> PowerCap:
+    return PowerCap(
+        node=node.name,
+        incarnation=node.incarnation,
+        gpu=gpu,
+        watts=watts,
+        draws_w=round(draws, 1),
+        gang=gang,
+    )
 
 
 def _load(snapshot: Snapshot, order: FeedOrder, nodes: list[Node]) -> FeedLoad:
@@ -102,9 +138,10 @@ class _Group:
     watts: NDArray[np.float64]
 
 
-def _groups(snapshot: Snapshot, order: FeedOrder) -> list[_Group]:
+def _groups(snapshot: Snapshot, order: FeedOrder, lowest_w: float) -> list[_Group]:
     """The feed's GPUs by the most important gang on their node, in the order in which they are
-    capped. Ray does not say which of a node's GPUs a gang holds: a node is slowed as a whole."""
+    capped; only those that draw more than `lowest_w`, and may. Ray does not say which of a node's
+    GPUs a gang holds: a node is slowed as a whole."""
     rank: dict[str, tuple[float, float, str]] = {"": (-math.inf, 0.0, "")}
     found: dict[str, list[tuple[Node, int, float]]] = {}
     for node in snapshot.nodes.values():
@@ -121,8 +158,7 @@ def _groups(snapshot: Snapshot, order: FeedOrder) -> list[_Group]:
             rank[name] = (-math.inf, 1.0, name)
         power, limit = snapshot.frame.gpu[row, :, _POWER], snapshot.frame.gpu[row, :, _LIMIT]
         for gpu, watts in enumerate(power.tolist()):
-            capped = limit[gpu] <= order.least_w
-            if watts > order.least_w and not capped:
+            if watts > lowest_w and not limit[gpu] <= lowest_w:
                 found.setdefault(name, []).append((node, gpu, watts))
     return [
         _Group(
@@ -142,15 +178,8 @@ def _cap(group: _Group, least_w: float, wanted: float) -> tuple[list[PowerCap], 
     level = (float(watts[:above].sum()) - wanted) / above
     cap = max(least_w, math.floor(level / STEP_W) * STEP_W)
     caps = [
-        PowerCap(
-            node=node.name,
-            incarnation=node.incarnation,
-            gpu=gpu,
-            watts=cap,
-            draws_w=round(float(draws), 1),
-            gang=group.gang,
-        )
-        for (node, gpu), draws in zip(group.where, group.watts, strict=True)
+        _told(node, gpu, cap, draws, group.gang)
+        for (node, gpu), draws in zip(group.where, group.watts.tolist(), strict=True)
         if draws > cap
     ]
     return caps, float(np.maximum(group.watts - cap, 0.0).sum())

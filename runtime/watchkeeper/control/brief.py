@@ -76,11 +76,10 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         repaired=_repaired(watch, snapshot),
         past=_past(watch, snapshot),
         gpu_hour={
-            d.pool: price
-            for d in snapshot.state.demand
-            if (price := prices.of(d.pool)) is not None
+            d.pool: price for d in snapshot.state.demand if (price := prices.of(d.pool)) is not None
         },
         currency=prices.currency,
+        feeds=policy.feeds if (policy := watch.policies.current()) is not None else {},
     )
     try:
         reply: object = watch.crew.ask(briefing)

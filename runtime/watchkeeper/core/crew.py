@@ -9,6 +9,7 @@ from typing import Protocol
 from watchkeeper.core.action import Action
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.money import FeedOrder
 from watchkeeper.core.proposal import Effect
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import Word
@@ -92,6 +93,7 @@ class Briefing:
     repaired: node -> incidents for which it was repaired within 7 days. past: disruptive steps of
     24 hours, oldest first, for waves; since a person last resumed, where one did. gpu_hour: what
     the policy says a GPU-hour costs, in `currency`, by pool; empty where it names no price.
+    feeds: what policy lets each power feed carry, by name.
     """
 
     snapshot: Snapshot
@@ -106,6 +108,7 @@ class Briefing:
     past: tuple[PastStep, ...] = ()
     gpu_hour: Mapping[str, float] = field(default_factory=dict)
     currency: str = ""
+    feeds: Mapping[str, FeedOrder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

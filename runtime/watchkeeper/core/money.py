@@ -103,10 +103,12 @@ class CapacityOrder(Word, frozen=True):
 
 class FeedOrder(Word, frozen=True):
     """What a power feed may carry. limit_w: of GPU power; act_share: of it, where caps begin;
-    least_w: no GPU is capped below this."""
+    least_w: no GPU is capped below this. full_w: what a GPU may draw uncapped; None where policy
+    does not say, and then a person takes caps back."""
 
     feed: str
     limit_w: float
     act_share: float = 0.95
     least_w: float = 200.0
+    full_w: float | None = None
     where: str = ""

@@ -88,6 +88,7 @@ def feeds_in(documents: Documents) -> dict[str, FeedOrder]:
                 limit_w=spec.of("limit_kw", 0.0) * 1000,
                 act_share=spec.of("act_at", 95.0) / 100,
                 least_w=spec.of("least_watts", 200.0),
+                full_w=spec.of("full_watts"),
                 where=f"{reader.file}:{spec.mark.line}",
             )
     return found

@@ -199,6 +199,13 @@ _FEED = Record(
         "limit_kw": Leaf("power of all GPUs on it, kW", kind="number", least=0.1, most=100_000),
         "act_at": Leaf("percent of it at which GPUs are capped", kind="number", least=10, most=100),
         "least_watts": Leaf("no GPU is capped below this", kind="number", least=1, most=10_000),
+        "full_watts": Leaf(
+            "what a GPU may draw uncapped: caps go back to it when the feed has room; without it a "
+            "person takes them back",
+            kind="number",
+            least=1,
+            most=10_000,
+        ),
     },
     required=("limit_kw",),
 )
