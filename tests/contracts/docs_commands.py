@@ -85,6 +85,9 @@ PARSED = (
     "watchkeeper eval remediation --nodes 2048 --days 54 --noise-only --only watchkeeper "
     "--out out/night --jobs 2",
     "watchkeeper eval remediation --nodes 2048 --days 54 --out out/night --collect --json",
+    "watchkeeper eval forecast --series demand.csv --time time --value gpus --report forecast.html",
+    "watchkeeper eval forecast --series throughput.csv.gz --value started-ended --cumulate --json",
+    "watchkeeper eval forecast --traces traces --test-share 0.65 --jobs 2 --json",
     "watchkeeper up --policies policies --lab-time 02:30",
     "watchkeeper up --ray-address 10.0.0.10:6379 --job-api http://10.0.0.10:8265 "
     "--redis redis://watch:PASSWORD@redis.example:6379/0 --policies policies "
@@ -92,6 +95,10 @@ PARSED = (
     "watchkeeper collect --redis redis://collect:PASSWORD@redis.example:6379/0 "
     "--cluster real-1a2b3c4d --node train-01",
     "watchkeeper up --policies my-orders",
+    "watchkeeper submit bert-7 --workers 4 --gpus 8 --tenant nlp --priority 9 --runtime 4h "
+    "-- python train.py",
+    "watchkeeper queue",
+    "watchkeeper cancel bert-7",
     'watchkeeper break-glass P-12 --reason "rack 4 is on fire" --as lead',
     'watchkeeper review P-12 --note "right, and we need a better limit" --as primary',
 )

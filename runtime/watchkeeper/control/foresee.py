@@ -10,7 +10,7 @@ from datetime import datetime
 from watchkeeper.core.cluster import ClusterState
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.demand.occupancy import occupancies
+from watchkeeper.demand.occupancy import TENANT, occupancies
 
 log = logging.getLogger("watchkeeper.forecast")
 
@@ -27,8 +27,8 @@ LEARN_EVERY_S = 3600.0
 
 
 class BackgroundForecaster:
-    """One forecast for each pool and tenant every `every_s`, one at a time; every ten minutes once
-    it looks a day ahead. Meets `control.watch.Forecaster`.
+    """One forecast for each pool every `every_s`, one at a time; every ten minutes once it looks a
+    day ahead, and for a tenant. Meets `control.watch.Forecaster`.
 
     learn: where a cluster has room, all series are learned there together, once an hour what is
     due; without it, or where it fails, each is learned here when it is forecast.
@@ -60,7 +60,8 @@ class BackgroundForecaster:
             self._learned_at = at
             self._pool.submit(self._learn_all, tuple(names), at)
         for name in names:
-            every = RARELY_S if name in self._far else self._every_s
+            rare = name in self._far or name.startswith(TENANT)
+            every = RARELY_S if rare else self._every_s
             if name not in self._running and self._due(self._made_at.get(name), every, at):
                 self._made_at[name] = at
                 self._running[name] = self._pool.submit(self._make, name, at)
@@ -94,7 +95,8 @@ class BackgroundForecaster:
             return None
         if made.horizons_s and made.horizons_s[0] >= 3600.0:
             self._far.add(name)
-        return made
+        # A tenant of whom nothing is recorded yet is not worth a line in the journal.
+        return made if made.horizons_s or not name.startswith(TENANT) else None
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
