@@ -22,6 +22,7 @@ from watchkeeper.app.eval_cli import eval_app
 from watchkeeper.app.money_cli import capacity, cost, what_if
 from watchkeeper.app.policy_cli import policy_app
 from watchkeeper.app.printing import Output, OutputOption, say, show
+from watchkeeper.app.queue_cli import cancel, queue, submit
 from watchkeeper.app.report_cli import add_report_commands
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
 from watchkeeper.core.errors import UsageError, WatchkeeperError
@@ -42,7 +43,7 @@ journal_app = typer.Typer(help="Read and check the record.", no_args_is_help=Tru
 app.add_typer(policy_app, name="policy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
-for command in (cost, capacity, what_if):
+for command in (cost, capacity, what_if, submit, cancel, queue):
     app.command()(command)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.record import Record
@@ -16,14 +16,48 @@ from watchkeeper.core.verdict import Answer, Autonomy
 Inject = Callable[..., str]
 
 
+class Admission(Protocol):
+    """Where gangs are handed in."""
+
+    def submit(self, body: dict[str, object]) -> str: ...
+
+    def cancel(self, name: str) -> None: ...
+
+
+def _by(person: str) -> str:
+    return f"person:{person}" if person else "somebody at the door"
+
+
 def calls(
     desk: WatchDesk,
     wake: Callable[[], None],
     inject: Inject | None,
     record: Record,
     base: str,
+    admission: Admission | None = None,
 ) -> dict[str, Callable[..., Any]]:
-    """Name to function; what is not here cannot be asked. base: the console's address."""
+    """Name to function; what is not here cannot be asked. base: the console's address. admission:
+    takes gangs in, where the cluster has a job API."""
+
+    def line() -> Admission:
+        if admission is None:
+            raise UsageError(
+                "No gang can be handed in here: it needs Ray's job API. Start the watch with "
+                "--job-api, or in the lab."
+            )
+        return admission
+
+    def submit(body: dict[str, object], person: str = "") -> str:
+        name = line().submit(body)
+        record.write(Kind.NOTE, (f"job:{name}",), text=f"{name} was handed in.", by=_by(person))
+        wake()
+        return name
+
+    def cancel(name: str, person: str = "") -> None:
+        line().cancel(name)
+        text = f"{name} was taken back."
+        record.write(Kind.NOTE, (f"job:{name}",), text=text, by=_by(person))
+        wake()
 
     def answering(name: str) -> Person:
         people = {p.name: p for p in desk.people()}
@@ -79,5 +113,7 @@ def calls(
         "report": lambda since="": desk.report(since_of(since) if since else None),
         "postmortem": desk.postmortem,
         "wake": wake,
+        "submit": submit,
+        "cancel": cancel,
         "inject": break_it,
     }

@@ -42,6 +42,7 @@ from watchkeeper.core.ports import Actuator
 from watchkeeper.core.verdict import Autonomy
 from watchkeeper.demand.choose import KeptChoices
 from watchkeeper.health.sense import LAB, REAL
+from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings
 from watchkeeper_agents.chat import answer_from
 from watchkeeper_agents.crew import LangGraphCrew
@@ -51,6 +52,14 @@ LAB_REMEDY = RemedySettings(
     linger_s=10.0, drain_deadline_s=20.0, settle_s=6.0, silent_after_s=15.0, ray_limit_s=15.0
 )
 """The lab's pace: gangs of toys need no minute to end, and its telemetry comes every 2 s."""
+
+LAB_CREW = CrewSettings(
+    remedy=LAB_REMEDY,
+    provision_s=10.0,
+    terms=Terms(least_runtime_s=20.0, restart_s=10.0),
+    grow_after_s=120.0,
+)
+"""A raylet comes within seconds there, and a gang of toys is at work again in ten."""
 
 
 @dataclass
@@ -119,7 +128,7 @@ def build(settings: Settings, home: Home) -> Running:
         looker=looker,
         crew=LangGraphCrew(
             saver=RedisCheckpoints(settings.redis, ports.cluster),
-            settings=CrewSettings(remedy=LAB_REMEDY) if in_lab else CrewSettings(),
+            settings=LAB_CREW if in_lab else CrewSettings(),
         ),
         executor=executor,
         teller=Teller(Notify(home.pages, settings.webhook or None, clock), record),
@@ -240,4 +249,7 @@ def door_calls(running: Running) -> dict[str, Callable[..., Any]]:
     from watchkeeper.app.door_calls import calls
 
     watch, ports = running.watch, running.ports
-    return calls(running.desk, running.loop.wake, ports.inject, watch.record, watch.console_url)
+    return calls(
+        running.desk, running.loop.wake, ports.inject, watch.record, watch.console_url,
+        ports.admission,
+    )  # fmt: skip

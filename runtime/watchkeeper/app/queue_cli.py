@@ -1,0 +1,95 @@
+"""`watchkeeper submit`, `cancel` and `queue`: hand a gang in, take it back, see who waits and why.
+
+They speak to the running watch. A gang that is handed in waits until it is admitted whole.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated, Any
+
+import typer
+
+from watchkeeper.app import door
+from watchkeeper.app.printing import Output, OutputOption, say, show
+from watchkeeper.app.settings import Home
+from watchkeeper.core.errors import UsageError
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The gang's name")]
+AsOption = Annotated[
+    str, typer.Option("--as", envvar="WATCHKEEPER_PERSON", help="Who asks; goes into the record")
+]
+
+
+def _ask(call: str, **args: Any) -> Any:
+    return door.ask(Home.find().socket, call, **args)
+
+
+def submit(
+    name: NameArgument,
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="Its driver")],
+    workers: Annotated[int, typer.Option(min=1, help="Workers, one bundle each")] = 1,
+    gpus: Annotated[float, typer.Option(min=0.01, help="GPUs of each worker")] = 8.0,
+    pool: Annotated[str, typer.Option(help="Its pool; else any")] = "",
+    least: Annotated[int, typer.Option(min=0, help="Runs with as few; 0: with all")] = 0,
+    within: Annotated[
+        str, typer.Option(help="nvlink_domain, rack, leaf or zone that must hold all of it")
+    ] = "",
+    near: Annotated[str, typer.Option(help="The same, where it should")] = "",
+    tenant: Annotated[str, typer.Option(help="Whose it is")] = "",
+    priority: Annotated[int, typer.Option(help="Higher comes first")] = 0,
+    runtime: Annotated[str, typer.Option(help="Expected, such as 90m or 4h")] = "",
+    never_stop: Annotated[
+        bool, typer.Option("--never-stop", help="Not to be stopped to make room")
+    ] = False,
+    who: AsOption = "",
+) -> None:
+    """Hand in a gang: it waits for its turn, and starts whole or not at all."""
+    body = {
+        "name": name,
+        "entrypoint": shlex.join(command),
+        "workers": workers,
+        "gpus": gpus,
+        "pool": pool,
+        "least": least,
+        "within": within,
+        "near": near,
+        "tenant": tenant,
+        "priority": priority,
+        "runtime_s": _seconds(runtime),
+        "preemptible": not never_stop,
+    }
+    _ask("submit", body=body, person=who)
+    say(f"{name} waits for {workers * gpus:g} GPUs. `watchkeeper queue` says why it still does.")
+
+
+def cancel(name: NameArgument, who: AsOption = "") -> None:
+    """Take a waiting gang back. One that runs is stopped with `ray job stop`."""
+    _ask("cancel", name=name, person=who)
+    say(f"{name} waits no longer.")
+
+
+def queue(output: OutputOption = Output.TABLE) -> None:
+    """Who waits, for what, and since when it is known how long."""
+    found = [job for job in _ask("board")["jobs"] if job["state"] == "waiting"]
+    lines = [job["why_waits"] or f"{job['name']} waits for {job['gpus']:g} GPUs." for job in found]
+    from watchkeeper.app.print_tables import harmless
+
+    show(output, found, harmless("\n".join(lines)) or "Nobody waits.")
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(text: str) -> float | None:
+    """`90m` as seconds; None for nothing. Raises UsageError."""
+    if not text:
+        return None
+    number, unit = text[:-1], text[-1]
+    try:
+        found = float(number) * _UNITS[unit]
+    except (ValueError, KeyError) as err:
+        raise UsageError(f"{text!r} is no time: write 90m, 4h or 2d.") from err
+    if found <= 0:
+        raise UsageError(f"{text!r}: a runtime is longer than nothing.")
+    return found
