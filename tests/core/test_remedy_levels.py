@@ -8,6 +8,7 @@ from watchkeeper.core.cluster import JobState, World
 from watchkeeper.core.crew import StepResult
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Trust
+from watchkeeper.core.telemetry import GPU_FIELDS
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.illness import healed, passed_by, still_ill
 from watchkeeper.health.sense import REAL, sense
@@ -20,6 +21,7 @@ ALL = frozenset(
         *("node.replace", "gpu.reset", "check.run", "job.requeue", "job.preempt"),
     }
 )
+REASONS = GPU_FIELDS.index("throttle_reasons")
 CHECK = CheckRun(node="w1", incarnation="w1-life1")
 FENCED = {"fences": [c.fence("w1")]}
 
@@ -112,6 +114,31 @@ def test_a_fenced_node_whose_counters_are_quiet_is_given_back_once_its_gang_ran_
     for quiet_s, wanted in ((300, "Wait"), (700, "node.uncordon")):
         lines = (read("ib.symbol_errors", quiet_s + 60), read("ib.symbol_errors", quiet_s))
         assert first(plan(*told(*lines, **FENCED, jobs=[gang]))) == wanted
+
+
+def warm(told_s: float, reasons: float, **fields):
+    """A node that was hot: when that was last told of, and what its driver says now."""
+    incident, snapshot = told(read("gpu.thermal", told_s, "gpu:w1/3"), **FENCED, **fields)
+    snapshot.frame.gpu[0, :, REASONS] = 0.0
+    snapshot.frame.gpu[0, 3, REASONS] = reasons
+    assert incident.fault == Fault.GPU_THERMAL
+    return incident, snapshot
+
+
+def test_a_question_about_heat_is_over_when_no_clock_is_cut_any_more():
+    assert passed_by(*warm(700, 0.0))
+    assert not passed_by(*warm(700, 64.0))
+    assert not passed_by(*warm(700, float("nan")))
+    assert not passed_by(*warm(60, 0.0))
+
+
+def test_a_node_that_has_cooled_is_given_back_once_its_gang_ran_on_for_a_while():
+    gang = c.job("g", step_at=c.ago(5))
+    for told_s, reasons, wanted in ((300, 0.0, "Wait"), (700, 0.0, "node.uncordon")):
+        assert first(plan(*warm(told_s, reasons, jobs=[gang]))) == wanted
+    hot = plan(*warm(700, 64.0, jobs=[gang]))
+    assert first(hot) == "Wait"
+    assert "runs well" in hot.why, "one instrument speaks"
 
 
 def test_an_empty_node_that_failed_its_check_while_the_fault_lasted_is_checked_again_after_it():

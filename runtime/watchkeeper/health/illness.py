@@ -23,6 +23,7 @@ from watchkeeper.core.fault import (
     last_reading,
     works_since_s,
 )
+from watchkeeper.core.heat import MASK, cool_for_s
 from watchkeeper.core.incident import Incident, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.health.domains import domain_ill, members, quiet_ends
@@ -111,8 +112,10 @@ def healed(
 def silence_ends(incident: Incident) -> list[float]:
     """When silence alone would end it, in epoch seconds: for who skips quiet stretches."""
     last = last_reading(incident)
-    own = [] if last is None else [last.timestamp() + GONE_S]
-    return own + quiet_ends(incident)
+    words = [] if last is None else [last]
+    if incident.fault in MASK:
+        words += [s.at for s in incident.signals]
+    return [at.timestamp() + GONE_S for at in words] + quiet_ends(incident)
 
 
 def is_silence(incident: Incident) -> bool:
@@ -289,6 +292,9 @@ def passed_by(incident: Incident, snapshot: Snapshot, settings: SenseSettings = 
     if node is None or silence is None or silence > settings.silent_after_s:
         return False
     same = node.incarnation == incident.incarnation and node.ray_state is RayState.ALIVE
+    if incident.fault in MASK:
+        cool_s = cool_for_s(incident, snapshot)
+        return same and cool_s is not None and cool_s >= GONE_S
     check = snapshot.state.checks.get(node.name)
     return same and is_over(incident, snapshot.at, snapshot.jobs, check)
 

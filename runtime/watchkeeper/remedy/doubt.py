@@ -13,6 +13,7 @@ from datetime import datetime
 from watchkeeper.core.action import JobPreempt
 from watchkeeper.core.cluster import Job, JobState
 from watchkeeper.core.fault import (
+    GONE_S,
     PROOF_S,
     check_tells,
     cleared,
@@ -20,6 +21,7 @@ from watchkeeper.core.fault import (
     quiet_for_s,
     works_since_s,
 )
+from watchkeeper.core.heat import cool_for_s
 from watchkeeper.core.incident import Incident
 from watchkeeper.remedy.evict import choice, spare_gpus
 from watchkeeper.remedy.jobs import after_repair
@@ -111,6 +113,18 @@ def told_no_more(patient: Patient) -> Plan | None:
     if quiet_s < CALM_S or not patient.can("node.uncordon"):
         return Wait(why="It is not told of any more. It waits whether that stays so.")
     reason = f"Nothing is told of {node.name} any more, and what runs there runs well."
+    return patient.climb((patient.action("node.uncordon"), reason))
+
+
+def cooled(patient: Patient) -> Plan | None:
+    """Its clocks are not cut any more, and its gang is not told of: it is let go on, and trusted
+    again after a while. What is empty is checked by the ladder itself."""
+    quiet_s = cool_for_s(patient.incident, patient.view.snapshot)
+    if quiet_s is None or quiet_s < GONE_S or patient.fence is None or not running_on(patient):
+        return None
+    if quiet_s < CALM_S or not patient.can("node.uncordon"):
+        return Wait(why="No clock is cut any more. It waits whether that stays so.")
+    reason = f"No clock of {patient.node.name} is cut any more, and what runs there runs well."
     return patient.climb((patient.action("node.uncordon"), reason))
 
 

@@ -12,6 +12,7 @@ from watchkeeper.core.fault import Fault, last_reading, recovery_said
 from watchkeeper.remedy.cures import LAST_RESORT, ONE_TRY, cures_for
 from watchkeeper.remedy.doubt import (
     check_here,
+    cooled,
     home_again,
     is_emptied,
     running_on,
@@ -179,7 +180,7 @@ def move_work(patient: Patient) -> Plan:
             return homecoming(patient)
         if patient.fence is None and patient.can("node.cordon"):
             return patient.climb((patient.action("node.cordon"), f"{why} Keep new work off."))
-        if waits := home_again(patient) or with_gangs(patient):
+        if waits := home_again(patient) or cooled(patient) or with_gangs(patient):
             return waits
         suffers = any(s.code == "gang.slow" for s in incident.signals)
         if suffers and running_on(patient) and patient.can("node.drain"):
