@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,12 @@ _POWER, _LIMIT = GPU_FIELDS.index("power_watts"), GPU_FIELDS.index("power_limit_
 
 
 def loads(snapshot: Snapshot, feeds: Mapping[str, FeedOrder]) -> tuple[FeedLoad, ...]:
-    """Every feed that policy names, with what its GPUs draw. One silent node makes it unknown."""
-    on: dict[str, list[Node]] = {feed: [] for feed in feeds}
-    for node in snapshot.nodes.values():
-        if node.power_feed in on and not node.control_path:
-            on[node.power_feed].append(node)
-    return tuple(_load(snapshot, order, on[feed]) for feed, order in sorted(feeds.items()))
+    """Every feed that policy names, with what its GPUs draw. One silent node makes it unknown, and
+    so is a feed that no node names."""
+    found = _by_feed(snapshot)
+    return tuple(
+        _load(order, *found.get(feed, (None, (), False))) for feed, order in sorted(feeds.items())
+    )
 
 
 def shed(snapshot: Snapshot, order: FeedOrder) -> Shedding | None:
@@ -97,36 +98,51 @@ def _told(node: Node, gpu: int, watts: float, draws: float, gang: str) -> PowerC
     )
 
 
-def _load(snapshot: Snapshot, order: FeedOrder, nodes: list[Node]) -> FeedLoad:
-    watts = [_watts(snapshot, node) for node in nodes]
-    silent = tuple(n.name for n, w in zip(nodes, watts, strict=True) if w is None)
-    rows = [snapshot.frame.row[n.name] for n in nodes if n.name in snapshot.frame.row]
-    drawn = None
-    if nodes and not silent:
-        drawn = round(float(sum(w.sum() for w in watts if w is not None)), 1)
+def _load(
+    order: FeedOrder, drawn: float | None, silent: tuple[str, ...], simulated: bool
+) -> FeedLoad:
     over = 0.0 if drawn is None else max(0.0, drawn - order.act_share * order.limit_w)
     return FeedLoad(
         feed=order.feed,
         limit_w=order.limit_w,
-        draw_w=drawn,
+        draw_w=None if drawn is None else round(drawn, 1),
         over_w=round(over, 1),
         silent=silent,
-        simulated=bool(snapshot.frame.simulated[rows].any()),
+        simulated=simulated,
     )
 
 
-def _watts(snapshot: Snapshot, node: Node) -> NDArray[np.float64] | None:
-    """f8[G] of a node, NaN where a GPU has no reading; None where too little was heard. A node
-    that is dead and unheard draws nothing."""
-    row = snapshot.frame.row.get(node.name)
-    age = snapshot.silence_s(node.name)
-    fresh = row is not None and age is not None and age <= POWER_FRESH_S
-    found = np.full(1, np.nan)
-    if fresh and row is not None:
-        found = np.asarray(snapshot.frame.gpu[row, :, _POWER], np.float64)
-    if (~np.isnan(found)).sum() >= node.gpus:
-        return np.where(np.isnan(found), 0.0, found)
-    return np.zeros(1) if node.ray_state is RayState.DEAD and not fresh else None
+@lru_cache(maxsize=2)
+def _by_feed(snapshot: Snapshot) -> dict[str, tuple[float | None, tuple[str, ...], bool]]:
+    """(watts or None, silent nodes, simulated) by feed, once for each snapshot. A node that is dead
+    and unheard draws nothing."""
+    frame = snapshot.frame
+    nodes = [n for n in snapshot.nodes.values() if n.power_feed and not n.control_path]
+    codes: dict[str, int] = {}
+    feed = np.array([codes.setdefault(n.power_feed, len(codes)) for n in nodes], np.intp)
+    # A node without a row has the last one, which is never fresh.
+    rows = np.array([frame.row.get(n.name, -1) for n in nodes], np.intp)
+    column = frame.gpu[:, :, _POWER]
+    watts = np.append(np.nansum(column, axis=1).astype(np.float64), 0.0)[rows]
+    heard = np.append((~np.isnan(column)).sum(axis=1), 0)[rows]
+    fresh = np.append(snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S, False)[rows]
+    known = fresh & (heard >= np.array([n.gpus for n in nodes], np.int64))
+    dead = np.array([n.ray_state is RayState.DEAD for n in nodes], np.bool_)
+    off = dead & ~fresh
+    drawn = np.bincount(feed[known], watts[known], len(codes))
+    made_up = np.append(frame.simulated, False)[rows]
+    simulated = np.bincount(feed, made_up, len(codes)) > 0
+    silent: dict[int, list[str]] = {}
+    for at in np.flatnonzero(~known & ~off).tolist():
+        silent.setdefault(int(feed[at]), []).append(nodes[at].name)
+    return {
+        name: (
+            None if i in silent else float(drawn[i]),
+            tuple(silent.get(i, ())),
+            bool(simulated[i]),
+        )
+        for name, i in codes.items()
+    }
 
 
 @dataclass(frozen=True, eq=False, slots=True)
