@@ -201,11 +201,11 @@ def test_a_forecast_is_held_to_what_came_or_is_not_known() -> None:
                       for h, w in ((1, 18.0), (2, 19.0), (3, 40.0))]}  # fmt: skip
     (item,) = missed(night, came)
     assert item.text.startswith("train: 2 of 3 hours fell into the 80 % band")
-    assert item.more == "At 03:00 it was too low: 20 GPUs foreseen (16 to 24), 42 came."
+    assert item.more == "Too low: at 03:00 20 GPUs were foreseen (16 to 24), and 42 came."
     (unknown,) = missed(night, None)
-    assert unknown.text == "train: how it held is not known."
+    assert unknown.text == "How the forecasts for train held is not known."
     (unread,) = missed(night, {"train": []})
-    assert unread.text == "train: how it held is not known."
+    assert unread.text == "How the forecasts for train held is not known."
 
 
 def test_many_repairs_that_went_alike_are_one_item_and_no_denial_is_lost() -> None:

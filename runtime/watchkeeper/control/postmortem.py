@@ -67,10 +67,9 @@ class _Reader:
         self.thoughts: set[str] = set()
         self.hypotheses: dict[str, Hypothesis] = {}
         self.proposals: dict[str, Proposal] = {}
-        self.cost = 0.0
         self.impacts: dict[str, Impact] = {}
-        self.effects = self.badly = self.asked = 0
-        self.first_effect: datetime | None = None
+        self.started: dict[str, datetime] = {}
+        self.badly = self.asked = 0
         self.people: list[str] = []
         self.rules: dict[tuple[str, str], None] = {}
         self.versions: dict[str, None] = {}
@@ -99,12 +98,11 @@ class _Reader:
             case Kind.ASKED:
                 self.asked += 1
             case Kind.EFFECT_STARTED:
-                self.effects += 1
-                self.first_effect = self.first_effect or event.at
-                impact = self.impacts.get(event.data["proposal"])
-                self.cost += impact.gpu_hours if impact else 0.0
+                self.started[event.data["proposal"]] = event.at
             case Kind.EFFECT_FINISHED:
                 self.badly += self._went_badly(event)
+                if event.data["result"] == "refused":  # by the last look: nothing was done
+                    self.started.pop(event.data["proposal"], None)
             case _:
                 pass
         stage = _STAGES.get(event.kind)
@@ -299,7 +297,8 @@ def _figures(
     reader: _Reader, incident: Incident, until: datetime, zone: ZoneInfo
 ) -> tuple[tuple[str, str], ...]:
     first = min((s.at for s in incident.signals), default=incident.opened_at)
-    acted = reader.first_effect
+    acted = min(reader.started.values(), default=None)
+    cost = sum(reader.impacts[p].gpu_hours for p in reader.started if p in reader.impacts)
     return (
         (
             "First signal",
@@ -314,8 +313,8 @@ def _figures(
             "Open for" if incident.is_open else "Lasted",
             span((until - first).total_seconds()),
         ),
-        ("Actions", f"{reader.effects}, {count(reader.badly, 'failure')}"),
+        ("Actions", f"{len(reader.started)}, {count(reader.badly, 'failure')}"),
         ("Questions", f"{reader.asked:,}"),
         ("Gangs touched", ", ".join(incident.jobs) or "none"),
-        ("Expected cost of the actions", hours(reader.cost)),
+        ("Expected cost of the actions", hours(cost)),
     )

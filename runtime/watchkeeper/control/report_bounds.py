@@ -10,10 +10,12 @@ from typing import NamedTuple
 from watchkeeper.control.books import Books
 from watchkeeper.control.gate import past_effects
 from watchkeeper.control.report_night import Night
-from watchkeeper.control.report_words import count, sentence
+from watchkeeper.control.report_words import count, names, sentence
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.ledger import LedgerView
+from watchkeeper.core.regret import Regret
 from watchkeeper.core.report import Ending, Item, Used
+from watchkeeper.core.word import digest
 from watchkeeper.policy.model import CheckedPolicy, Rule
 from watchkeeper.policy.usage import usage
 
@@ -88,22 +90,53 @@ class Held(NamedTuple):
 
 
 def missed(night: Night, demand: Series | None) -> list[Item]:
-    """How the forecasts of the span held, a pool each. demand None: what came is not known."""
-    items = []
+    """How the forecasts of the span held, a pool each; then what the plans made of them came to.
+    demand None: what came is not known."""
+    items, unknown = [], []
     for pool, made in sorted(night.forecasts.items()):
         held = list(_held(made, (demand or {}).get(pool, ()), night))
         if held:
             items.append(_told(pool, held, night))
         elif any(night.since <= f.made_at for f in made):
-            why = (
-                "The journal holds what was foreseen, not what came; a running watch knows both."
-                if demand is None
-                else "No forecast of an hour of this time can be held against a reading yet."
+            unknown.append(pool)
+    if unknown:
+        why = (
+            "The journal holds what was foreseen, not what came; a running watch knows both."
+            if demand is None
+            else "No hour of this time was foreseen an hour before and read when it came."
+        )
+        items.append(
+            Item(
+                key=f"missed:unknown:{digest(unknown)[:12]}",
+                text=f"How the forecasts for {names(unknown)} held is not known.",
+                more=why,
+                count=len(unknown),
             )
-            items.append(
-                Item(key=f"missed:{pool}", text=f"{pool}: how it held is not known.", more=why)
-            )
-    return items
+        )
+    return [*items, *_regretted(night)]
+
+
+def _regretted(night: Night) -> Iterable[Item]:
+    """The worst look back of each pool: what its plan called for, and what was needed."""
+    worst: dict[str, tuple[int, Regret]] = {}
+    for seq, regret in night.regrets:
+        held = worst.get(regret.pool)
+        if held is None or abs(regret.over) > abs(held[1].over):
+            worst[regret.pool] = (seq, regret)
+    for pool, (seq, regret) in sorted(worst.items()):
+        count_of = sum(r.pool == pool for _, r in night.regrets)
+        looks = f" The furthest off of {count_of} plans." if count_of > 1 else ""
+        yield Item(
+            key=f"missed:plan:{pool}",
+            text=f"{pool}: {night.clock(regret.since)} to {night.clock(regret.until)}: "
+            f"{regret.planned:.0f} GPUs were planned, {regret.needed:.0f} were needed at most.",
+            more=f"{regret.idle:.1f} GPU-hours stood idle, {regret.short:.1f} were waited for. "
+            f"Planned by {regret.method}.{looks}",
+            tone="bad" if regret.short >= 1 else "",
+            at=regret.since,
+            count=count_of,
+            seqs=(seq,),
+        )
 
 
 def _held(
@@ -140,10 +173,10 @@ def _band(forecast: Forecast) -> tuple[float, float, float] | None:
 def _told(pool: str, held: list[Held], night: Night) -> Item:
     inside = sum(h.inside for h in held)
     worst = max(held, key=lambda h: (not h.inside, abs(h.came - h.middle)))
-    side = "too high" if worst.middle > worst.came else "too low"
+    side = "Too high" if worst.middle > worst.came else "Too low"
     band = f"{worst.low:.0f} to {worst.high:.0f}"
     said = (
-        f"At {night.clock(worst.at)} it was {side}: {worst.middle:.0f} GPUs foreseen ({band}), "
+        f"at {night.clock(worst.at)} {worst.middle:.0f} GPUs were foreseen ({band}), and "
         f"{worst.came:.0f} came."
     )
     missed_now = len(held) - inside
@@ -151,7 +184,7 @@ def _told(pool: str, held: list[Held], night: Night) -> Item:
         key=f"missed:{pool}",
         text=f"{pool}: {inside} of {count(len(held), 'hour')} fell into the 80 % band that was "
         "foreseen an hour before.",
-        more=said if missed_now else f"The furthest still inside: {said[:1].lower()}{said[1:]}",
+        more=f"{side}: {said}" if missed_now else f"The furthest off: {said}",
         tone="bad" if missed_now > max(1, len(held) * 2 // 5) else "",
         at=worst.at,
         count=missed_now or 1,

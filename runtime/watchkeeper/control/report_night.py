@@ -20,6 +20,7 @@ from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.regret import Regret
 from watchkeeper.core.verdict import Approval, Verdict
 from watchkeeper.core.word import parse
 
@@ -118,6 +119,7 @@ class Night:
     refused_telemetry: int = 0
     gaps: list[Gap] = field(default_factory=list)
     forecasts: dict[str, list[Forecast]] = field(default_factory=dict)
+    regrets: list[tuple[int, Regret]] = field(default_factory=list)
 
     def clock(self, at: datetime) -> str:
         """`03:22` in the report's zone; with the day where that is not the report's own."""
@@ -217,6 +219,8 @@ def _take(night: Night, event: Event, narrator: Narrator) -> None:
             night.told.append(Told(event.seq, event.at, page, key, title))
         case Kind.NOTE if event.subject:
             night.thoughts[event.subject[0]] = (event.seq, str(event.data["text"]))
+        case Kind.REGRET:
+            night.regrets.append((event.seq, parse(event.data["regret"], Regret, "the regret")))
         case Kind.TELEMETRY_REFUSED:
             night.refused_telemetry += 1
         case _:

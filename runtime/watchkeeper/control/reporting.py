@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from watchkeeper.control.postmortem import postmortem
 from watchkeeper.control.report import last_evening, report, zone_of
-from watchkeeper.control.report_night import night_of
+from watchkeeper.control.report_night import Night, night_of
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import ClusterUnavailable, Refused, UsageError
@@ -60,8 +60,8 @@ class Reporter:
         watch = self._watch
         policy = watch.policies.current()
         check_span(since, until)
-        demand = self._demand()  # asks Redis: not under the lock that the turn needs
         night = night_of(self._events(since), since, until, zone_of(policy))
+        demand = self._demand(night)  # asks Redis: not under the lock that the turn needs
         with watch.record.lock:
             return report(
                 night,
@@ -80,15 +80,10 @@ class Reporter:
         reaches = near and (near[0].seq == 1 or near[0].at < since - timedelta(days=1))
         return near if reaches else journal.events()
 
-    def _demand(self) -> dict[str, list[tuple[float, float, float]]] | None:
-        snapshot = self._watch.latest
-        if snapshot is None:
-            return None
-        found: dict[str, list[tuple[float, float, float]]] = {}
+    def _demand(self, night: Night) -> dict[str, list[tuple[float, float, float]]] | None:
+        """What came, of all that was foreseen; None where Redis does not answer."""
         with contextlib.suppress(ClusterUnavailable):
-            for demand in snapshot.state.demand:
-                found[demand.pool] = list(self._watch.mirror.demand_series(demand.pool))
-            return found
+            return {pool: list(self._watch.mirror.demand_series(pool)) for pool in night.forecasts}
         return None
 
     def postmortem(self, incident: str) -> Postmortem | None:
