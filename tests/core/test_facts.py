@@ -254,6 +254,36 @@ def test_a_forecast_speaks_for_exactly_the_horizon_and_quantile_it_has() -> None
     assert quantile_at(forecast, 3600.0, 0.1) is None
 
 
+def test_a_forecast_that_kept_no_promise_yet_is_in_shadow_and_a_kept_one_is_told() -> None:
+    given = Given(action=PoolScale(pool="train", add=1))
+    proposal, impact, _, ledger = given.inputs()
+    made = Forecast(
+        pool="train",
+        made_at=NIGHT,
+        method="analogue",
+        why="",
+        horizons_s=(3600.0,),
+        quantiles=(0.5, 0.9),
+        values=((10.0, 20.0),),
+        history_s=864000.0,
+    )
+
+    def told(forecast: Forecast) -> tuple[object, ...]:
+        found = facts_for(
+            proposal, impact, given._snapshot(), ledger, incident=None, approved=False,
+            forecast=forecast,
+        )  # fmt: skip
+        names = ("score", "origins", "drifted", "made_over", "made_score", "made_coverage80")
+        return tuple(found[f"forecast.{name}"] for name in names)
+
+    assert told(made) == (1e9, 0, True, 0, 1e9, 0.0)
+    kept = msgspec.structs.replace(
+        made, score=0.8, coverage80=0.8, origins=40, made_over=30, made_score=0.9,
+        made_coverage80=0.75,
+    )  # fmt: skip
+    assert told(kept) == (0.8, 40, False, 30, 0.9, 0.75)
+
+
 def test_the_facts_of_a_full_proposal_are_less_than_16_kb() -> None:
     labels = {f"team.example.com/label-{i}": "x" * 63 for i in range(30)}
     names = tuple(f"train-{i:04d}" for i in range(64))

@@ -273,6 +273,21 @@ FACTS: dict[str, Fact] = {
         unknown=True,
         says="it was wrong of late by more than its backtest explains",
     ),
+    "forecast.made_over": Fact(
+        type="int",
+        scopes=("pool",),
+        unknown=0,
+        says="forecasts made here before, in shadow or not, whose hours have come",
+    ),
+    "forecast.made_score": Fact(
+        type="double",
+        scopes=("pool",),
+        unknown=1e9,
+        says="the loss of those over that of persistence",
+    ),
+    "forecast.made_coverage80": Fact(
+        type="double", scopes=("pool",), unknown=0.0, says="how often their 80 % interval held"
+    ),
 }
 
 
@@ -491,6 +506,10 @@ def _of_pool(
             facts["forecast.coverage80"] = forecast.coverage80
             facts["forecast.origins"] = forecast.origins
             facts["forecast.drifted"] = forecast.drifted
+        if forecast.made_score is not None and forecast.made_coverage80 is not None:
+            facts["forecast.made_over"] = forecast.made_over
+            facts["forecast.made_score"] = forecast.made_score
+            facts["forecast.made_coverage80"] = forecast.made_coverage80
     return facts
 
 
