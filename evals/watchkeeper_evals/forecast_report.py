@@ -93,8 +93,7 @@ def _band(x: _Axis, y: _Axis, at: Floats, low: Floats, high: Floats, kind: str) 
 
 
 def _ruler(y: _Axis, top: float) -> str:
-    unit = 10.0 ** np.floor(np.log10(top / 2))
-    step = next(unit * k for k in (1, 2, 5, 10) if top / (unit * k) <= 5)
+    step = _round(top / 5)
     lines = [
         f'<path class="grid" d="M{LEFT:g} {y(v):g}H{WIDTH - RIGHT:g}"/>'
         f'<text class="tick" x="{LEFT - 8:g}" y="{y(v) + 4:g}" text-anchor="end">{v:g}</text>'
@@ -120,7 +119,13 @@ def _loss(found: dict[str, Any]) -> str:
     told = [(n, t["wql"]) for n, t in rows if t["wql"] is not None]
     drawn = [Bar(n, w, f"{w:.2f} %", strong=n == "watchkeeper") for n, w in told]
     says = "Weighted quantile loss in percent; less is better."
-    return bars("Loss by model", says, drawn, 0.0, max(w for _, w in told) * 1.02)
+    return bars("Loss by model", says, drawn, 0.0, 5 * _round(max(w for _, w in told) / 5))
+
+
+def _round(value: float) -> float:
+    """The next 1, 2, 2.5, 5 or 10 of its power of ten."""
+    unit = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
+    return float(next(unit * k for k in (1, 2, 2.5, 5, 10) if unit * k >= value - 1e-12))
 
 
 def _frontier(told: Sequence[dict[str, Any]], chosen: float) -> str:
@@ -139,7 +144,7 @@ def _frontier(told: Sequence[dict[str, Any]], chosen: float) -> str:
     drawn += [
         f'<text class="tick" x="{x(c):g}" y="170" text-anchor="middle">{c:g} %</text>'
         for c in range(60, 100, 5)
-        if low <= c <= high
+        if low <= c < high
     ]
     for p in points:
         kind = "dot strong" if p["calibration"] == chosen else "dot"
