@@ -137,7 +137,7 @@ def test_no_page_scrolls_sideways(
     page = watch((width, 800))
     node, incident = desk.board().nodes[0].name, desk.incidents()[0].id
     for path in ("/", f"/a/{hard.id}", "/incidents", f"/i/{incident}", "/fleet", f"/nodes/{node}",
-                 "/journal"):  # fmt: skip
+                 "/journal", "/costs?pool=train&add=2&plan=train"):  # fmt: skip
         page.goto(base_url + path)
         over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert over <= 0, f"{path} is {over} px too wide at {width}"

@@ -264,11 +264,17 @@ def poison(world: Stage, text: str) -> None:
     )
     desk.put_story(replace(story, incident=incident, steps=steps, people=(text,)))
     desk.say_line(text, text, question=text, where=text, sources=(text,), incident="INC-2")
+    costs = desk.costs_are
+    lines = tuple(replace(line, pool=text, tenant=text) for line in costs.bill.lines)
+    bill = replace(costs.bill, lines=lines, notes=(text,), currency=text)
+    burns = tuple(replace(b, id=text, says=text, tenant=text, where=text) for b in costs.burns)
+    desk.costs_are = replace(costs, prices=text, bill=bill, burns=burns)
 
 
 @pytest.mark.parametrize("text", ATTACKS, ids=range(len(ATTACKS)))
 @pytest.mark.parametrize(
-    "path", ["/", "/a/P-7", "/incidents", "/i/INC-2", "/fleet", "/nodes/train-02", "/journal"]
+    "path",
+    ["/", "/a/P-7", "/incidents", "/i/INC-2", "/fleet", "/nodes/train-02", "/journal", "/costs"],
 )
 def test_text_from_outside_is_inert_on_every_page(world: Stage, path: str, text: str) -> None:
     client = world.signed_in()

@@ -117,7 +117,7 @@ def test_shares_are_of_all_gpu_hours_and_most_come_first(house: Stage) -> None:
 
 def test_drawings_hold_no_style_and_no_figure_that_is_none(house: Stage) -> None:
     found = house.desk.costs_are
-    drawn = [bar(0.5), bar(7.0), *(b for _, b, _ in pool_bars(found.bill))]
+    drawn = [bar(0.5), bar(7.0), *(b for _, b, _, _ in pool_bars(found.bill))]
     drawn += [burn_chart(burn) for burn in found.burns]
     for one in drawn:
         assert "style=" not in one

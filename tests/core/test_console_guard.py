@@ -21,6 +21,7 @@ PAGES = (
     "/i/INC-2",
     "/fleet",
     "/nodes/train-02",
+    "/costs",
     "/journal",
     "/journal?before=5",
 )
@@ -37,6 +38,9 @@ API = (
     "/api/v1/fleet",
     "/api/v1/explain/INC-1",
     "/api/v1/journal",
+    "/api/v1/costs",
+    "/api/v1/what-if?pool=train&add=2",
+    "/api/v1/capacity?pool=train",
 )
 OPEN = ("/login", "/login?token=abc", "/healthz", "/metrics", "/api/v1/openapi.json")
 FORMS = ("/logout", "/a/P-7/answer", "/stop", "/resume", "/autonomy", "/ask")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from watchkeeper.console.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, _line, _path, _Scale
+from watchkeeper.core.action import is_name
 from watchkeeper.core.usage import HELD, IDLE, STRANDED, UNNAMED, Bill, Burn, CostLine
 
 MOST_SHOWN = 200
@@ -71,8 +72,9 @@ def bar(part: float) -> Markup:
     ).format(w=width)
 
 
-def pool_bars(bill: Bill) -> tuple[tuple[str, Markup, str], ...]:
-    """(pool, its GPU-hours as one bar by use, the same in words) of each pool."""
+def pool_bars(bill: Bill) -> tuple[tuple[str, Markup, str, bool], ...]:
+    """(pool, its GPU-hours as one bar by use, the same in words, has it a plain name that a link
+    may carry) of each pool."""
     found = []
     for pool in dict.fromkeys(line.pool for line in bill.lines):
         uses: defaultdict[str, float] = defaultdict(float)
@@ -94,7 +96,7 @@ def pool_bars(bill: Bill) -> tuple[tuple[str, Markup, str], ...]:
             '<svg class="bar wide-bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" '
             'aria-label="{said}">{body}</svg>'
         ).format(said=f"{pool}: {said}", body=Markup("").join(parts))
-        found.append((pool, drawn, said))
+        found.append((pool, drawn, said, is_name(pool)))
     return tuple(found)
 
 
