@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from watchkeeper.control.books import Books
+from watchkeeper.control.report import MOST_ITEMS, report
 from watchkeeper.control.report_bounds import missed
 from watchkeeper.control.report_done import TOLD_APART, did, did_not
 from watchkeeper.control.report_night import Done, Judged, Night
@@ -52,7 +53,7 @@ def restart(into: Night, n: int, result: str = "recovered", why: str = "alive") 
     )  # fmt: skip
     into.impacts[ident] = Impact()
     reason = Reason(kind="rule", id="restart", says=Decision.ALLOW, text="t", where=RULE)
-    into.judged.append(
+    into.judge(
         Judged(10 * n + 1, at, ident, Verdict(decision=Decision.ALLOW, reasons=(reason,),
                                               policy_version="v"))
     )  # fmt: skip
@@ -72,7 +73,7 @@ def refuse(into: Night, n: int, why: str, would_be: Decision | None = None) -> N
     verdict = Verdict(
         decision=Decision.DENY, reasons=(reason,), policy_version="v", would_be=would_be
     )
-    into.judged.append(Judged(n, BEGIN, ident, verdict))
+    into.judge(Judged(n, BEGIN, ident, verdict))
 
 
 @pytest.mark.parametrize("times", [TOLD_APART, TOLD_APART + 1])
@@ -182,3 +183,17 @@ def test_the_plan_that_was_furthest_off_is_told_for_each_pool() -> None:
     assert item.text == "train: 02:00 to 03:00: 90 GPUs were planned, 120 were needed at most."
     assert item.more.endswith("The furthest off of 2 plans.")
     assert item.tone == "bad"
+
+
+def test_where_not_all_find_room_what_went_badly_is_told() -> None:
+    made = night()
+    for n in range(1, 61):
+        restart(made, n, "failed" if n > 55 else "worse" if n == 50 else "recovered")
+    for n in range(1, 50):
+        del made.finished[f"P-{n}"]  # under way: never told as one
+    told = report(made, Books(), None)
+    did_section = next(s for s in told.sections if s.id == "did")
+    assert len(did_section.items) == MOST_ITEMS
+    assert did_section.left_out > 0
+    assert sum(i.tone == "bad" for i in did_section.items) >= 6
+    assert [i.at for i in did_section.items] == sorted(i.at for i in did_section.items)

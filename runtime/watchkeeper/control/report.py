@@ -119,13 +119,23 @@ def _simulated(night: Night, world: str) -> bool:
     )
 
 
+_WORST_FIRST = {"bad": 0, "you": 1, "act": 2}
+
+
 def _section(ident: str, title: str, empty: str, items: list[Item]) -> Section:
+    """Where not all find room, what went well is left out first; the order stays."""
+    if len(items) > MOST_ITEMS:
+        ranked = sorted(range(len(items)), key=lambda i: _WORST_FIRST.get(items[i].tone, 3))
+        kept = sorted(ranked[:MOST_ITEMS])
+        left_out, items = len(items) - MOST_ITEMS, [items[i] for i in kept]
+    else:
+        left_out = 0
     return Section(
         id=ident,
         title=title,
         empty=empty,
-        items=tuple(items[:MOST_ITEMS]),
-        left_out=max(0, len(items) - MOST_ITEMS),
+        items=tuple(items),
+        left_out=left_out,
     )
 
 

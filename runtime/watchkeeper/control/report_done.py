@@ -99,15 +99,18 @@ def did(night: Night, books: Books) -> list[Item]:
         groups.setdefault(own, []).append(deed)
     alike: dict[tuple[str, ...], list[str]] = {}
     for key, group in groups.items():
-        if not any(d.went_badly for d in group) and _tone(group, None) == "good":
-            signature = tuple(f"{kind_of(d.proposal.action)}:{d.result}" for d in group)
+        if _tone(group, night.incident(group[0].proposal.incident, books)) == "good":
+            signature = tuple(
+                f"{kind_of(d.proposal.action)}:{d.result}:{d.verdict.decision if d.verdict else ''}"
+                for d in group
+            )
             alike.setdefault(signature, []).append(key)
     merged = {k: keys for keys in alike.values() if len(keys) > TOLD_APART for k in keys[:1]}
     swallowed = {k for keys in merged.values() for k in keys[1:]}
     items = []
     for key, group in groups.items():
         if key in merged:
-            items.append(_many([groups[k] for k in merged[key]]))
+            items.append(_many([groups[k] for k in merged[key]], night))
         elif key not in swallowed:
             items.append(_one(key, group, night, books))
     return items
@@ -122,7 +125,7 @@ def _one(key: str, group: list[Deed], night: Night, books: Books) -> Item:
     badly = [f"{first_up(_noun(d))}: {d.done.why}" for d in group if d.went_badly and d.done]
     more = [f"{incident.title}." if incident else sentence(group[0].proposal.reason)]
     more += [sentence(said) for said in badly[:3]]
-    more += [_end(incident), _by_whom(group, night, books), _cost(group, night, books)]
+    more += [_end(incident), _by_whom(group, night), _cost(group, night, books)]
     return Item(
         key=f"did:{key}",
         text=f"{'; '.join(told)}.",
@@ -136,12 +139,14 @@ def _one(key: str, group: list[Deed], night: Night, books: Books) -> Item:
     )
 
 
-def _many(groups: list[list[Deed]]) -> Item:
+def _many(groups: list[list[Deed]], night: Night) -> Item:
     targets = [_target(g[0].proposal.action) for g in groups]
     first = groups[0]
     verbs = ", ".join(_verbs(first))
     incidents = [d.proposal.incident for g in groups for d in g[:1] if d.proposal.incident]
-    more = f"Incidents {names(incidents)}. All verified." if incidents else "All verified."
+    about = f"Incidents {names(incidents)}. " if incidents else ""
+    whom = _by_whom([d for g in groups for d in g], night)
+    more = f"{about}All verified. {whom}".strip()
     return Item(
         key=f"did:many:{digest(sorted(incidents or targets))[:12]}",
         text=f"{len(groups)} times: {verbs}. {first_up(names(targets))}.",
@@ -224,15 +229,12 @@ def _end(incident: Incident | None) -> str:
             return "It goes on."
 
 
-def _by_whom(group: list[Deed], night: Night, books: Books) -> str:
-    incident = group[0].proposal.incident
-    own = {d.proposal.id for d in group}
-    asked = [i for i in night.asked if (p := night.proposal(i, books)) and p.incident == incident]
-    yes = [a.person for _, a in night.answers if a.proposal in own and a.answer is Answer.APPROVE]
+def _by_whom(group: list[Deed], night: Night) -> str:
+    yes = [person for d in group for person in night.approved.get(d.proposal.id, ())]
     if yes:
         return f"Approved by {names(dict.fromkeys(yes))}."
-    if incident and asked:
-        return f"Asked {times(len(asked))}; nobody approved."
+    if asked := night.asked_about[group[0].proposal.incident]:
+        return f"Asked {times(asked)}; nobody approved."
     alone = all(d.verdict is not None and d.verdict.decision is Decision.ALLOW for d in group)
     return "Nobody was asked." if alone else ""
 
@@ -348,10 +350,10 @@ def _lapsed(night: Night, books: Books) -> Iterable[Item]:
 def _untouched(night: Night, books: Books) -> Iterable[Item]:
     touched = {d.proposal.incident for d in deeds(night, books)}
     touched |= {f.proposal.incident for f in books.past()}
-    waits = {f.proposal.incident for f in books.waiting()}
+    touched |= {f.proposal.incident for f in books.waiting()}
     for ident in night.opened:
         incident = night.incident(ident, books)
-        if incident is None or ident in touched | waits or not incident.is_open:
+        if incident is None or ident in touched or not incident.is_open:
             continue
         seq, thought = night.thoughts.get(ident, (night.opened[ident], ""))
         yield Item(

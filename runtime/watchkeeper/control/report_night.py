@@ -5,13 +5,12 @@ Pure. Reads each event once; of those before the span it keeps only what reaches
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
-
-import msgspec
 
 from watchkeeper.control.books import Books
 from watchkeeper.control.story import Narrator
@@ -21,7 +20,7 @@ from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.regret import Regret
-from watchkeeper.core.verdict import Approval, Verdict
+from watchkeeper.core.verdict import Answer, Approval, Verdict
 from watchkeeper.core.word import parse
 
 FORECASTS_BEFORE = timedelta(hours=2)
@@ -107,8 +106,11 @@ class Night:
     proposals: dict[str, Proposal] = field(default_factory=dict)
     impacts: dict[str, Impact] = field(default_factory=dict)
     judged: list[Judged] = field(default_factory=list)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
+    asked_about: Counter[str] = field(default_factory=Counter)
     answers: list[tuple[int, Approval]] = field(default_factory=list)
+    approved: dict[str, list[str]] = field(default_factory=dict)
     started: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     finished: dict[str, Done] = field(default_factory=dict)
     ended: dict[str, Done] = field(default_factory=dict)
@@ -126,6 +128,11 @@ class Night:
         local, day = at.astimezone(self.zone), self.until.astimezone(self.zone).date()
         return f"{local:%H:%M}" if local.date() == day else f"{local.day} {local:%b %H:%M}"
 
+    def judge(self, judged: Judged) -> None:
+        """Keep one verdict; the newest of a Proposal is the one it goes by."""
+        self.judged.append(judged)
+        self.verdicts[judged.proposal] = judged.verdict
+
     def proposal(self, ident: str, books: Books) -> Proposal | None:
         """A Proposal of the span, or an older one that the books still hold."""
         file = books.files.get(ident)
@@ -141,9 +148,8 @@ class Night:
 
     def verdict(self, ident: str, books: Books) -> Verdict | None:
         """The verdict that first let it pass, or refused it."""
-        found = next((j.verdict for j in reversed(self.judged) if j.proposal == ident), None)
         file = books.files.get(ident)
-        return found or (file.verdict if file else None)
+        return self.verdicts.get(ident) or (file.verdict if file else None)
 
 
 def night_of(events: Iterable[Event], since: datetime, until: datetime, zone: ZoneInfo) -> Night:
@@ -200,11 +206,15 @@ def _take(night: Night, event: Event, narrator: Narrator) -> None:
             night.world = night.world or proposal.world.value
         case Kind.VERDICT if not event.data.get("at_effect"):
             verdict = parse(event.data["verdict"], Verdict, "the verdict")
-            night.judged.append(Judged(event.seq, event.at, event.data["proposal"], verdict))
+            night.judge(Judged(event.seq, event.at, event.data["proposal"], verdict))
         case Kind.ASKED:
             night.asked[event.data["proposal"]] = event.seq
+            night.asked_about.update(s for s in event.subject if s.startswith("INC-"))
         case Kind.ANSWERED:
-            night.answers.append((event.seq, msgspec.convert(event.data["approval"], Approval)))
+            answer = parse(event.data["approval"], Approval, "the approval")
+            night.answers.append((event.seq, answer))
+            if answer.answer is Answer.APPROVE:
+                night.approved.setdefault(answer.proposal, []).append(answer.person)
         case Kind.APPROVAL_VOID | Kind.WITHDRAWN | Kind.APPROVAL_EXPIRED:
             why = event.data.get("why", "nobody answered in time")
             night.ended[event.data["proposal"]] = Done(event.seq, event.at, _ENDED[event.kind], why)
