@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from watchkeeper.core.facts import quantile_at
+from watchkeeper.core.facts import level_for, quantile_at
 from watchkeeper.core.forecast import Forecast
 from watchkeeper_agents.tools import Tools, outlook
-
-LEVEL = 0.9
-"""The quantile that a pool should hold: in nine hours of ten nobody waits."""
 
 HORIZON_S = 3600.0
 """How far ahead is planned: far enough for a node to come and to be of use."""
@@ -24,8 +21,8 @@ SOONEST_S = 300.0
 
 
 class Ahead(NamedTuple):
-    """A shortage that is foreseen. short_gpus: beyond what the pool has, at `LEVEL`. node_gpus: of
-    one node. says and proof: the figures, for people."""
+    """A shortage that is foreseen. short_gpus: beyond what the pool has, at the service level that
+    policy sets. node_gpus: of one node. says and proof: the figures, for people."""
 
     forecast: Forecast
     short_gpus: float
@@ -46,18 +43,21 @@ def ahead_of(tools: Tools, pool: str) -> Ahead | None:
     demand, forecast = tools.demand(pool), tools.forecast(pool)
     if demand is None or forecast is None:
         return None
+    level = level_for(forecast, tools.service_level(pool))
+    if level is None:
+        return None
     wanted = [
         (value, horizon)
         for horizon in forecast.horizons_s
         if SOONEST_S <= horizon <= HORIZON_S
-        and (value := quantile_at(forecast, horizon, LEVEL)) is not None
+        and (value := quantile_at(forecast, horizon, level)) is not None
     ]
     if not wanted or max(wanted)[0] <= demand.total_gpus:
         return None
     most, when = max(wanted)
     nodes = [n for n in tools.snapshot.nodes.values() if n.pool == pool and not n.control_path]
     says = (
-        f"{most:.0f} GPUs are wanted in {when / 60:.0f} min at the {LEVEL:.0%} quantile; "
+        f"{most:.0f} GPUs are wanted in {when / 60:.0f} min at the {level:.0%} quantile; "
         f"{pool} has {demand.total_gpus:g}, {demand.running_gpus:g} in use and "
         f"{demand.pending_gpus:g} waited for."
     )

@@ -75,7 +75,8 @@ def watch_ahead(
         return Turn(memory=memory, move=Move(end="waiting", why=why))
     if why := hushed(memory, tools.snapshot.steady, pool):
         return Turn(memory=memory, move=Move(end="waiting", why=why))
-    if sees.acts and tools.serves("pool.scale") and not tools.snapshot.state.scaler:
+    may = tools.serves("pool.scale") and not tools.snapshot.state.scaler
+    if sees.acts and may and tools.room_to_grow(pool):
         return _grow_ahead(pool, memory, sees, tools, settings)
     # Remembered as a fact, not as numbers: a forecast that wobbles is told once.
     told = f"short:{sees.forecast.method}"
@@ -99,7 +100,8 @@ def pool_of(target: str) -> str:
 def _grow_ahead(
     pool: str, memory: Memory, sees: Ahead, tools: Tools, settings: CrewSettings
 ) -> Turn:
-    add = min(math.ceil(sees.short_gpus / sees.node_gpus), settings.most_add)
+    need = math.ceil(sees.short_gpus / sees.node_gpus)
+    add = min(need, settings.most_add, tools.room_to_grow(pool))
     action = PoolScale(pool=pool, add=add)
     draft = Draft(
         thread=f"capacity:{pool}",

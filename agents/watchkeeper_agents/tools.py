@@ -12,10 +12,11 @@ from functools import lru_cache
 from watchkeeper.core.action import Action, say
 from watchkeeper.core.cluster import Job, JobState, Node, PoolDemand
 from watchkeeper.core.crew import Briefing, Draft, StepResult
-from watchkeeper.core.facts import quantile_at, spare_nodes
+from watchkeeper.core.facts import SERVICE_LEVEL, quantile_at, spare_nodes
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import simulate
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.money import CapacityOrder
 from watchkeeper.core.proposal import Effect, Impact
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.line import Line, line_of
@@ -62,6 +63,22 @@ class Tools:
             if j.pool == pool and (j.state is JobState.WAITING or j.pending_gpus > 0)
         ]
         return tuple(sorted(jobs, key=lambda j: (-j.priority, -(j.pending_gpus or j.gpus), j.name)))
+
+    def service_level(self, pool: str) -> float:
+        """The quantile of demand that the pool should hold, as policy says."""
+        order = self._order(pool)
+        return SERVICE_LEVEL if order is None else order.service_level
+
+    def room_to_grow(self, pool: str) -> int:
+        """Nodes that policy lets the pool still get; plenty where it sets no bound."""
+        order = self._order(pool)
+        if order is None or order.nodes_at_most is None:
+            return 1000
+        return max(0, order.nodes_at_most - _pool_sizes(self.briefing)[pool])
+
+    def _order(self, pool: str) -> CapacityOrder | None:
+        orders = self.briefing.capacity
+        return orders.get(pool) or orders.get("default")
 
     def line(self, terms: Terms) -> Line | None:
         """Who may start now and who finds no room, over the whole fleet; None where nobody

@@ -76,7 +76,9 @@ def _grow(job: Job, tools: Tools, settings: CrewSettings) -> Iterator[Way]:
     need = nodes_short(job, tools)
     if not need or job.within or not tools.serves("pool.scale") or tools.snapshot.state.scaler:
         return
-    add = min(need, settings.most_add)
+    add = min(need, settings.most_add, tools.room_to_grow(job.pool))
+    if not add:
+        return
     idle = (job.pending_gpus or job.gpus) * settings.provision_s
     minutes = f"{settings.provision_s / 60:.0f} min"
     noun = "node" if add == 1 else "nodes"

@@ -53,7 +53,11 @@ FIELDS = [
         "ClusterResourceState",
         "node_states pending_resource_requests",
     ),
-    ("autoscaler_pb2", "NodeState", "node_id total_resources available_resources"),
+    (
+        "autoscaler_pb2",
+        "NodeState",
+        "node_id total_resources available_resources ray_node_type_name",
+    ),
     ("autoscaler_pb2", "ResourceRequestByCount", "request count"),
     ("autoscaler_pb2", "ResourceRequest", "resources_bundle label_selectors"),
     (
@@ -213,6 +217,25 @@ def test_ray_still_takes_loopback_for_this_hosts_address_when_told_to() -> None:
         check=True,
     )
     assert done.stdout.strip() == "127.0.0.1"
+
+
+def test_what_the_line_before_ray_rests_on_is_still_called_so() -> None:
+    """Where an autoscaler reports, how long a stopped job may save, and seats by their id."""
+    import ray
+    from ray._private import ray_constants
+    from ray.dashboard.modules.job import job_supervisor
+    from ray.util.placement_group import PlacementGroup
+
+    from watchkeeper.adapters.ray_queue import STOP_WAIT_ENV
+    from watchkeeper.adapters.ray_scaler import AUTOSCALER_STATUS, ONLY_REPORTS
+
+    assert ray_constants.DEBUG_AUTOSCALING_STATUS.encode() == AUTOSCALER_STATUS
+    from ray.autoscaler._private.util import format_readonly_node_type
+
+    assert format_readonly_node_type("ab").startswith(ONLY_REPORTS)
+    assert STOP_WAIT_ENV in inspect.getsource(job_supervisor)
+    ident = ray.PlacementGroupID.from_random()
+    assert PlacementGroup(ray.PlacementGroupID(bytes.fromhex(ident.hex()))).id == ident
 
 
 @pytest.mark.parametrize(

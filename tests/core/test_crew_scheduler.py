@@ -3,6 +3,7 @@ blocked it proposes the cheapest, with the figures that say so."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.core.crew_stage import (
 from watchkeeper.core.action import JobPlace, JobPreempt, PoolScale
 from watchkeeper.core.cluster import Job, JobState, Node
 from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.money import CapacityOrder
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.running import Terms
 from watchkeeper_agents.crew import LangGraphCrew
@@ -205,6 +207,28 @@ def test_a_proven_forecast_asks_for_nodes_before_anybody_waits() -> None:
     refused = told(draft, "verdict", "deny", refused_by="policy", says="forecasts are in shadow")
     again = crew.ask(briefing(calm, serves=SERVES, forecasts={"train": PROVEN}, results=(refused,)))
     assert again.drafts == (), "what was refused is not asked for every turn"
+
+
+@pytest.mark.parametrize(
+    ("order", "add"),
+    [
+        pytest.param(CapacityOrder(pool="train", service_level=0.5), 2, id="a lower level"),
+        pytest.param(
+            CapacityOrder(pool="train", service_level=0.9, nodes_at_most=3), 1, id="a bound"
+        ),
+        pytest.param(
+            CapacityOrder(pool="train", service_level=0.9, nodes_at_most=2), None, id="it is full"
+        ),
+    ],
+)
+def test_the_service_level_and_the_bound_of_a_pool_are_the_policys(
+    order: CapacityOrder, add: int | None
+) -> None:
+    calm = snapshot(*fleet(of=2), demand=want(0.0, nowhere=False))
+    asked = briefing(calm, serves=SERVES, forecasts={"train": PROVEN})
+    reply = LangGraphCrew().ask(replace(asked, capacity={"train": order}))
+    found = [d.action.add for d in reply.drafts if isinstance(d.action, PoolScale)]
+    assert found == ([add] if add else [])
 
 
 @pytest.mark.parametrize(

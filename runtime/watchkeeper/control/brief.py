@@ -63,7 +63,8 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         watch.asked_in_halt = frozenset()
         told, ended = tuple(watch.told_results), _undelivered(watch, busy)
         watch.told_results.clear()
-    prices = _prices(watch)
+    policy = watch.policies.current()
+    prices = policy.prices if policy is not None else Prices()
     briefing = Briefing(
         snapshot=snapshot,
         incidents=books.open_incidents(),
@@ -79,7 +80,8 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
             d.pool: price for d in snapshot.state.demand if (price := prices.of(d.pool)) is not None
         },
         currency=prices.currency,
-        feeds=policy.feeds if (policy := watch.policies.current()) is not None else {},
+        feeds=policy.feeds if policy is not None else {},
+        capacity=policy.capacity if policy is not None else {},
     )
     try:
         reply: object = watch.crew.ask(briefing)
@@ -97,11 +99,6 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         watch.asked_in_halt |= asked
         return CrewReply(drafts=tuple(d for d in sound.drafts if _is_a_step(d)))
     return sound
-
-
-def _prices(watch: Watch) -> Prices:
-    policy = watch.policies.current()
-    return policy.prices if policy is not None else Prices()
 
 
 def _is_a_step(draft: Draft) -> bool:

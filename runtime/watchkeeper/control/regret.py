@@ -14,16 +14,13 @@ from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import PoolScale
 from watchkeeper.core.cluster import PoolDemand
 from watchkeeper.core.event import Kind
-from watchkeeper.core.facts import quantile_at
+from watchkeeper.core.facts import SERVICE_LEVEL, level_for, quantile_at
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.regret import Regret
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
 
 HOUR_S = 3600.0
-LEVEL = 0.9
-"""The quantile that a plan calls for, as the scheduler agent reads it."""
-
 LONGEST_S = 120.0
 """A gap between two turns that is longer than this is not counted: nobody looked."""
 
@@ -66,10 +63,16 @@ def measure(watch: Watch, snapshot: Snapshot) -> None:
 
 
 def _begin(watch: Watch, demand: PoolDemand, forecast: Forecast, snapshot: Snapshot) -> None:
+    policy = watch.policies.current()
+    orders = policy.capacity if policy is not None else {}
+    order = orders.get(demand.pool) or orders.get("default")
+    level = level_for(forecast, SERVICE_LEVEL if order is None else order.service_level)
     wanted = [
         value
         for horizon in forecast.horizons_s
-        if horizon <= HOUR_S and (value := quantile_at(forecast, horizon, LEVEL)) is not None
+        if horizon <= HOUR_S
+        and level is not None
+        and (value := quantile_at(forecast, horizon, level)) is not None
     ]
     if not wanted:
         return  # it abstains: there is no plan

@@ -9,7 +9,7 @@ from typing import Protocol
 from watchkeeper.core.action import Action
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
-from watchkeeper.core.money import FeedOrder
+from watchkeeper.core.money import CapacityOrder, FeedOrder
 from watchkeeper.core.proposal import Effect
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import Word
@@ -93,7 +93,8 @@ class Briefing:
     repaired: node -> incidents for which it was repaired within 7 days. past: disruptive steps of
     24 hours, oldest first, for waves; since a person last resumed, where one did. gpu_hour: what
     the policy says a GPU-hour costs, in `currency`, by pool; empty where it names no price.
-    feeds: what policy lets each power feed carry, by name.
+    feeds: what policy lets each power feed carry, by name. capacity: what it says of each pool's
+    size; `default` for the rest.
     """
 
     snapshot: Snapshot
@@ -109,6 +110,7 @@ class Briefing:
     gpu_hour: Mapping[str, float] = field(default_factory=dict)
     currency: str = ""
     feeds: Mapping[str, FeedOrder] = field(default_factory=dict)
+    capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

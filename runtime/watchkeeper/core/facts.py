@@ -555,3 +555,16 @@ def quantile_at(forecast: Forecast, horizon_s: float, level: float) -> float | N
         return None
     row = forecast.values[forecast.horizons_s.index(horizon_s)]
     return row[forecast.quantiles.index(level)]
+
+
+SERVICE_LEVEL = 0.9
+"""The quantile of demand that a pool should hold, where policy says no other."""
+
+
+def level_for(forecast: Forecast, wanted: float) -> float | None:
+    """The lowest quantile of a forecast that is at least this; its highest where none is; None
+    where it says nothing."""
+    levels = sorted(forecast.quantiles)
+    if not levels or not forecast.horizons_s:
+        return None
+    return next((level for level in levels if level >= wanted - 1e-9), levels[-1])
