@@ -43,6 +43,19 @@ def chain_hash(event: Event) -> str:
     return hashlib.sha256(canonical(msgspec.structs.replace(event, hash=""))).hexdigest()
 
 
+def _sealed(event: Event) -> tuple[Event, bytes]:
+    """The event with its hash, and its line. A verdict's line is large: it is written once, and the
+    hash put in its place, which all keys that sort after `data` tell."""
+    body = canonical(event)
+    digest = hashlib.sha256(body).hexdigest()
+    tail = canonical(msgspec.structs.replace(event, data={})).partition(_NO_DATA)[2]
+    line = body[: -len(tail)] + tail.replace(_NO_HASH, b'"hash":"%s"' % digest.encode(), 1) + b"\n"
+    return msgspec.structs.replace(event, hash=digest), line
+
+
+_NO_DATA, _NO_HASH = b'"data":{}', b'"hash":""'
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What a check of a journal file found. `problem` is "" when every line holds."""
@@ -225,9 +238,9 @@ class FileJournal:
             )
             # The hash is taken of what a reader will decode, so floats and enums agree.
             event = _decode(canonical(event))
-            event = msgspec.structs.replace(event, hash=chain_hash(event))
+            event, line = _sealed(event)
             before = self._size
-            self._write(canonical(event) + b"\n")
+            self._write(line)
             if durable:
                 self._make_durable(before, (event.seq, event.hash))
             self._head = (event.seq, event.hash)

@@ -21,7 +21,7 @@ from watchkeeper.control.halting import goes_on_at
 from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 from watchkeeper.core.cluster import JobState, Node
-from watchkeeper.core.event import Kind
+from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.fault import STEPS_PROVE, Fault
 from watchkeeper.core.incident import IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
@@ -93,6 +93,9 @@ class Dense:
         self.turns += 1
         return tick + 1
 
+    def hear(self, event: Event) -> None:
+        """What a turn wrote changes nothing here."""
+
     def held(self, ticks: int) -> Held:
         return Held(self.turns, ticks, {"every tick": self.turns})
 
@@ -104,7 +107,7 @@ class Skipping:
         self._tick_s = tick_s
         self._wakes: list[int] = []
         self._close_until = 0
-        self._head = 0
+        self._written: set[Kind] = set()
         self._mark: tuple[int, ...] = ()
         self._foreseen = 0
         self.turns = 0
@@ -114,16 +117,17 @@ class Skipping:
         """The tick of the next turn. Moves the twin up to the event that makes it due."""
         self.turns += 1
         now_s = tick * self._tick_s
-        head = parts.journal.head[0]
-        if head != self._head:
-            written = {event.kind for event in parts.journal.events(self._head)}
-            self._head = head
-            if written - NO_NEWS or parts.watch.told_results:
-                self._wake(now_s, NEWS_S, ())
+        if self._written and (self._written - NO_NEWS or parts.watch.told_results):
+            self._wake(now_s, NEWS_S, ())
+        self._written.clear()
         self._foresee(parts)
         self._see(now_s, parts.cluster.mark)  # our own doing, within this turn
         due, why = self._due(tick, parts, people)
         return self._until_something_happens(tick, due, why, parts)
+
+    def hear(self, event: Event) -> None:
+        """The journal tells of each line as it is written."""
+        self._written.add(event.kind)
 
     def held(self, ticks: int) -> Held:
         return Held(self.turns, ticks, dict(self.why))

@@ -195,6 +195,7 @@ class TwinRun:
             boundary=self._boundary() if self._crash_at is not None else None,
         )
         parts.journal.listen(self._trace.hear)
+        parts.journal.listen(self._cadence.hear)
         return parts
 
     def _start_again(self, home: Path, parts: Parts) -> Parts:

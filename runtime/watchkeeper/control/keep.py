@@ -243,7 +243,7 @@ def publish_copies(watch: Watch) -> None:
     incidents, files = books.incidents.changes, books.files.changes
     told = watch.copied_at if watch.published is not None else (-1, -1)
     if told[0] != incidents:
-        watch.mirror.publish("incidents", canonical(list(books.incidents.values())[-100:]))
+        watch.mirror.publish("incidents", _newest_incidents(watch))
     if told[1] != files:
         states = {f.proposal.id: f.state.value for f in books.files.values()}
         watch.mirror.publish("ledger", canonical(states))
@@ -252,3 +252,15 @@ def publish_copies(watch: Watch) -> None:
     watch.mirror.publish("orders", canonical(orders))
     watch.mirror.publish("journal_head", canonical({"seq": seq, "hash": head}))
     watch.copied_at = (incidents, files)
+
+
+def _newest_incidents(watch: Watch) -> bytes:
+    """The last hundred, as JSON. Each is encoded once for as long as it stays as it is."""
+    known, kept = watch.encoded, {}
+    for incident in list(watch.record.books.incidents.values())[-100:]:
+        held = known.get(incident.id)
+        if held is None or held[0] is not incident:
+            held = (incident, canonical(incident))
+        kept[incident.id] = held
+    watch.encoded = kept
+    return b"[" + b",".join(text for _, text in kept.values()) + b"]"

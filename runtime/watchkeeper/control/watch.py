@@ -22,6 +22,7 @@ from watchkeeper.core.cluster import ClusterState, World
 from watchkeeper.core.crew import Crew, PastStep, StepResult
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.incident import Incident
 from watchkeeper.core.ports import Mirror, StopFile
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.sense import SenseSettings, Sightings
@@ -102,6 +103,8 @@ class Watch:
     blind_since: float | None = None
     copied: bool = False
     copied_at: tuple[int, int] = (-1, -1)
+    encoded: dict[str, tuple[Incident, bytes]] = field(default_factory=dict)
+    """The newest incidents as the readers' copy has them."""
     published: tuple[int, str] | None = None
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -202,24 +202,71 @@ POWER_FRESH_S = 60.0
 """A power reading older than this says nothing about now."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Columns:
+    """The nodes' words in their order, and of each: its pool's number, its row in the frame (-1
+    where it has none) and its GPUs."""
+
+    words: list[Node]
+    row_of: Mapping[str, int]
+    pools: dict[str, int]
+    pool: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    gpus: NDArray[np.int64]
+
+
+_columns: _Columns | None = None
+
+
+def _columns_of(nodes: dict[str, Node], row_of: Mapping[str, int]) -> _Columns:
+    """Taken anew where a node came, went or moved; mostly a few words have changed, if any."""
+    global _columns
+    known, words = _columns, list(nodes.values())
+    if known is not None and known.row_of is row_of and len(known.words) == len(words):
+        changed = [
+            (i, word)
+            for i, (word, before) in enumerate(zip(words, known.words, strict=True))
+            if word is not before
+        ]
+        if not changed:
+            return known
+        if all(
+            (word.name, word.pool) == (known.words[i].name, known.words[i].pool)
+            for i, word in changed
+        ):
+            gpus = known.gpus.copy()
+            gpus[[i for i, _ in changed]] = [word.gpus for _, word in changed]
+            _columns = replace(known, words=words, gpus=gpus)
+            return _columns
+    pools: dict[str, int] = {}
+    _columns = _Columns(
+        words=words,
+        row_of=row_of,
+        pools=pools,
+        pool=np.array([pools.setdefault(n.pool, len(pools)) for n in words], np.intp),
+        rows=np.array([row_of.get(n.name, -1) for n in words], np.intp),
+        gpus=np.array([n.gpus for n in words], np.int64),
+    )
+    return _columns
+
+
 @lru_cache(maxsize=2)
 def _power_by_pool(snapshot: Snapshot) -> dict[str, float | None]:
     """Watts by pool, once for each snapshot. A dead node that nobody hears counts as off."""
     frame = snapshot.frame
+    nodes = _columns_of(snapshot.nodes, frame.row)
     column = frame.gpu[:, :, GPU_FIELDS.index("power_watts")]
-    codes: dict[str, int] = {}
-    pool = np.array(
-        [codes.setdefault(n.pool, len(codes)) for n in snapshot.nodes.values()], np.intp
-    )
     # A node without a row has the last one, which is never fresh.
-    rows = np.array([frame.row.get(name, -1) for name in snapshot.nodes], np.intp)
-    watts = np.append(np.nansum(column, axis=1).astype(np.float64), 0.0)[rows]
-    heard = np.append((~np.isnan(column)).sum(axis=1), 0)[rows]
-    fresh = np.append(snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S, False)[rows]
-    known = fresh & (heard >= np.array([n.gpus for n in snapshot.nodes.values()], np.int64))
+    watts = np.append(np.nansum(column, axis=1).astype(np.float64), 0.0)[nodes.rows]
+    heard = np.append((~np.isnan(column)).sum(axis=1), 0)[nodes.rows]
+    fresh = np.append(snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S, False)[nodes.rows]
+    known = fresh & (heard >= nodes.gpus)
     dead = {n.name for n in snapshot.not_alive if n.ray_state is RayState.DEAD}
-    counts = known | np.array([name not in dead for name in snapshot.nodes], np.bool_)
-    drawn = np.bincount(pool[known], watts[known], len(codes)).tolist()
-    silent = np.bincount(pool[counts & ~known], minlength=len(codes)).tolist()
-    any_of = np.bincount(pool[counts], minlength=len(codes)).tolist()
-    return {name: None if silent[i] else drawn[i] for name, i in codes.items() if any_of[i]}
+    counts = known.copy()
+    for i in np.flatnonzero(~known).tolist():  # of a fleet that is heard, a few
+        counts[i] = nodes.words[i].name not in dead
+    pool, most = nodes.pool, len(nodes.pools)
+    drawn = np.bincount(pool[known], watts[known], most).tolist()
+    silent = np.bincount(pool[counts & ~known], minlength=most).tolist()
+    any_of = np.bincount(pool[counts], minlength=most).tolist()
+    return {name: None if silent[i] else drawn[i] for name, i in nodes.pools.items() if any_of[i]}

@@ -281,22 +281,12 @@ def _measured(past: Gangs, rows: Ints, longer: Ints, settings: Patience) -> Gang
     took = past.at[rows] - past.mark_at[rows]
     pace = took / (past.step[rows] - past.mark_step[rows])
     times = np.clip((took / PACE_S).astype(np.int64), 1, USUAL + RECENT)
-    paces, slow_since = past.paces.copy(), past.slow_since.copy()
-    mine = paces[rows]
-    # None of them can count as slow: all at once what `_one_by_one` does minute by minute.
-    again = np.where(times[:, None] > np.arange(1, SLOW_OF_RECENT + 1), pace[:, None], -np.inf)
-    lowest = np.fmin.reduce(mine, axis=1, initial=np.inf)
-    plain = _nth(np.concatenate((mine[:, USUAL:], again), axis=1)) <= (
-        settings.slow_factor * np.fmin(lowest, pace)
-    )
-    for count in sorted(set(times[plain].tolist())):
-        which = np.flatnonzero(plain & (times == count))
-        mine[which] = np.concatenate(
-            (mine[which, count:], np.repeat(pace[which, None], count, axis=1)), axis=1
-        )
-    for i in np.flatnonzero(~plain).tolist():
-        mine[i] = _one_by_one(mine[i], float(pace[i]), int(times[i]), settings)
-    paces[rows] = mine
+    slow_since = past.slow_since.copy()
+    mine = _added(_of_rows(past.paces, rows), pace, times, settings)
+    paces = mine
+    if len(rows) < len(past.paces):
+        paces = past.paces.copy()
+        paces[rows] = mine
     slow = _slow(mine, settings)
     since = slow_since[rows]
     slow_since[rows] = np.where(slow, np.where(np.isnan(since), past.at[rows], since), np.nan)
@@ -311,7 +301,7 @@ def _measured(past: Gangs, rows: Ints, longer: Ints, settings: Patience) -> Gang
     either = np.zeros(len(limit_s), np.bool_)
     either[rows] = either[longer] = True
     anew = np.flatnonzero(either)
-    limit_s[anew] = _limits(paces[anew], past.pause_s[anew], settings)
+    limit_s[anew] = _limits(_of_rows(paces, anew), past.pause_s[anew], settings)
     return replace(
         past,
         paces=paces,
@@ -321,6 +311,35 @@ def _measured(past: Gangs, rows: Ints, longer: Ints, settings: Patience) -> Gang
         mark_step=mark_step,
         limit_s=limit_s,
     )
+
+
+def _of_rows(columns: Floats, rows: Ints) -> Floats:
+    """These rows, in rising order; the array itself where that is all of them."""
+    return columns if len(rows) == len(columns) else columns[rows]
+
+
+def _added(mine: Floats, pace: Floats, times: Ints, settings: Patience) -> Floats:
+    """Each row with its pace added so many times; the array that came is left as it is."""
+    # None of them can count as slow: all at once what `_one_by_one` does minute by minute.
+    again = np.where(times[:, None] > np.arange(1, SLOW_OF_RECENT + 1), pace[:, None], -np.inf)
+    lowest = np.fmin.reduce(mine, axis=1, initial=np.inf)
+    plain = _nth(np.concatenate((mine[:, USUAL:], again), axis=1)) <= (
+        settings.slow_factor * np.fmin(lowest, pace)
+    )
+    counts = sorted(set(times[plain].tolist()))
+    if len(counts) == 1 and plain.all():
+        return _shifted(mine, pace, counts[0])
+    found = mine.copy()
+    for count in counts:
+        which = np.flatnonzero(plain & (times == count))
+        found[which] = _shifted(mine[which], pace[which], count)
+    for i in np.flatnonzero(~plain).tolist():
+        found[i] = _one_by_one(mine[i], float(pace[i]), int(times[i]), settings)
+    return found
+
+
+def _shifted(mine: Floats, pace: Floats, count: int) -> Floats:
+    return np.concatenate((mine[:, count:], np.repeat(pace[:, None], count, axis=1)), axis=1)
 
 
 def _one_by_one(row: Floats, pace: float, times: int, settings: Patience) -> Floats:

@@ -6,6 +6,7 @@ What is truly broken is known in `harm`, who works where in `work`; here is only
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -42,6 +43,7 @@ class Machines:
         self._stale: set[int] = set()
         self._born = 0
         self._words: dict[str, Node] = {}
+        self._gpus_by_pool: Counter[str] = Counter()
         self._handed = False
         self._add(Node(**self._newborn(HEAD, "head", 0), control_path=True))
         for i, name in enumerate(fleet.names):
@@ -70,6 +72,7 @@ class Machines:
 
     def _add(self, node: Node) -> None:
         self._words[node.name] = node
+        self._gpus_by_pool[node.pool] += node.gpus
         self.stamp += 1
 
     def _number(self, name: str, i: int) -> None:
@@ -93,7 +96,7 @@ class Machines:
 
     def gpus_of(self, pool: str) -> int:
         """GPUs that Ray lists in a pool."""
-        return sum(word.gpus for word in self._words.values() if word.pool == pool)
+        return self._gpus_by_pool[pool]
 
     def _free(self, i: int) -> int:
         """GPUs of a node that neither a gang nor our fence holds; none on one that is dead."""
@@ -107,7 +110,9 @@ class Machines:
         if self._handed:
             self._words, self._handed = dict(self._words), False
         name = self.names[i]
-        self._words[name] = msgspec.structs.replace(self._words[name], **changes)
+        before = self._words[name]
+        now = self._words[name] = msgspec.structs.replace(before, **changes)
+        self._gpus_by_pool[now.pool] += now.gpus - before.gpus
 
     def _set(self, i: int, **changes: Any) -> None:
         """It changed: its word is written anew, and what follows from it."""

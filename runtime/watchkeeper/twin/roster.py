@@ -213,13 +213,19 @@ class Roster:
         return self._demand[1]
 
     def _pool_demand(self, pool: str) -> PoolDemand:
-        gangs = [g for g in self.work.gangs.values() if g.pool == pool]
-        waiting = [g for g in gangs if g.state is JobState.WAITING]
+        waiting, running_gpus = [], 0.0
+        for gang in self.work.gangs.values():
+            if gang.pool != pool:
+                continue
+            if gang.state is JobState.RUNNING:
+                running_gpus += gang.gpus
+            elif gang.state is JobState.WAITING:
+                waiting.append(gang)
         waiting.sort(key=lambda g: (-g.priority, g.since_s, g.name))
         return PoolDemand(
             pool=pool,
             total_gpus=float(self.machines.gpus_of(pool)),
-            running_gpus=sum(g.gpus for g in gangs if g.running),
+            running_gpus=running_gpus,
             pending_gpus=sum(self.lacks(g) for g in waiting),
             waiting_jobs=len(waiting),
             fits_nowhere=bool(waiting),
