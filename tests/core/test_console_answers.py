@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -240,8 +241,12 @@ def poison(world: Stage, text: str) -> None:
             replace(n, what=text, rack=text, pool=text, jobs=(text,), gpu_source=text)
             for n in board.nodes
         ),
-        jobs=tuple(replace(j, name=text, tenant=text, requeue=text) for j in board.jobs),
-        pools=tuple(replace(p, pool=text, forecast_why=text) for p in board.pools),
+        jobs=tuple(
+            replace(j, name=text, tenant=text, requeue=text, why_waits=text) for j in board.jobs
+        ),
+        pools=tuple(
+            replace(p, pool=text, forecast_why=text, looked_back=(text,)) for p in board.pools
+        ),
         limits=tuple(replace(limit, id=text, text=text, where=text) for limit in board.limits),
         orders=replace(
             board.orders,
@@ -269,6 +274,20 @@ def poison(world: Stage, text: str) -> None:
     bill = replace(costs.bill, lines=lines, notes=(text,), currency=text)
     burns = tuple(replace(b, id=text, says=text, tenant=text, where=text) for b in costs.burns)
     desk.costs_are = replace(costs, prices=text, bill=bill, burns=burns)
+
+
+def test_the_page_says_why_a_gang_waits_and_what_a_plan_was_worth(world: Stage) -> None:
+    board = world.desk.board()
+    why = "bert-7 needs 4 whole nodes in one rack; 2 are free in r1; earliest 03:40."
+    back = "Planned 40 GPUs for 01:00 to 02:00 UTC (told), 16 were needed at most: 24 too many."
+    first, *rest = board.jobs
+    world.desk.change(
+        jobs=(replace(first, name="bert-7", state="waiting", why_waits=why), *rest),
+        pools=tuple(replace(p, looked_back=(back,)) for p in board.pools),
+    )
+    page = re.sub(r"<[^>]+>", "", world.signed_in().get("/").text)
+    assert why in page
+    assert back in page
 
 
 @pytest.mark.parametrize("text", ATTACKS, ids=range(len(ATTACKS)))

@@ -10,7 +10,8 @@ import heapq
 
 from watchkeeper.app.twin_parts import Parts
 from watchkeeper.control.books import File
-from watchkeeper.core.action import Action, JobRequeue, PoolScale, kind_of, node_of
+from watchkeeper.core.action import Action, JobPreempt, JobRequeue, PoolScale, kind_of, node_of
+from watchkeeper.core.cluster import JobState
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.verdict import Answer
@@ -103,6 +104,8 @@ def is_right(cluster: TwinCluster, steps: tuple[Action, ...]) -> bool:
     for action in steps:
         if isinstance(action, JobRequeue | PoolScale):
             return True  # nothing is lost by it: a stopped gang runs, a waiting one gets nodes
+        if isinstance(action, JobPreempt) and _makes_room(cluster, action):
+            return True
         name = node_of(action)
         nodes = [cluster.machines.index[name]] if name in cluster.machines.index else []
         job = cluster.work.gangs.get(str(getattr(action, "job", "")))
@@ -110,3 +113,15 @@ def is_right(cluster: TwinCluster, steps: tuple[Action, ...]) -> bool:
         if deserves(cluster.ailments, kind_of(action), nodes, int(getattr(action, "gpu", -1))):
             return True
     return False
+
+
+def _makes_room(cluster: TwinCluster, action: JobPreempt) -> bool:
+    """The gang that it is for waits, and comes before this one."""
+    gangs = cluster.work.gangs
+    waits, victim = gangs.get(action.for_job), gangs.get(action.job)
+    return (
+        waits is not None
+        and victim is not None
+        and waits.state is JobState.WAITING
+        and waits.priority > victim.priority
+    )
