@@ -11,10 +11,12 @@ import pytest
 from watchkeeper.control.books import Books
 from watchkeeper.control.report import MOST_ITEMS, report
 from watchkeeper.control.report_bounds import missed
-from watchkeeper.control.report_done import TOLD_APART, did, did_not
+from watchkeeper.control.report_done import TOLD_APART, did
 from watchkeeper.control.report_night import Done, Judged, Night
 from watchkeeper.control.report_seen import TOLD_APART as SEEN_APART
-from watchkeeper.control.report_seen import saw, unsure
+from watchkeeper.control.report_seen import saw
+from watchkeeper.control.report_undone import did_not
+from watchkeeper.control.report_unsure import unsure
 from watchkeeper.core.action import NodeDrain, NodeRestart
 from watchkeeper.core.cluster import World
 from watchkeeper.core.incident import Incident, IncidentState

@@ -11,9 +11,11 @@ from zoneinfo import ZoneInfo
 
 from watchkeeper.control.books import Books
 from watchkeeper.control.report_bounds import Series, endings, limits, missed
-from watchkeeper.control.report_done import Deed, deeds, did, did_not
+from watchkeeper.control.report_done import Deed, deeds, did
 from watchkeeper.control.report_night import Night
-from watchkeeper.control.report_seen import marks, saw, unsure, waits
+from watchkeeper.control.report_seen import marks, saw, waits
+from watchkeeper.control.report_undone import did_not
+from watchkeeper.control.report_unsure import unsure
 from watchkeeper.control.report_words import count, first_up
 from watchkeeper.core.report import Item, Report, Section
 from watchkeeper.core.verdict import Answer

@@ -1,8 +1,7 @@
-"""What the watch did, and what it did not do and why: the deeds of a span as items. Pure."""
+"""What the watch did: the effects of a span as items. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from watchkeeper.control.report_words import (
     times,
     without,
 )
-from watchkeeper.control.story import rule_of, texts
+from watchkeeper.control.story import rule_of
 from watchkeeper.core.action import (
     Action,
     GpuPowerCap,
@@ -32,7 +31,7 @@ from watchkeeper.core.action import (
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.report import Item
-from watchkeeper.core.verdict import Answer, Decision, Verdict
+from watchkeeper.core.verdict import Decision, Verdict
 from watchkeeper.core.word import digest
 
 TOLD_APART = 4
@@ -52,7 +51,7 @@ _PAST = {
     "job.place": "placed",
     "check.run": "checked",
 }
-_NOUN = {"check.run": "check", "gpu.power_cap": "power cap", "job.requeue": "requeue"}
+NOUN = {"check.run": "check", "gpu.power_cap": "power cap", "job.requeue": "requeue"}
 
 
 class Deed(NamedTuple):
@@ -120,7 +119,7 @@ def _one(key: str, group: list[Deed], night: Night, books: Books) -> Item:
     incident = night.incident(group[0].proposal.incident, books)
     by_target: dict[str, list[Deed]] = {}
     for deed in group:
-        by_target.setdefault(_target(deed.proposal.action), []).append(deed)
+        by_target.setdefault(target_of(deed.proposal.action), []).append(deed)
     told = [f"{target}: {', '.join(_verbs(own))}" for target, own in by_target.items()]
     badly = [f"{first_up(_noun(d))}: {d.done.why}" for d in group if d.went_badly and d.done]
     more = [f"{incident.title}." if incident else sentence(group[0].proposal.reason)]
@@ -140,7 +139,7 @@ def _one(key: str, group: list[Deed], night: Night, books: Books) -> Item:
 
 
 def _many(groups: list[list[Deed]], night: Night) -> Item:
-    targets = [_target(g[0].proposal.action) for g in groups]
+    targets = [target_of(g[0].proposal.action) for g in groups]
     first = groups[0]
     verbs = ", ".join(_verbs(first))
     incidents = [d.proposal.incident for g in groups for d in g[:1] if d.proposal.incident]
@@ -159,13 +158,14 @@ def _many(groups: list[list[Deed]], night: Night) -> Item:
     )
 
 
-def _target(action: Action) -> str:
+def target_of(action: Action) -> str:
+    """The node, gang or pool that it acts on, by its bare name."""
     return node_of(action) or str(getattr(action, "job", "") or getattr(action, "pool", ""))
 
 
 def _noun(deed: Deed) -> str:
     kind = kind_of(deed.proposal.action)
-    return f"the {_NOUN.get(kind, kind.partition('.')[2])} of {_target(deed.proposal.action)}"
+    return f"the {NOUN.get(kind, kind.partition('.')[2])} of {target_of(deed.proposal.action)}"
 
 
 def _verbs(group: list[Deed]) -> list[str]:
@@ -179,7 +179,7 @@ def _verbs(group: list[Deed]) -> list[str]:
 
 def _verb(action: Action, result: str) -> str:
     kind = kind_of(action)
-    noun = _NOUN.get(kind, kind.partition(".")[2])
+    noun = NOUN.get(kind, kind.partition(".")[2])
     match result:
         case "recovered":
             return _past(action, kind)
@@ -245,139 +245,3 @@ def _cost(group: list[Deed], night: Night, books: Books) -> str:
     jobs = list(dict.fromkeys(j for i in impacts for j in i.jobs))
     said = f"It stopped {names(jobs)}. " if jobs else ""
     return f"{said}Expected to cost {hours(lost)}." if lost >= 0.05 else said.strip()
-
-
-def did_not(night: Night, books: Books) -> list[Item]:
-    """What was refused, by policy, by people, by time or by the last look; and incidents that
-    nobody touched. Alike ones are one item."""
-    items = [*_denied(night, books), *_turned_down(night, books), *_lapsed(night, books)]
-    return [*items, *_untouched(night, books), *_shadow(night)]
-
-
-def _denied(night: Night, books: Books) -> Iterable[Item]:
-    groups: dict[tuple[str, str], list[tuple[int, datetime, Proposal, Verdict]]] = {}
-    for seq, at, ident, verdict in night.judged:
-        proposal = night.proposal(ident, books)
-        if verdict.decision is Decision.DENY and proposal is not None:
-            group = groups.setdefault((kind_of(proposal.action), texts(verdict)), [])
-            group.append((seq, at, proposal, verdict))
-    for (kind, why), group in groups.items():
-        _, at, proposal, verdict = group[0]
-        on = list(dict.fromkeys(_target(p.action) for _, _, p, _ in group))
-        incidents = list(dict.fromkeys(p.incident for _, _, p, _ in group if p.incident))
-        again = f" Proposed {times(len(group))}." if len(group) > len(on) else ""
-        yield Item(
-            key=f"did_not:{digest((kind, why))[:12]}",
-            text=f"{_did_not(proposal.action, kind, on)}.",
-            more=f"Refused: {closed(why)}{again}",
-            tone="bad",
-            at=at,
-            incident=incidents[0] if len(incidents) == 1 else "",
-            where=rule_of(verdict),
-            count=len(group),
-            seqs=few([seq for seq, *_ in group]),
-        )
-
-
-def _did_not(action: Action, kind: str, on: list[str]) -> str:
-    if len(on) == 1:
-        return f"Did not {_infinitive(action)}"
-    return f"Did not {_NOUN.get(kind, kind.partition('.')[2].replace('_', ' '))} {names(on)}"
-
-
-def _infinitive(action: Action) -> str:
-    told = say(action)
-    return told[:1].lower() + told[1:]
-
-
-def _turned_down(night: Night, books: Books) -> Iterable[Item]:
-    for seq, answer in night.answers:
-        proposal = night.proposal(answer.proposal, books)
-        if proposal is None or answer.answer is Answer.APPROVE:
-            continue
-        put_off = answer.answer is Answer.NOT_NOW
-        verb = "said not now" if put_off else "denied it"
-        reason = f": {closed(answer.reason)}" if answer.reason else "."
-        yield Item(
-            key=f"did_not:{proposal.id}",
-            text=f"Did not {_infinitive(proposal.action)}.",
-            more=f"{answer.person} {verb}{reason}",
-            tone="you",
-            at=answer.at,
-            incident=proposal.incident,
-            proposal=proposal.id,
-            seqs=(seq,),
-        )
-
-
-_LAPSED = {
-    "expired": "Asked, and nobody answered in time",
-    "void": "Asked or allowed, and void before it began",
-    "withdrawn": "Withdrawn before anybody was asked",
-    "refused": "Refused by the last look, right before it would have been done",
-}
-
-
-def _lapsed(night: Night, books: Books) -> Iterable[Item]:
-    refused = {i: d for i, d in night.finished.items() if d.result == "refused"}
-    groups: dict[tuple[str, str, str], list[tuple[str, Done]]] = {}
-    for ident, done in {**night.ended, **refused}.items():
-        proposal = night.proposal(ident, books)
-        if proposal is not None:
-            kind = kind_of(proposal.action)
-            why = "" if done.result == "expired" else done.why
-            groups.setdefault((kind, done.result, why), []).append((ident, done))
-    for (kind, result, why), group in groups.items():
-        first = night.proposal(group[0][0], books)
-        assert first is not None
-        found = [night.proposal(ident, books) for ident, _ in group]
-        on = list(dict.fromkeys(_target(p.action) for p in found if p is not None))
-        reason = f": {closed(why)}" if why else "."
-        alone = group[0][0] if len(group) == 1 else ""
-        yield Item(
-            key=f"did_not:{alone or digest((kind, result, why))[:12]}",
-            text=f"{_did_not(first.action, kind, on)}.",
-            more=f"{_LAPSED[result]}{reason}",
-            tone="bad" if result == "expired" else "",
-            at=group[0][1].at,
-            incident=first.incident if len(group) == 1 else "",
-            proposal=alone,
-            count=len(group),
-            seqs=few([done.seq for _, done in group]),
-        )
-
-
-def _untouched(night: Night, books: Books) -> Iterable[Item]:
-    touched = {d.proposal.incident for d in deeds(night, books)}
-    touched |= {f.proposal.incident for f in books.past()}
-    touched |= {f.proposal.incident for f in books.waiting()}
-    for ident in night.opened:
-        incident = night.incident(ident, books)
-        if incident is None or ident in touched or not incident.is_open:
-            continue
-        seq, thought = night.thoughts.get(ident, (night.opened[ident], ""))
-        yield Item(
-            key=f"did_not:{ident}",
-            text=f"Has not acted on {ident}: {incident.title}.",
-            more=sentence(thought) or "The record does not say why.",
-            at=incident.opened_at,
-            incident=ident,
-            seqs=(seq,),
-        )
-
-
-def _shadow(night: Night) -> Iterable[Item]:
-    groups: dict[str, list[int]] = {}
-    for judged in night.judged:
-        would = judged.verdict.would_be
-        if would is not None:
-            change = f"{judged.verdict.decision.value} would be {would.value}"
-            groups.setdefault(change, []).append(judged.seq)
-    for change, seqs in groups.items():
-        yield Item(
-            key=f"did_not:shadow:{change.replace(' ', '-')}",
-            text=f"Rules in shadow would have decided otherwise {times(len(seqs))}: {change}.",
-            more="They are recorded, and not applied.",
-            count=len(seqs),
-            seqs=few(seqs),
-        )

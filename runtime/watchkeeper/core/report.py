@@ -138,8 +138,8 @@ class Postmortem(Word, frozen=True):
     """One incident from its first signal to its end, as the journal has it.
 
     figures: (name, figure). rules: (file:line, id) of each that spoke for a decision. people: who
-    answered. asked: questions put to people. until: when it ended, or the moment of writing where it
-    is open.
+    answered. asked: questions put to people. until: when it ended, or the moment of writing where
+    it is open.
     """
 
     incident: Incident
