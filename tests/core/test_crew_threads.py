@@ -286,6 +286,21 @@ def test_the_gangs_of_a_sick_node_go_on_while_a_person_is_asked_about_it(
     assert kinds(crew.ask(briefing(seen, ill, busy=("INC-1", "INC-1/gangs")))) == []
 
 
+def test_while_a_sick_node_is_open_its_gangs_wait_for_a_change_of_it_and_not_for_a_while(
+    crew: LangGraphCrew,
+) -> None:
+    ill, spare = lost("train-02"), node("train-01", gpus_free=8.0)
+
+    def ask(sick: RayState, steady: float) -> CrewReply:
+        seen = snapshot(spare, node("train-02", sick), jobs=(job(),), steady=steady)
+        return crew.ask(briefing(seen, ill, busy=("INC-1",)))
+
+    assert kinds(ask(RayState.ALIVE, 100.0)) == []
+    assert crew.next_s() == float("inf"), "what is submitted now may land there again"
+    assert kinds(ask(RayState.ALIVE, 10_000.0)) == []
+    assert kinds(ask(RayState.DEAD, 10_010.0)) == ["job.requeue"]
+
+
 def test_a_pool_with_too_few_free_nodes_for_its_own_repairs_is_told_of(
     crew: LangGraphCrew,
 ) -> None:
