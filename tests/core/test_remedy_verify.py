@@ -207,14 +207,16 @@ def test_what_falls_far_away_or_long_after_is_not_blamed_on_the_action():
     reboot = NodeReboot(node="w1", incarnation=LIFE)
     impact = simulate(c.snapshot(), reboot)
 
-    def fell(rack: str, began_s: float) -> OutcomeKind:
+    def fell(rack: str, began_s: float, **how) -> OutcomeKind:
         other = c.dead("w2", since_s=10, rack=rack)
         seen = c.snapshot(c.dead("w1", rack="r1"), other)
-        return see(reboot, seen, since=c.ago(began_s), impact=impact).kind
+        return see(reboot, seen, since=c.ago(began_s), impact=impact, **how).kind
 
     assert fell("r1", 30) is OutcomeKind.WORSE
     assert fell("r9", 30) is not OutcomeKind.WORSE
     assert fell("r1", 300) is not OutcomeKind.WORSE
+    assert fell("r1", 30, ill_before=lambda node: node == "w2") is not OutcomeKind.WORSE
+    assert fell("r1", 30, ill_before=lambda node: node == "w1") is OutcomeKind.WORSE
 
 
 def test_a_drain_has_until_after_its_deadline():

@@ -6,6 +6,8 @@ and calls a person; after a crash, what was *started* is only ever observed (S18
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from watchkeeper.control.books import File
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.life import State
@@ -49,6 +51,7 @@ def _verify_one(
         snapshot,
         since=effect.started_at,
         impact=file.impact,
+        ill_before=lambda node: _ill_at(record, node, effect.started_at),
     )
     match outcome.kind:
         case OutcomeKind.RECOVERED | OutcomeKind.FAILED:
@@ -61,6 +64,14 @@ def _verify_one(
             _end(file, record, _overdue(file, outcome))
         case _ if _must_enforce(file, snapshot):
             executor.enforce(file, snapshot)
+
+
+def _ill_at(record: Record, node: str, when: datetime) -> bool:
+    """Whether an incident of this node was open at that time."""
+    return any(
+        i.node == node and i.opened_at < when and (i.is_open or i.updated_at >= when)
+        for i in record.books.incidents.values()
+    )
 
 
 def _must_enforce(file: File, snapshot: Snapshot) -> bool:

@@ -6,6 +6,7 @@ Evidence is the snapshot alone: neither the provider's receipt nor an agent's wo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from watchkeeper.core.action import (
@@ -72,14 +73,16 @@ def observe(
     waited_s: float = 0.0,
     since: datetime | None = None,
     impact: Impact | None = None,
+    ill_before: Callable[[str], bool] = lambda _node: False,
 ) -> Outcome:
     """Hold the effect against one snapshot: recovered, not yet, worse or failed.
 
     before_incarnation: the node's at the time of the effect. waited_s: seconds since it began, on
     the steady clock; past `effect.within_s` what is not there has failed. since and impact: when
-    it began and what it was expected to touch; without them `worse` cannot be seen.
+    it began and what it was expected to touch; without them `worse` cannot be seen. ill_before:
+    whether a node was ill already when it began; what such a one does next is not our harm.
     """
-    if harm := _worse(action, snapshot, since, impact):
+    if harm := _worse(action, snapshot, since, impact, ill_before):
         return Outcome(kind=OutcomeKind.WORSE, seen=harm)
     ok, seen = _holds(effect, action, before_incarnation, snapshot, since)
     if ok:
@@ -287,13 +290,18 @@ def _job_running(effect: Effect, action: JobRequeue, snapshot: Snapshot) -> tupl
 
 
 def _worse(
-    action: Action, snapshot: Snapshot, since: datetime | None, impact: Impact | None
+    action: Action,
+    snapshot: Snapshot,
+    since: datetime | None,
+    impact: Impact | None,
+    ill_before: Callable[[str], bool],
 ) -> str:
     """Harm that the action does not explain. A job that stopped with a node which is itself out
     is that node's loss; a job that stopped on healthy nodes is counted against us."""
     if impact is None or since is None:
         return ""
-    fell = _neighbours_lost(action, snapshot, since, impact)
+    lost = _neighbours_lost(action, snapshot, since, impact)
+    fell = [name for name in lost if not ill_before(name)]
     if len(fell) >= (2 if kind_of(action) in _SPARES_THE_LIVING else 1):
         return f"{', '.join(fell)} went out right after it, near its node."
     if kind_of(action) in _SPARES_THE_LIVING or isinstance(action, NodeCordon):
