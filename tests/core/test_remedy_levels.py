@@ -156,7 +156,12 @@ def test_a_gang_that_hung_and_makes_steps_again_takes_the_blame_off_the_node():
     lines = tuple(c.renamed(s, incarnation="g-a1") if s.target == "job:g" else s for s in lines)
     hangs = c.job("g", step_at=c.ago(400))
     assert not passed_by(*told(*lines, jobs=[hangs]))
-    assert passed_by(*told(*lines, jobs=[c.renamed(hangs, step_at=c.ago(5))]))
+    goes_on = c.renamed(hangs, step_at=c.ago(5))
+    assert passed_by(*told(*lines, jobs=[goes_on]))
+    assert passed_by(*told(lines[0], jobs=[goes_on])), "the hang itself is told in another incident"
+    assert not passed_by(*told(lines[0], jobs=[hangs]))
+    slow = read("gang.slow", 290, "job:g")
+    assert not passed_by(*told(lines[0], slow, jobs=[goes_on])), "a slow gang makes steps, too"
 
 
 def test_a_gang_that_makes_steps_there_after_the_last_word_is_a_check():

@@ -22,7 +22,7 @@ from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 from watchkeeper.core.cluster import JobState, Node
 from watchkeeper.core.event import Event, Kind
-from watchkeeper.core.fault import STEPS_PROVE, Fault
+from watchkeeper.core.fault import Fault, steps_may_end
 from watchkeeper.core.incident import IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.health.doubt import PASSING
@@ -276,7 +276,7 @@ def _times_of_health(parts: Parts) -> list[float]:
                 times.append(node.ray_state_since.timestamp() - begin + FLAP_CALM_S)
             elif incident.fault == Fault.GANG_HANG:  # over with its next step
                 times += [_next_report_s(name, parts.cluster) for name in incident.jobs]
-            elif incident.fault in STEPS_PROVE and node is not None:
+            elif node is not None and steps_may_end(incident):
                 here = snapshot.jobs_on(node.name)
                 times += [_next_report_s(job.name, parts.cluster) for job in here]
         for incident in watch.record.books.incidents.values():

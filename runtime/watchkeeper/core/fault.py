@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 from watchkeeper.core.cluster import CheckResult, Job, JobState
@@ -138,8 +138,16 @@ _STOPS_WORK = frozenset({Fault.GPU_HARDWARE, Fault.GPU_DRIVER, Fault.NVLINK, Fau
 """Faults with which no gang makes a step; of others it may only crawl."""
 
 
-STEPS_PROVE = _STOPS_WORK | {Fault.NODE_SUSPECT}
-"""Faults that steps may show to be over; of a node that stands out, where its gang hung."""
+def steps_may_end(incident: Incident) -> bool:
+    """Whether a gang's next steps may show that it is over: of what stops all work, and of a node
+    that stands out in a gang that hung. For who skips quiet stretches."""
+    if incident.fault == Fault.NODE_SUSPECT:
+        return not any(s.code in _CRAWLS for s in incident.signals)
+    return incident.fault in _STOPS_WORK and check_tells(incident)
+
+
+_CRAWLS = frozenset({"gang.slow", "gang.nan"})
+"""Steps that are slow, or worth nothing, prove nothing."""
 
 
 def works_since_s(incident: Incident, now: datetime, jobs: Iterable[Job]) -> float | None:
@@ -211,9 +219,22 @@ def is_over(
         if since_s <= quiet_s:
             return False
     hung = [s for s in incident.signals if s.code == "gang.hang"]
-    slow = any(s.code == "gang.slow" for s in incident.signals)
-    counted = last_reading(incident) is not None
-    return (counted or (bool(hung) and not slow)) and all(_went_on(s, jobs) for s in hung)
+    if not all(_went_on(s, jobs) for s in hung):
+        return False
+    if last_reading(incident) is not None:
+        return True
+    if any(s.code in _CRAWLS for s in incident.signals):
+        return False
+    return bool(hung) or _steps_on(incident, now - timedelta(seconds=quiet_s), jobs)
+
+
+def _steps_on(incident: Incident, since: datetime, jobs: Mapping[str, Job]) -> bool:
+    """Whether a gang on its node has made a step since then."""
+    return any(
+        job.state is JobState.RUNNING and job.step_at is not None and job.step_at > since
+        for job in jobs.values()
+        if incident.node in job.nodes
+    )
 
 
 def _went_on(hang: Signal, jobs: Mapping[str, Job]) -> bool:
