@@ -7,7 +7,7 @@ somebody's work or demand.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -36,7 +36,7 @@ from watchkeeper.adapters.ray_names import (
     parse_seats,
     stable_name,
 )
-from watchkeeper.adapters.ray_queue import Asked, shaped
+from watchkeeper.adapters.ray_queue import Asked, held_job, shaped, waits_again
 from watchkeeper.core.cluster import (
     CheckResult,
     Fence,
@@ -245,15 +245,7 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
     largest: dict[str, float] = {}
     on: dict[str, set[str]] = defaultdict(set)
     pools: dict[str, str] = {}
-    attempts = {job.attempt_id: name for name, job in jobs.items()}
-    for group in rows.groups:
-        seats = parse_seats(group.name) if group.namespace == NAMESPACE else None
-        if seats is not None and seats[1] in attempts:
-            name = attempts[seats[1]]
-        elif group.job_id in current:
-            name = names[group.job_id]
-        else:
-            continue
+    for group, name in _whose(rows.groups, {job_id: names[job_id] for job_id in current}, jobs):
         waits = group.state in _WAITING_GROUP
         for bundle in group.bundles:
             held[name] += bundle.gpus
@@ -284,9 +276,22 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
     }
     for name, asked in rows.held.items():
         last = found.get(name)
-        if last is None or _waits_again(last, asked):
-            found[name] = _held(asked, rows, last)
+        if last is None or waits_again(last, asked):
+            found[name] = held_job(asked, rows.progress(name), last)
     return found
+
+
+def _whose(
+    groups: Sequence[GroupRow], drivers: Mapping[str, str], jobs: Mapping[str, Job]
+) -> Iterator[tuple[GroupRow, str]]:
+    """Each placement group of a job, with the job's name: its driver's own, or seats of ours."""
+    attempts = {job.attempt_id: name for name, job in jobs.items()}
+    for group in groups:
+        seats = parse_seats(group.name) if group.namespace == NAMESPACE else None
+        if seats is not None and seats[1] in attempts:
+            yield group, attempts[seats[1]]
+        elif group.job_id in drivers:
+            yield group, drivers[group.job_id]
 
 
 def _ended_by_us(job: Job, rows: Rows) -> Job:
@@ -294,30 +299,6 @@ def _ended_by_us(job: Job, rows: Rows) -> Job:
     if job.state is JobState.CANCELLED and rows.ended.get(job.name) == job.attempt_id:
         return msgspec.structs.replace(job, state=JobState.STOPPED)
     return job
-
-
-def _waits_again(last: Job, asked: Asked) -> bool:
-    """What is kept is about this attempt, and that has ended."""
-    over = last.state not in (JobState.RUNNING, JobState.WAITING)
-    return over and last.attempt_id == asked.attempt_id and last.state is not JobState.SUCCEEDED
-
-
-def _held(asked: Asked, rows: Rows, last: Job | None) -> Job:
-    """A gang before Ray, with how far it had come."""
-    job, report = asked.job(), rows.progress(asked.name)
-    if last is not None:
-        job = msgspec.structs.replace(
-            job, nodes=(), pool=job.pool or last.pool, attempt=last.attempt
-        )
-    if report is None or not asked.attempt:
-        return job
-    return msgspec.structs.replace(
-        job,
-        step=report.step,
-        step_at=utc(report.step_at),
-        checkpoint_step=report.checkpoint_step,
-        checkpoint_at=utc(report.checkpoint_at) if report.checkpoint_at else None,
-    )
 
 
 def _plain_driver(driver: DriverRow, name: str, lost_node: bool) -> Job:
@@ -408,13 +389,10 @@ def fold_demand(
             blocked[pool] = name
         else:
             blocked.setdefault(pool, name)
-    for job in jobs.values():
-        if not job.held:
-            continue
+    for job in [job for job in jobs.values() if job.held]:
         pool = job.pool or home
         waiting[pool] += job.pending_gpus
-        room = sum(int(len(_usable(n)) / job.pending_bundle_gpus) for n in workers.get(pool, []))
-        if room < (job.least or job.workers):
+        if not _holds(job, workers.get(pool, [])):
             nowhere[pool] = True
             blocked[pool] = job.name
         else:
@@ -447,6 +425,12 @@ def fold_demand(
 def _usable(node: Node) -> range:
     """The GPUs of a node that work could ever get, as a range of that length."""
     return range(max(0, node.gpus - len(node.hidden_gpus)))
+
+
+def _holds(job: Job, workers: Sequence[Node]) -> bool:
+    """The pool's nodes, all in service and empty, could hold this gang, if with its fewest."""
+    room = sum(int(len(_usable(node)) / job.pending_bundle_gpus) for node in workers)
+    return room >= (job.least or job.workers)
 
 
 def _fits(group: GroupRow, workers: Sequence[Node]) -> bool:

@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.adapters.gang_progress import Progress
 from watchkeeper.adapters.ray_gcs import MARKS, Gcs, GroupRow
 from watchkeeper.adapters.ray_jobs import ATTEMPT, JOB, POOL, Submission, job_of
+from watchkeeper.adapters.ray_names import POOL as POOL_LABEL
 from watchkeeper.core.action import check_name
 from watchkeeper.core.cluster import Job, JobState
 from watchkeeper.core.errors import Malformed
@@ -195,9 +197,30 @@ def asked_again(sub: Submission, groups: Iterable[GroupRow], at: float) -> Asked
 
 
 def _pool(groups: Iterable[GroupRow]) -> str:
-    from watchkeeper.adapters.ray_names import POOL as LABEL
+    labels = (b.labels.get(POOL_LABEL, "") for g in groups for b in g.bundles)
+    return next((label for label in labels if label), "")
 
-    return next((b.labels[LABEL] for g in groups for b in g.bundles if b.labels.get(LABEL)), "")
+
+def waits_again(last: Job, asked: Asked) -> bool:
+    """What is kept is about this attempt, and that has ended."""
+    over = last.state not in (JobState.RUNNING, JobState.WAITING)
+    return over and last.attempt_id == asked.attempt_id and last.state is not JobState.SUCCEEDED
+
+
+def held_job(asked: Asked, report: Progress | None, last: Job | None) -> Job:
+    """A gang before Ray, with how far it had come. last: its newest attempt, where one ran."""
+    job = asked.job()
+    if last is not None:
+        job = msgspec.structs.replace(job, pool=job.pool or last.pool, attempt=last.attempt)
+    if report is None or not asked.attempt:
+        return job
+    return msgspec.structs.replace(
+        job,
+        step=report.step,
+        step_at=utc(report.step_at),
+        checkpoint_step=report.checkpoint_step,
+        checkpoint_at=utc(report.checkpoint_at) if report.checkpoint_at else None,
+    )
 
 
 def read_queue(gcs: Gcs) -> tuple[dict[str, Asked], list[str]]:
