@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer.main
+from click.testing import CliRunner
 from tests.contracts.docs_commands import (
     ALONE,
     FIRST_TEN_MINUTES,
@@ -28,7 +30,6 @@ from tests.contracts.docs_commands import (
     fenced,
     words,
 )
-from typer.testing import CliRunner
 
 from watchkeeper.adapters.command import read_config
 from watchkeeper.adapters.journal_file import FileJournal
@@ -97,7 +98,7 @@ def test_the_command_line_knows_the_command_and_its_options(command: str) -> Non
 def test_every_command_of_the_pages_explains_itself() -> None:
     paths = {tuple(_path(words(command))) for command in (*LAB, *PARSED, *ALONE)}
     for path in sorted(paths):
-        done = CliRunner().invoke(app, [*path, "--help"])
+        done = CliRunner().invoke(_command(), [*path, "--help"])
         assert done.exit_code == 0, path
         assert "Usage:" in done.output
 
@@ -106,8 +107,14 @@ def _path(args: list[str]) -> list[str]:
     return args[: len(args) - len(_leaf(args)[1])]
 
 
+@functools.cache
+def _command() -> Any:
+    """The whole command line; to build it takes longer than to ask it."""
+    return typer.main.get_command(app)
+
+
 def _leaf(args: list[str]) -> tuple[Any, list[str]]:
-    command: Any = typer.main.get_command(app)
+    command = _command()
     while hasattr(command, "commands"):
         assert args[0] in command.commands, f"there is no command {args[0]}"
         command, args = command.commands[args[0]], args[1:]
@@ -240,3 +247,10 @@ def test_the_redis_users_of_the_operators_page_can_do_their_work_and_no_more(
                 collector.execute_command(*refused)
     finally:
         server.stop()
+
+
+def test_every_target_of_the_makefile_has_its_rule() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.M)
+    ruled = re.findall(r"^([a-z-]+):", makefile, re.M)
+    assert sorted(phony.split()) == sorted(ruled)

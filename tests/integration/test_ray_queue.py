@@ -99,11 +99,12 @@ class DailyWave:
         self.made: Forecast | None = None
 
     def collect(self, state: ClusterState, at: datetime) -> tuple[Forecast, ...]:
-        if self.made is not None or not state.demand:
+        train = next((d for d in state.demand if d.pool == "train"), None)
+        if self.made is not None or train is None:
             return ()
         now = at.timestamp()
         hours = range(240, -1, -1)
-        peak = state.demand[0].total_gpus - 4.0
+        peak = train.total_gpus - 4.0
         samples = [(now - h * HOUR, 8.0 + peak * _wave(-h), 0.0) for h in hours]
         self.made = KeptChoices().forecast("train", samples, at)
         return (self.made,)
@@ -156,7 +157,7 @@ class Line:
             state = self.lab.read()
             if fact(state):
                 return
-            assert time.monotonic() < end, f"{what}: {self.told()}\n{state.jobs}"
+            assert time.monotonic() < end, f"{what}: {self.told()}\n{self.thought()}\n{state.jobs}"
             time.sleep(0.3)
 
     @property
@@ -172,6 +173,13 @@ class Line:
             elif event.kind is Kind.EFFECT_FINISHED:
                 said.append(f"  {event.data['result']}: {event.data.get('why', '')}")
         return said
+
+    def thought(self) -> list[str]:
+        """What a message tells besides."""
+        state = self.lab.read()
+        told = [f"{n.name} {n.ray_state} {n.gpus}" for n in state.nodes.values()]
+        made = self.forecaster.made
+        return [str(state.demand), str(told), str(made.values[:2] if made else None)]
 
     def effects(self) -> list[str]:
         return [line for line in self.told() if not line.startswith(" ")]
@@ -202,7 +210,10 @@ def line(lab: LiveLab, tmp_path: Path) -> Iterator[Line]:
             line.admission.cancel(name)
         elif job.state in (JobState.RUNNING, JobState.WAITING):
             JobApi(lab.info.job_api).stop(job.attempt_id)
-    lab.until(lambda s: line.admission.tidy() + s.demand[0].running_gpus == 0, "GPUs are free")
+    lab.until(
+        lambda s: line.admission.tidy() + sum(d.running_gpus for d in s.demand) == 0,
+        "GPUs are free",
+    )
     line.journal.close()
 
 

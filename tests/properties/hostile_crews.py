@@ -84,8 +84,8 @@ def spec(seed: int, **changes: Any) -> TwinSpec:
 
 
 def short_spec(seed: int) -> TwinSpec:
-    """Half an hour of 24 nodes, with noise and two thousand times the published faults."""
-    return spec(seed, nodes=24, days=30 / 1440, acceleration=2000.0)
+    """Twenty minutes of 24 nodes, with noise and three thousand times the published faults."""
+    return spec(seed, nodes=24, days=20 / 1440, acceleration=3000.0)
 
 
 def draft(thread: str, action: Action, *, incident: str = "", **changes: Any) -> Draft:
