@@ -315,10 +315,11 @@ def test_wait_comes_back_when_the_time_is_up(tmp_path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize(("bound", "most"), [("RECENT", 3), ("RECENT_BYTES", 700)])
 def test_readers_see_events_that_memory_no_longer_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
-    monkeypatch.setattr(journal_file, "RECENT", 3)
+    monkeypatch.setattr(journal_file, bound, most)
     journal = FileJournal(tmp_path, ManualClock())
     for _ in range(10):
         journal.append(Kind.NOTE, (), {})
@@ -326,6 +327,19 @@ def test_readers_see_events_that_memory_no_longer_holds(
     assert [e.seq for e in journal.events(after=4)] == list(range(5, 11))
     assert [e.seq for e in journal.events(after=8)] == [9, 10]
     assert list(journal.events(after=10)) == []
+    assert 1 <= len(journal._recent.events()) <= 3
+    journal.close()
+
+
+def test_a_line_larger_than_all_that_is_kept_is_kept_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "RECENT_BYTES", 100)
+    journal = FileJournal(tmp_path, ManualClock())
+    journal.append(Kind.NOTE, (), {})
+    journal.append(Kind.NOTE, (), {"text": "x" * 1000})
+    assert [e.seq for e in journal._recent.events()] == [2]
+    assert [e.seq for e in journal.events()] == [1, 2]
     journal.close()
 
 

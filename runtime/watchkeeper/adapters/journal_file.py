@@ -18,7 +18,7 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from watchkeeper.core.event import GENESIS, Event, Kind
 from watchkeeper.core.word import canonical
 
 RECENT = 20_000
-"""Events kept in memory for readers; older ones are read from the file."""
+RECENT_BYTES = 32 * 2**20
+"""Events kept in memory for readers, and the bytes of their lines: a verdict over a large fleet is
+told with half a megabyte of what was done before. Older ones are read from the file."""
 
 _decode = msgspec.json.Decoder(Event).decode
 _UNREADABLE = (ValueError, RecursionError)
@@ -147,15 +149,39 @@ def _head_file(path: Path) -> tuple[int, str] | None:
 
 def read_events(path: Path, after: int = 0) -> Iterator[Event]:
     """Events of a journal file with seq > after; stops at a torn tail. Raises JournalBroken."""
+    return (event for event, _ in _sized(path) if event.seq > after)
+
+
+def _sized(path: Path) -> Iterator[tuple[Event, int]]:
+    """Each event with the length of its line."""
     for number, line in _lines(path):
         if not line.endswith(b"\n"):
             return
         try:
-            event = _decode(line)
+            yield _decode(line), len(line)
         except _UNREADABLE as err:
             raise JournalBroken(f"{path}: line {number} is not an event: {err}") from err
-        if event.seq > after:
-            yield event
+
+
+class _Recent:
+    """The newest events, for readers: few, and small together. The very newest is always there."""
+
+    def __init__(self, found: Iterable[tuple[Event, int]]) -> None:
+        self._held: deque[tuple[Event, int]] = deque()
+        self._bytes = 0
+        for event, size in found:
+            self.add(event, size)
+
+    def add(self, event: Event, size: int) -> None:
+        """size: of its line, in bytes."""
+        self._held.append((event, size))
+        self._bytes += size
+        while len(self._held) > 1 and (len(self._held) > RECENT or self._bytes > RECENT_BYTES):
+            self._bytes -= self._held.popleft()[1]
+
+    def events(self) -> list[Event]:
+        """Oldest first."""
+        return [event for event, _ in self._held]
 
 
 class FileJournal:
@@ -190,7 +216,7 @@ class FileJournal:
                 "record. Keep the file, move it aside, and see docs/operate.md, 'A broken journal'."
             )
         self.set_aside = self._set_torn_tail_aside(found.torn_bytes)
-        self._recent: deque[Event] = deque(read_events(self.path), maxlen=RECENT)
+        self._recent = _Recent(_sized(self.path))
         self._head = (found.head_seq, found.head_hash)
         try:
             self._file = io.FileIO(self.path, "a")
@@ -244,7 +270,7 @@ class FileJournal:
             if durable:
                 self._make_durable(before, (event.seq, event.hash))
             self._head = (event.seq, event.hash)
-            self._recent.append(event)
+            self._recent.add(event, len(line))
             for listener in self._listeners:
                 listener(event)
             self._news.notify_all()
@@ -297,7 +323,7 @@ class FileJournal:
     def events(self, after: int = 0) -> Iterator[Event]:
         """Events with seq > after, oldest first; from memory when they are recent."""
         with self._lock:
-            recent = list(self._recent)
+            recent = self._recent.events()
         if recent and recent[0].seq <= after + 1:
             yield from (e for e in recent if e.seq > after)
         else:
