@@ -10,6 +10,7 @@ import hmac
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Protocol
 
 from watchkeeper.control.asking import ask_of
@@ -232,12 +233,11 @@ class WatchDesk:
             return ask_of(file, books) if file else None
 
     def events(self, after: int = 0, limit: int = 200) -> tuple[Event, ...]:
-        found: deque[Event] = deque(maxlen=limit)
-        for event in self._watch.record.journal.events(after):
-            found.append(event)
-            if after and len(found) == limit:
-                break
-        return tuple(found)
+        journal = self._watch.record.journal
+        if after:
+            return tuple(islice(journal.events(after), limit))
+        newest = max(0, journal.head[0] - limit)  # a long record is not read to show its end
+        return tuple(deque(journal.events(newest), maxlen=limit))
 
     def costs(self, days: float = 30.0) -> Costs:
         return self._spending.costs(days)
