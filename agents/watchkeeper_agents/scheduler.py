@@ -134,7 +134,8 @@ def _weigh(
     """The first that is blocked: is something on its way, and if not, which way is cheapest?"""
     pool, why, snapshot = demand.pool, line.why(job.name), tools.snapshot
     need = nodes_short(job, tools)
-    mending = {i.node for i in tools.briefing.incidents if i.fault in REPAIRED_ON_NODE}
+    repairs = [i for i in tools.briefing.incidents if i.fault in REPAIRED_ON_NODE]
+    mending = {i.node for i in repairs}
     # Asked of the incidents, not of the nodes: only what is under repair will come back.
     back = [
         name
@@ -146,6 +147,10 @@ def _weigh(
     lasted = (snapshot.at - incident.opened_at).total_seconds()
     if need and len(back) >= need and lasted < settings.repair_s:
         return _stop(memory, "waiting", f"{why} {', '.join(back)} is under repair and would do.")
+    lost = {i.node for i in repairs if job.name in i.jobs or i.node in job.nodes}.intersection(back)
+    if lost and lasted < settings.repair_s:  # what it ran on comes back: nobody is stopped for it
+        own = ", ".join(sorted(lost))
+        return _stop(memory, "waiting", f"{why} {own}, which it ran on, is under repair.")
     found = ways(job, line, tools, settings)
     shut = _failed(memory)
     hush = hushed(memory, snapshot.steady, looks(demand))

@@ -495,6 +495,15 @@ def test_nodes_under_repair_are_waited_for_before_more_are_asked_for(crew: LangG
     assert "train-02 is under repair and would do" in reply.conclusions[0].why
 
 
+def test_nobody_is_stopped_for_a_gang_whose_own_node_is_under_repair(crew: LangGraphCrew) -> None:
+    gang = msgspec.structs.replace(waits(), nodes=("train-01", "train-02"))
+    ill = node("train-02", RayState.DEAD)
+    one = snapshot(node("train-01"), ill, jobs=(gang,), demand=want(), steady=5.0)
+    reply = crew.ask(briefing(one, short(), lost("train-02", jobs=()), busy=("INC-1",)))
+    assert (reply.drafts, ends(reply)) == ((), {"INC-9": "waiting"})
+    assert reply.conclusions[0].why.endswith("train-02, which it ran on, is under repair.")
+
+
 @pytest.mark.parametrize(
     ("seen", "serves", "end", "why"),
     [
