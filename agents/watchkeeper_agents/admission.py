@@ -11,11 +11,10 @@ from collections.abc import Iterator
 import msgspec
 
 from watchkeeper.core.action import Action, JobPreempt, kind_of, say
-from watchkeeper.core.cluster import Job, JobState
-from watchkeeper.core.crew import Briefing, Draft, StepResult
+from watchkeeper.core.cluster import Job, JobState, RayState
+from watchkeeper.core.crew import Briefing, StepResult
 from watchkeeper.core.once import once_for
-from watchkeeper.remedy.verify import expected_effect
-from watchkeeper_agents.hearing import hear, hushed
+from watchkeeper_agents.hearing import hear_beside
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.ways import place
 from watchkeeper_agents.words import GANG, CrewSettings, Memory, Move, Turn, WorkItem
@@ -29,10 +28,10 @@ def to_admit(briefing: Briefing, settings: CrewSettings) -> Iterator[WorkItem]:
     held = any(job.held for job in briefing.snapshot.not_running)
     if held and "job.place" in briefing.serves:
         line = Tools(briefing).line(settings.terms)
-        jobs = briefing.snapshot.jobs
-        for name in line.order if line is not None else ():
-            if line is not None and name in line.starts and jobs[name].held:
-                yield from _item(name, briefing)
+        if line is not None:
+            for name in line.order:
+                if name in line.starts and briefing.snapshot.jobs[name].held:
+                    yield from _item(name, briefing)
     for job in _small(briefing.snapshot.running):
         if _may_grow(job, briefing, settings):
             yield from _item(job.name, briefing)
@@ -49,11 +48,9 @@ def admit(
 ) -> Turn:
     """One turn of one gang that may start, or grow."""
     world = looks(name, tools, settings)
-    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
-    if over is not None:
-        return Turn(memory=memory, move=Move(end="waiting", why=over.why), thoughts=(over.why,))
-    if why := hushed(memory, tools.snapshot.steady, world):
-        return Turn(memory=memory, move=Move(end="waiting", why=why))
+    memory, why, said = hear_beside(memory, result, tools.snapshot.steady, world, settings)
+    if why:
+        return Turn(memory=memory, move=Move(end="waiting", why=why), thoughts=said)
     job, line = tools.snapshot.jobs.get(name), tools.line(settings.terms)
     if job is None:
         return Turn(memory=memory, move=Move(end="waiting", why=f"{name} is gone."))
@@ -67,7 +64,7 @@ def admit(
         )
         if placement.gang.elastic:
             reason += f" It begins with {len(placement.seats)} of {placement.gang.count} workers."
-        return _draft(memory, place(job, placement, line), reason, tools)
+        return _draft(name, memory, place(job, placement, line), reason, tools)
     if _may_grow(job, tools.briefing, settings):
         action = JobPreempt(job=name, attempt_id=job.attempt_id)
         reason = (
@@ -75,7 +72,7 @@ def admit(
             f"{_idle(job, tools.briefing):g} nodes of {job.pool} stand idle. It goes on from its "
             "checkpoint with more."
         )
-        return _draft(memory, action, reason, tools)
+        return _draft(name, memory, action, reason, tools)
     return Turn(memory=memory, move=Move(end="waiting", why=f"{name} has no room now."))
 
 
@@ -87,16 +84,13 @@ def looks(name: str, tools: Tools, settings: CrewSettings) -> str:
     return f"{GANG}{name}/{','.join(line.nodes(name))}"
 
 
-def _draft(memory: Memory, action: Action, reason: str, tools: Tools) -> Turn:
-    name = str(getattr(action, "job", ""))
+def _draft(name: str, memory: Memory, action: Action, reason: str, tools: Tools) -> Turn:
     told = f"Next: {say(action)}."
-    draft = Draft(
-        thread=f"{GANG}{name}",
-        action=action,
+    draft = tools.propose(
+        f"{GANG}{name}",
+        action,
         by=BY,
         reason=reason,
-        confidence=1.0,
-        effect=expected_effect(action, tools.view(())),
         rung=f"queue: {kind_of(action)}",
         if_ignored=f"{name} goes on as it is.",
     )
@@ -135,7 +129,7 @@ def _idle(job: Job, briefing: Briefing) -> int:
     free = sum(
         node.pool == job.pool
         and not node.control_path
-        and node.ray_state.value == "alive"
+        and node.ray_state is RayState.ALIVE
         and node.name not in snapshot.fences
         and node.gpus_free >= each
         for node in snapshot.nodes.values()

@@ -53,7 +53,7 @@ def hear(
         case ("answer", "not_now"):
             again = _minutes(settings.not_now_s)
             why = f"A person said not now to: {asked}. It is asked again after {again}."
-            return quiet(memory, now + settings.not_now_s, why, ""), None
+            return _quiet(memory, now + settings.not_now_s, why, ""), None
         case ("verdict", "deny"):
             return _refused(memory, result, asked, now, looks, settings)
         case ("outcome", "refused") | ("answer", "void"):
@@ -63,7 +63,7 @@ def hear(
                 return memory, None
             why = f"{asked} was refused {count} times at the last moment. {result.says}".strip()
             memory = msgspec.structs.replace(memory, refusals=0)
-            return quiet(memory, now + settings.refused_s, why, ""), None
+            return _quiet(memory, now + settings.refused_s, why, ""), None
         case _:
             return msgspec.structs.replace(memory, refusals=0), None
 
@@ -80,7 +80,18 @@ def _refused(
     stuck = NEEDS_A_PERSON & set(result.reason_ids) if result.refused_by == "invariant" else set()
     if result.refused_by in ("limit", "budget", "error") or stuck:
         return memory, Move(end="escalated", why=why)
-    return quiet(memory, now + settings.denied_s, why, looks), None
+    return _quiet(memory, now + settings.denied_s, why, looks), None
+
+
+def hear_beside(
+    memory: Memory, result: StepResult | None, now: float, looks: str, settings: CrewSettings
+) -> tuple[Memory, str, tuple[str, ...]]:
+    """For a thread that ends no incident: its memory, why it waits or "", and what it says of
+    that. What would end an incident's own thread, such as a person's no, makes this one wait."""
+    memory, over = hear(memory, result, now, looks, settings)
+    if over is None:
+        return memory, hushed(memory, now, looks), ()
+    return _quiet(memory, now + settings.denied_s, over.why, looks), over.why, (over.why,)
 
 
 def hushed(memory: Memory, now: float, looks: str) -> str:
@@ -94,7 +105,7 @@ def hushed(memory: Memory, now: float, looks: str) -> str:
     return memory.quiet_why
 
 
-def quiet(memory: Memory, until: float, why: str, looks: str) -> Memory:
+def _quiet(memory: Memory, until: float, why: str, looks: str) -> Memory:
     """Ask for nothing until then, or until the world looks otherwise ("": in any case)."""
     return msgspec.structs.replace(memory, quiet_until=until, quiet_why=why, quiet_for=looks)
 

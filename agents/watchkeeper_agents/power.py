@@ -15,9 +15,8 @@ import msgspec
 from watchkeeper.capacity.power import release, shed
 from watchkeeper.core.action import GpuPowerCap, kind_of, say
 from watchkeeper.core.capacity import PowerCap, Shedding
-from watchkeeper.core.crew import Briefing, Draft, StepResult
-from watchkeeper.remedy.verify import expected_effect
-from watchkeeper_agents.hearing import hear, hushed
+from watchkeeper.core.crew import Briefing, StepResult
+from watchkeeper_agents.hearing import hear_beside
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import FEED, POWER, CrewSettings, Memory, Move, Turn, WorkItem
 
@@ -32,7 +31,8 @@ def to_cap(briefing: Briefing) -> Iterator[WorkItem]:
     busy = [thread for thread in briefing.busy if thread.startswith(POWER)]
     nodes = {thread.removeprefix(POWER).partition("/")[0] for thread in busy}
     free = _at_once(briefing) - len(busy)
-    for thread, (node, _, _) in wanted.items():
+    for thread, (action, _) in wanted.items():
+        node = action.node
         if free <= 0:
             break
         if node not in nodes:
@@ -60,25 +60,21 @@ def cap(
 ) -> Turn:
     """One turn of one GPU, or of one feed."""
     world = looks(thread, tools)
-    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
-    if over is not None:
-        return Turn(memory=memory, move=Move(end="waiting", why=over.why), thoughts=(over.why,))
-    if why := hushed(memory, tools.snapshot.steady, world):
-        return Turn(memory=memory, move=Move(end="waiting", why=why))
+    memory, why, said = hear_beside(memory, result, tools.snapshot.steady, world, settings)
+    if why:
+        return Turn(memory=memory, move=Move(end="waiting", why=why), thoughts=said)
     if thread.startswith(FEED):
         return _tell(thread.removeprefix(FEED), memory, tools)
     found = _wanted(tools.briefing).get(thread)
     if found is None:
         return Turn(memory=memory, move=Move(end="waiting", why="Its feed has room now."))
-    _, action, reason = found
+    action, reason = found
     told = f"Next: {say(action)}."
-    draft = Draft(
-        thread=thread,
-        action=action,
+    draft = tools.propose(
+        thread,
+        action,
         by=BY,
         reason=reason,
-        confidence=1.0,
-        effect=expected_effect(action, tools.view(())),
         rung=f"power: {kind_of(action)}",
         if_ignored="The feed stays as near its limit as it is; its breaker takes all of it.",
     )
@@ -90,7 +86,7 @@ def looks(thread: str, tools: Tools) -> str:
     if thread.startswith(FEED):
         return thread
     found = _wanted(tools.briefing).get(thread)
-    return thread if found is None else f"{thread}/{found[1].watts:g}"
+    return thread if found is None else f"{thread}/{found[0].watts:g}"
 
 
 def _tell(feed: str, memory: Memory, tools: Tools) -> Turn:
@@ -116,21 +112,21 @@ def _sheds(briefing: Briefing) -> tuple[Shedding, ...]:
 
 
 @lru_cache(maxsize=2)
-def _wanted(briefing: Briefing) -> dict[str, tuple[str, GpuPowerCap, str]]:
-    """Thread -> (node, action, reason), in the order in which they are asked for."""
+def _wanted(briefing: Briefing) -> dict[str, tuple[GpuPowerCap, str]]:
+    """Thread -> (action, reason), in the order in which they are asked for."""
     if "gpu.power_cap" not in briefing.serves:
         return {}
     found = {}
     for one in _sheds(briefing):
         for each in one.caps:
-            found[_thread(each)] = (each.node, _action(each), one.says)
+            found[_thread(each)] = (_action(each), one.says)
     for order in briefing.feeds.values():
         for each in release(briefing.snapshot, order, _ours(briefing)):
             why = (
                 f"The feed {order.feed} has room again: GPU {each.gpu} of {each.node} gets back "
                 f"the {each.watts:g} W that policy names for it."
             )
-            found[_thread(each)] = (each.node, _action(each), why)
+            found[_thread(each)] = (_action(each), why)
     return found
 
 

@@ -18,7 +18,7 @@ from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
-from watchkeeper_agents.hearing import hear, hushed, quiet
+from watchkeeper_agents.hearing import hear, hear_beside, hushed
 from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
 from watchkeeper_agents.tools import Tools, in_words
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Memory, Move, Turn
@@ -66,7 +66,8 @@ def move_gangs(
 ) -> Turn:
     """One turn of the thread that looks after the gangs of a node's incident. It ends nothing:
     what it cannot do is left to the incident's own thread."""
-    memory, why = _hear_beside(incident, memory, result, tools, settings)
+    now = tools.snapshot.steady
+    memory, why, _ = hear_beside(memory, result, now, looks(incident, tools), settings)
     if why:
         return Turn(memory=memory, move=Move(end="waiting", why=why))
     plan = gangs_ladder(incident, tools.view(memory.attempts, incident.id))
@@ -89,7 +90,8 @@ def check_node(
     settings: CrewSettings,
 ) -> Turn:
     """One turn of the thread that checks one node of a gang under test. It too ends nothing."""
-    memory, why = _hear_beside(incident, memory, result, tools, settings)
+    now = tools.snapshot.steady
+    memory, why, _ = hear_beside(memory, result, now, looks(incident, tools), settings)
     if why:
         return Turn(memory=memory, move=Move(end="waiting", why=why))
     step = check_step(incident, name, tools.view(memory.attempts, incident.id))
@@ -98,22 +100,6 @@ def check_node(
     draft = _draft(incident, step, tools)
     draft = msgspec.structs.replace(draft, thread=f"{incident.id}{CHECK}{name}")
     return Turn(memory=memory, move=Move(draft=draft))
-
-
-def _hear_beside(
-    incident: Incident,
-    memory: Memory,
-    result: StepResult | None,
-    tools: Tools,
-    settings: CrewSettings,
-) -> tuple[Memory, str]:
-    """What a thread beside the incident's own was told, and why it waits, or "": what would end
-    the incident's own thread only makes this one wait."""
-    world, now = looks(incident, tools), tools.snapshot.steady
-    memory, over = hear(memory, result, now, world, settings)
-    if over is None:
-        return memory, hushed(memory, now, world)
-    return quiet(memory, now + settings.denied_s, over.why, world), over.why
 
 
 WORTH_SAYING = 0.05

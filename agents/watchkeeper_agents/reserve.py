@@ -29,7 +29,7 @@ def wanted(briefing: Briefing, chance: float = 0.99) -> dict[str, int]:
     """Pool -> nodes that should stand ready. Once for each briefing. A pool in which nothing was
     repaired for a week is held to need none: the bound would rest on no evidence."""
     nodes = briefing.snapshot.nodes
-    size = _sizes(nodes)
+    size = sizes(nodes)
     failed: Counter[str] = Counter()
     for name, incidents in briefing.repaired.items():
         if name in nodes:
@@ -42,7 +42,8 @@ def wanted(briefing: Briefing, chance: float = 0.99) -> dict[str, int]:
 
 
 @once_for
-def _sizes(nodes: dict[str, Node]) -> Counter[str]:
+def sizes(nodes: dict[str, Node]) -> Counter[str]:
+    """Nodes of each pool, without those of the control path."""
     return Counter(n.pool for n in nodes.values() if not n.control_path)
 
 

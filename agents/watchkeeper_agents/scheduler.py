@@ -12,17 +12,16 @@ import msgspec
 
 from watchkeeper.core.action import Action, PoolScale, kind_of, say
 from watchkeeper.core.cluster import Job, PoolDemand
-from watchkeeper.core.crew import Draft, StepResult
+from watchkeeper.core.crew import StepResult
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
 from watchkeeper.core.impact import is_out
 from watchkeeper.core.incident import Incident
 from watchkeeper.placement.fit import why_waits
 from watchkeeper.placement.line import Line
-from watchkeeper.remedy.verify import expected_effect
 from watchkeeper_agents.ahead import Ahead, ahead_of
-from watchkeeper_agents.hearing import hear, hushed
+from watchkeeper_agents.hearing import hear, hear_beside, hushed
 from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
-from watchkeeper_agents.tools import Tools, outlook
+from watchkeeper_agents.tools import Tools, outlook, span
 from watchkeeper_agents.ways import Way, nodes_short, ways
 from watchkeeper_agents.words import CrewSettings, Memory, Move, Turn
 
@@ -65,15 +64,15 @@ def watch_ahead(
 ) -> Turn:
     """Without a shortage: more nodes where a proven forecast sees one before they could come;
     a thought, told once, where it is not proven or nobody can add any."""
-    memory, over = hear(memory, result, tools.snapshot.steady, pool, settings)
-    if over is not None:
-        return Turn(memory=memory, move=Move(end="waiting", why=over.why), thoughts=(over.why,))
+    memory, why, said = hear_beside(memory, result, tools.snapshot.steady, pool, settings)
+    if said:
+        return Turn(memory=memory, move=Move(end="waiting", why=why), thoughts=said)
     sees = ahead_of(tools, pool)
     if sees is None:
         why = f"{pool} is expected to hold what is wanted."
         memory = msgspec.structs.replace(memory, said="enough")
         return Turn(memory=memory, move=Move(end="waiting", why=why))
-    if why := hushed(memory, tools.snapshot.steady, pool):
+    if why:
         return Turn(memory=memory, move=Move(end="waiting", why=why))
     may = tools.serves("pool.scale") and not tools.snapshot.state.scaler
     if sees.acts and may and tools.room_to_grow(pool):
@@ -103,13 +102,12 @@ def _grow_ahead(
     need = math.ceil(sees.short_gpus / sees.node_gpus)
     add = min(need, settings.most_add, tools.room_to_grow(pool))
     action = PoolScale(pool=pool, add=add)
-    draft = Draft(
-        thread=f"capacity:{pool}",
-        action=action,
+    draft = tools.propose(
+        f"capacity:{pool}",
+        action,
         by=BY,
         reason=f"{sees.says} {sees.proof}",
         confidence=round(min(1.0, sees.forecast.coverage80 or 0.0), 3),
-        effect=expected_effect(action, tools.view(())),
         rung=f"forecast: {kind_of(action)}",
         if_ignored=f"By the forecast, {sees.short_gpus:.0f} GPUs are waited for in {pool} then.",
     )
@@ -151,7 +149,7 @@ def _weigh(
     if lost and lasted < settings.repair_s:  # what it ran on comes back: nobody is stopped for it
         own = ", ".join(sorted(lost))
         return _stop(memory, "waiting", f"{why} {own}, which it ran on, is under repair.")
-    found = ways(job, line, tools, settings)
+    found = ways(job, line, need, tools, settings)
     shut = _failed(memory)
     hush = hushed(memory, snapshot.steady, looks(demand))
     if hush:
@@ -257,17 +255,13 @@ def _reason(
     pool = demand.pool
     said = [
         why,
-        f"{demand.pending_gpus:g} GPUs wait in {pool}, this gang for {_span(waited)}; "
+        f"{demand.pending_gpus:g} GPUs wait in {pool}, this gang for {span(waited)}; "
         f"{demand.running_gpus:g} of {demand.total_gpus:g} are in use.",
         best.says,
         *(way.says for way in others[:2]),
         outlook(tools.forecast(pool), demand.total_gpus),
     ]
     return " ".join(text for text in said if text)
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _failed(memory: Memory) -> dict[str, str]:

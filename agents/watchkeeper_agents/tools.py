@@ -5,18 +5,17 @@ There is nothing else. None of it changes anything, and none of it leaves the pr
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from watchkeeper.core.action import Action, say
-from watchkeeper.core.cluster import Job, JobState, Node, PoolDemand
+from watchkeeper.core.cluster import Node, PoolDemand
 from watchkeeper.core.crew import Briefing, Draft, StepResult
 from watchkeeper.core.facts import SERVICE_LEVEL, quantile_at, spare_nodes
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import simulate
 from watchkeeper.core.incident import Incident
-from watchkeeper.core.money import CapacityOrder
+from watchkeeper.core.money import order_for
 from watchkeeper.core.proposal import Effect, Impact
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.line import Line, line_of
@@ -24,7 +23,7 @@ from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings, RemedyView
 from watchkeeper.remedy.precondition import unmet
 from watchkeeper.remedy.verify import expected_effect
-from watchkeeper_agents.reserve import wanted
+from watchkeeper_agents.reserve import sizes, wanted
 
 MOST_EVIDENCE = 32
 """Signals cited by one Draft, newest kept."""
@@ -55,30 +54,17 @@ class Tools:
     def forecast(self, pool: str) -> Forecast | None:
         return self.briefing.forecasts.get(pool)
 
-    def waiting(self, pool: str) -> tuple[Job, ...]:
-        """Gangs of a pool that wait, the one with the most GPUs to come first."""
-        jobs = [
-            j
-            for j in self.snapshot.jobs.values()
-            if j.pool == pool and (j.state is JobState.WAITING or j.pending_gpus > 0)
-        ]
-        return tuple(sorted(jobs, key=lambda j: (-j.priority, -(j.pending_gpus or j.gpus), j.name)))
-
     def service_level(self, pool: str) -> float:
         """The quantile of demand that the pool should hold, as policy says."""
-        order = self._order(pool)
+        order = order_for(self.briefing.capacity, pool)
         return SERVICE_LEVEL if order is None else order.service_level
 
     def room_to_grow(self, pool: str) -> int:
         """Nodes that policy lets the pool still get; plenty where it sets no bound."""
-        order = self._order(pool)
+        order = order_for(self.briefing.capacity, pool)
         if order is None or order.nodes_at_most is None:
             return 1000
-        return max(0, order.nodes_at_most - _pool_sizes(self.briefing)[pool])
-
-    def _order(self, pool: str) -> CapacityOrder | None:
-        orders = self.briefing.capacity
-        return orders.get(pool) or orders.get("default")
+        return max(0, order.nodes_at_most - sizes(self.snapshot.nodes)[pool])
 
     def line(self, terms: Terms) -> Line | None:
         """Who may start now and who finds no room, over the whole fleet; None where nobody
@@ -141,6 +127,29 @@ class Tools:
             if_ignored=if_ignored,
         )
 
+    def propose(
+        self,
+        thread: str,
+        action: Action,
+        *,
+        by: str,
+        reason: str,
+        rung: str,
+        if_ignored: str,
+        confidence: float = 1.0,
+    ) -> Draft:
+        """The same of a thread that is about no incident."""
+        return Draft(
+            thread=thread,
+            action=action,
+            by=by,
+            reason=reason,
+            confidence=confidence,
+            effect=expected_effect(action, self.view(())),
+            rung=rung,
+            if_ignored=if_ignored,
+        )
+
 
 SMALL_POOL = 20
 """Fewer nodes than this keep no spare against their gangs: one node would be too large a share."""
@@ -152,17 +161,12 @@ def _line(briefing: Briefing, terms: Terms) -> Line | None:
     that must stand ready for repairs are kept."""
     suspects = frozenset(i.node for i in briefing.incidents if i.is_open and i.node)
     spares: list[str] = []
-    size = _pool_sizes(briefing)
+    size = sizes(briefing.snapshot.nodes)
     for pool, want in wanted(briefing).items():
         if size[pool] >= SMALL_POOL:
             ready = spare_nodes(briefing.snapshot).get(pool, frozenset())
             spares += sorted(ready - suspects)[-want:] if want else []
     return line_of(briefing.snapshot, suspects, frozenset(spares), terms=terms)
-
-
-def _pool_sizes(briefing: Briefing) -> Counter[str]:
-    nodes = briefing.snapshot.nodes.values()
-    return Counter(node.pool for node in nodes if not node.control_path)
 
 
 @lru_cache(maxsize=1)
@@ -183,7 +187,7 @@ def in_words(impact: Impact, action: Action) -> str:
     if not impact.jobs:
         return f"{said}; no running gang stops."
     age = impact.checkpoint_age_s
-    saved = "with no checkpoint known" if age is None else f"with a checkpoint {_ago(age)} old"
+    saved = "with no checkpoint known" if age is None else f"with a checkpoint {span(age)} old"
     return f"{said}; it stops {', '.join(impact.jobs)}, {saved}."
 
 
@@ -200,5 +204,6 @@ def outlook(forecast: Forecast | None, pool_gpus: float) -> str:
     )
 
 
-def _ago(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A time as people say it: `90 s`, `12 min`."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

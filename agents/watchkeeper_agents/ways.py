@@ -7,17 +7,18 @@ the time for which the gang's own GPUs would stand idle. It proposes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from watchkeeper.core.action import Action, JobPlace, JobPreempt, PoolScale
 from watchkeeper.core.cluster import Job
+from watchkeeper.core.facts import gpus_per_node
 from watchkeeper.core.word import utc
 from watchkeeper.placement.clear import Victim
 from watchkeeper.placement.fit import Strategy, bundles_of, nodes_needed, room
 from watchkeeper.placement.line import Line
+from watchkeeper.placement.reserve import Reservation
 from watchkeeper.placement.words import Placement
-from watchkeeper_agents.tools import Tools
+from watchkeeper_agents.tools import Tools, span
 from watchkeeper_agents.words import CrewSettings
 
 
@@ -31,12 +32,13 @@ class Way(NamedTuple):
     says: str
 
 
-def ways(job: Job, line: Line, tools: Tools, settings: CrewSettings) -> list[Way]:
+def ways(job: Job, line: Line, need: int | None, tools: Tools, settings: CrewSettings) -> list[Way]:
     """Every way that is open to this blocked gang, the cheapest first; a tie goes to what stops
-    nobody."""
-    found = [*_wait(job, line), *_grow(job, tools, settings)]
+    nobody. need: as `nodes_short` tells it."""
+    kept = line.reservation(job.name)
+    found = [*_wait(job, line, kept), *_grow(job, need, tools, settings)]
     if tools.serves("job.preempt"):
-        found += [*_move(job, line, tools, settings), *_make_room(job, line, tools, settings)]
+        found += [*_move(job, line, kept, tools, settings), *_make_room(job, line, tools, settings)]
     return sorted(found, key=lambda way: way.gpu_s)
 
 
@@ -62,8 +64,7 @@ def place(job: Job, placement: Placement, line: Line) -> JobPlace:
     )
 
 
-def _wait(job: Job, line: Line) -> Iterator[Way]:
-    kept = line.reservation(job.name)
+def _wait(job: Job, line: Line, kept: Reservation | None) -> Iterator[Way]:
     if kept is None:
         return
     idle = max(0.0, kept.at - line.now) * line.gang(job.name).gpus
@@ -72,8 +73,7 @@ def _wait(job: Job, line: Line) -> Iterator[Way]:
     yield Way(None, (), idle, says)
 
 
-def _grow(job: Job, tools: Tools, settings: CrewSettings) -> Iterator[Way]:
-    need = nodes_short(job, tools)
+def _grow(job: Job, need: int | None, tools: Tools, settings: CrewSettings) -> Iterator[Way]:
     if not need or job.within or not tools.serves("pool.scale") or tools.snapshot.state.scaler:
         return
     add = min(need, settings.most_add, tools.room_to_grow(job.pool))
@@ -100,11 +100,12 @@ def _make_room(job: Job, line: Line, tools: Tools, settings: CrewSettings) -> It
     yield Way(steps[0], (*steps[1:], *after), clearing.price, says)
 
 
-def _move(job: Job, line: Line, tools: Tools, settings: CrewSettings) -> Iterator[Way]:
+def _move(
+    job: Job, line: Line, kept: Reservation | None, tools: Tools, settings: CrewSettings
+) -> Iterator[Way]:
     """Move what is cheap to move: only work that we place again ourselves."""
     if not tools.serves("job.place"):
         return
-    kept = line.reservation(job.name)
     moves = line.moves(job.name, settings.terms, None if kept is None else kept.at - line.now)
     if moves is None:
         return
@@ -126,21 +127,17 @@ def _victim(victim: Victim, tools: Tools) -> str:
     job = tools.snapshot.jobs[victim.name]
     saved = "never saved"
     if job.checkpoint_at is not None:
-        saved = f"saved {_ago(tools.snapshot.at, job.checkpoint_at)} ago"
+        age_s = (tools.snapshot.at - job.checkpoint_at).total_seconds()
+        saved = f"saved {span(max(0.0, age_s))} ago"
     seats = len(victim.run.placement.seats)
     goes_on = f", goes on with {victim.keeps} of {seats} workers" if victim.keeps else ""
     return f"{job.name} ({job.gpus:g} GPUs, priority {job.priority}, {saved}{goes_on})"
 
 
-def _ago(at: datetime, since: datetime) -> str:
-    seconds = max(0.0, (at - since.astimezone(UTC)).total_seconds())
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
 def _bill(pool: str, add: int, tools: Tools) -> str:
     """What nodes cost a day, where the policy names a price."""
     price = tools.briefing.gpu_hour.get(pool)
-    each = max((n.gpus for n in tools.snapshot.nodes.values() if n.pool == pool), default=0)
+    each = gpus_per_node(tools.snapshot, pool)
     if price is None or not each:
         return ""
     return f" and {price * each * add * 24:.0f} {tools.briefing.currency} a day"

@@ -4,6 +4,7 @@ back again; never on a guess, and never in silence where nothing can be done."""
 from __future__ import annotations
 
 import msgspec
+import pytest
 from tests.core.capacity_case import gang, node, seen
 
 from watchkeeper.core.action import GpuPowerCap
@@ -119,11 +120,23 @@ def test_our_cap_is_taken_back_when_the_feed_has_room_and_nobody_elses() -> None
     assert drafts(LangGraphCrew().ask(told(calm))) == []
 
 
-def test_a_refused_cap_is_not_asked_again_while_nothing_changed() -> None:
+@pytest.mark.parametrize(
+    ("kind", "value", "refused_by"),
+    [
+        pytest.param("verdict", "deny", "policy", id="no rule allows it"),
+        pytest.param("verdict", "deny", "limit", id="a limit is reached"),
+        pytest.param("answer", "deny", "", id="a person said no"),
+        pytest.param("answer", "expired", "", id="nobody answered"),
+    ],
+)
+def test_a_refused_cap_is_not_asked_again_while_nothing_changed(
+    kind: str, value: str, refused_by: str
+) -> None:
     crew = LangGraphCrew()
     crew.ask(told(world()))
     refused = msgspec.structs.replace(
-        recovered(0, 500.0), kind="verdict", value="deny", refused_by="policy", says="no rule"
+        recovered(0, 500.0), kind=kind, value=value, refused_by=refused_by, says="no rule"
     )
-    reply = crew.ask(told(world(101.0), results=(refused,)))
-    assert all(d.thread != "power:b/0" for d in reply.drafts)
+    for at, results in ((101.0, (refused,)), (111.0, ()), (141.0, ())):
+        reply = crew.ask(told(world(at), results=results))
+        assert all(d.thread != "power:b/0" for d in reply.drafts)

@@ -26,6 +26,7 @@ from tests.core.crew_stage import (
 
 from watchkeeper.core.action import JobPlace, JobPreempt, PoolScale
 from watchkeeper.core.cluster import Job, JobState, Node
+from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.money import CapacityOrder
 from watchkeeper.core.telemetry import Snapshot
@@ -89,6 +90,34 @@ def test_held_gangs_are_placed_in_their_turn_each_whole_on_nodes_that_are_named(
     assert (placed["first"].workers, len(placed["first"].nodes)) == (2, 2)
     assert reply.drafts[0].thread == "gang:first"
     assert "number 1 of 3 in the line" in reply.drafts[0].reason
+
+
+def test_what_a_person_refused_a_gang_is_not_asked_for_again_at_once() -> None:
+    crew = LangGraphCrew()
+
+    def ask(at: float, *results: StepResult) -> tuple[Draft, ...]:
+        free = fleet("train-01", "train-02")
+        seen = snapshot(*free, jobs=(gang("a"),), demand=want(16.0), steady=at)
+        return crew.ask(briefing(seen, serves=SERVES, results=results)).drafts
+
+    (first,) = ask(100.0)
+    assert first.thread == "gang:a"
+    assert ask(101.0, told(first, "answer", "deny", says="not there")) == ()
+    assert ask(111.0) == ask(141.0) == (), "a no holds"
+
+
+def test_nodes_that_a_person_refused_are_not_asked_for_again_at_once() -> None:
+    crew = LangGraphCrew()
+
+    def ask(at: float, *results: StepResult) -> tuple[Draft, ...]:
+        calm = snapshot(*fleet(of=2), demand=want(0.0, nowhere=False), steady=at)
+        about = briefing(calm, serves=SERVES, forecasts={"train": PROVEN}, results=results)
+        return crew.ask(about).drafts
+
+    (first,) = ask(100.0)
+    assert first.thread == "capacity:train"
+    assert ask(101.0, told(first, "answer", "deny", says="too dear")) == ()
+    assert ask(111.0) == ask(141.0) == (), "a no holds"
 
 
 def test_a_gang_that_waits_in_rays_own_queue_is_not_placed_by_us() -> None:

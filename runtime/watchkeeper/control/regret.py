@@ -16,6 +16,7 @@ from watchkeeper.core.cluster import PoolDemand
 from watchkeeper.core.event import Kind
 from watchkeeper.core.facts import SERVICE_LEVEL, level_for, quantile_at
 from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.money import order_for
 from watchkeeper.core.regret import Regret
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
@@ -64,8 +65,7 @@ def measure(watch: Watch, snapshot: Snapshot) -> None:
 
 def _begin(watch: Watch, demand: PoolDemand, forecast: Forecast, snapshot: Snapshot) -> None:
     policy = watch.policies.current()
-    orders = policy.capacity if policy is not None else {}
-    order = orders.get(demand.pool) or orders.get("default")
+    order = order_for(policy.capacity, demand.pool) if policy is not None else None
     level = level_for(forecast, SERVICE_LEVEL if order is None else order.service_level)
     wanted = [
         value

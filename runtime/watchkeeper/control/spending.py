@@ -5,6 +5,7 @@ Reads the record, the orders in force and a price book. It proposes nothing and 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -23,7 +24,7 @@ from watchkeeper.core.errors import Refused
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import is_out
-from watchkeeper.core.money import CapacityOrder, PriceBook
+from watchkeeper.core.money import CapacityOrder, PriceBook, order_for
 from watchkeeper.core.usage import Costs, UsageRecord
 from watchkeeper.policy.model import CheckedPolicy
 
@@ -40,17 +41,19 @@ class Spending:
         self._book = book
         self._usage: list[UsageRecord] = []
         self._read_to = 0
+        self._lock = threading.Lock()
         self._plans: dict[str, tuple[tuple[object, ...], CapacityPlan | str]] = {}
 
     def costs(self, days: float) -> Costs:
         """The bill of so many days until now, and this month's allowances."""
         watch = self._watch
-        with watch.record.lock:
+        with self._lock:  # its own: the record's is the turn's, and this may read a file
             for event in watch.record.journal.events(self._read_to):
                 self._read_to = event.seq
                 if (found := metered(event)) is not None:
                     self._usage.append(found)
-            usage, policy = tuple(self._usage), watch.policies.current()
+            usage = tuple(self._usage)
+        policy = watch.policies.current()
         back = timedelta(days=min(max(days, 0.0), MOST_DAYS))
         return costs_of(usage, policy, self._book, watch.clock.now(), back, watch.world.value)
 
@@ -148,7 +151,7 @@ def _two_prices(policy: CheckedPolicy | None, book: PriceBook | None) -> tuple[s
 
 def order_of(policy: CheckedPolicy | None, pool: str) -> CapacityOrder | None:
     """What policy says of the pool, or of every pool that it does not name."""
-    found = policy.capacity.get(pool, policy.capacity.get("default")) if policy else None
+    found = order_for(policy.capacity, pool) if policy else None
     return None if found is None else msgspec.structs.replace(found, pool=pool)
 
 

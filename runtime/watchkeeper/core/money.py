@@ -3,6 +3,7 @@
 A price that is not written is Unknown (None), never a guess and never zero.
 """
 
+from collections.abc import Mapping
 from datetime import date
 
 from watchkeeper.core.word import Word
@@ -99,6 +100,11 @@ class CapacityOrder(Word, frozen=True):
     spot_share: float = 0.0
     nodes_at_most: int | None = None
     where: str = ""
+
+
+def order_for(orders: Mapping[str, CapacityOrder], pool: str) -> CapacityOrder | None:
+    """What is said of this pool, or of every pool that is not named."""
+    return orders.get(pool, orders.get("default"))
 
 
 class FeedOrder(Word, frozen=True):
