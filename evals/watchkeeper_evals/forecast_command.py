@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.fanout import Fanout
+from watchkeeper.core.since import seconds
 from watchkeeper_evals.forecast_eval import FEWEST_ORIGINS, Rules, figures, play
-from watchkeeper_evals.forecast_read import Columns, read_series, seconds, where_of
+from watchkeeper_evals.forecast_read import Columns, read_series, where_of
 from watchkeeper_evals.remediation.sources import commit
 
 

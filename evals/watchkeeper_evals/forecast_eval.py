@@ -76,7 +76,7 @@ def play(series: Series, rules: Rules, tell: Tell) -> Played | None:
         return None
     # The gate and the calibration look back no further.
     origins = origins[origins >= test[0] - WINDOW_D * past.day]
-    panel, _ = roll(
+    panel = roll(
         past, able(series, rules.seed), origins, steps, levels, lambda name: tell(f"  {name}")
     )
     gate = Gate(panel, past.day)

@@ -5,10 +5,7 @@ What is wrong is said with file, line and column. A gap stays unknown.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from watchkeeper.core.errors import Malformed, UsageError
 from watchkeeper.demand.series import Series, on_grid
+from watchkeeper_evals.csv_rows import rows_of
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +37,7 @@ def read_series(path: Path, columns: Columns, step_s: float) -> Series:
     parts, signs = _terms(columns.value)
     wanted = (columns.time, *parts, *(name for name, _ in columns.where))
     times, values = [], []
-    for line, row in _rows(path, wanted):
+    for line, row in rows_of(path, wanted):
         if any((row[name] or "").strip() != text for name, text in columns.where):
             continue
         if not (row[columns.time] or "").strip():
@@ -76,18 +74,6 @@ def series_of(times: Floats, values: Floats, step_s: float, *, cumulate: bool) -
     return Series(
         made.times, made.values - lift, step_s, made.history_s, made.last_s, made.tail - lift
     )
-
-
-def seconds(text: str) -> float:
-    """`24h`, `1h`, `10m`, `30s`, `2d` in seconds. Raises UsageError."""
-    sizes = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    try:
-        found = float(text[:-1]) * sizes[text[-1]]
-    except (KeyError, ValueError, IndexError):
-        raise UsageError(f"{text!r} is not a length of time. Write 24h, 10m or 30s.") from None
-    if not 0 < found < 1e9:
-        raise UsageError(f"{text!r} must be longer than nothing and shorter than 30 years.")
-    return found
 
 
 def where_of(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -141,23 +127,3 @@ def _number(path: Path, line: int, column: str, text: str | None) -> float:
     if abs(found) == float("inf"):
         raise Malformed(f"{path}:{line}: {column} must be a number, not {text!r}.")
     return found
-
-
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
-    if not path.is_file():
-        raise UsageError(f"{path} is not a file. Give a .csv or .csv.gz.")
-    try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
-            missing = [c for c in columns if c not in names]
-            if missing:
-                raise Malformed(
-                    f"{path}:1: no column {', '.join(missing)}. There are {', '.join(names)}."
-                )
-            for values in reader:
-                if any(values.values()):
-                    yield reader.line_num, values
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as err:
-        raise Malformed(f"{path} cannot be read as CSV: {err}") from err

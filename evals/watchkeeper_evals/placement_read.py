@@ -5,15 +5,13 @@ The columns are those of the openb trace. What is wrong is said with file, line 
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from watchkeeper.core.errors import Malformed, UsageError
+from watchkeeper.core.errors import Malformed
 from watchkeeper.placement.fleet import Machine
 from watchkeeper.placement.words import WHOLE, Piece
+from watchkeeper_evals.csv_rows import Row, rows_of
 
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
 JOB_COLUMNS = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
@@ -73,7 +71,7 @@ def _piece(row: _Row) -> Piece:
 class _Row:
     """One line, which knows where it stands."""
 
-    def __init__(self, path: Path, line: int, values: dict[str, str]) -> None:
+    def __init__(self, path: Path, line: int, values: Row) -> None:
         self._path, self._line, self._values = path, line, values
 
     def text(self, column: str) -> str:
@@ -96,17 +94,4 @@ class _Row:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[_Row]:
-    if not path.is_file():
-        raise UsageError(f"{path} is not a file. Give a .csv or .csv.gz with {', '.join(columns)}.")
-    try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [c for c in columns if c not in (reader.fieldnames or ())]
-            if missing:
-                raise Malformed(f"{path}:1: no column {', '.join(missing)}.")
-            for values in reader:
-                if any(values.values()):
-                    yield _Row(path, reader.line_num, values)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as err:
-        raise Malformed(f"{path} cannot be read as CSV: {err}") from err
+    return (_Row(path, line, values) for line, values in rows_of(path, columns))

@@ -74,7 +74,7 @@ def test_neither_gate_nor_calibration_sees_hours_that_have_not_come() -> None:
     for seen in (values, changed(values, now)):
         past = Past(series(seen))
         origins = np.arange(24 * 8, now + 1, 12)
-        panel, _ = roll(past, few, origins, STEPS, LEVELS)
+        panel = roll(past, few, origins, STEPS, LEVELS)
         mixed = Gate(panel, 24).combined(np.arange(len(origins)))
         told.append(calibrated(panel, mixed, np.array([len(origins) - 1]), 24))
     assert np.allclose(told[0], told[1], rtol=0, atol=0)

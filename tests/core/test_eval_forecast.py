@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from watchkeeper.core.errors import Malformed, UsageError
+from watchkeeper.core.since import seconds
 from watchkeeper.demand.series import Series
 from watchkeeper_evals.forecast_bounds import ratio_bound
 from watchkeeper_evals.forecast_command import Asked, run, suite_table
 from watchkeeper_evals.forecast_eval import LEVELS, Rules, play
-from watchkeeper_evals.forecast_read import Columns, read_series, seconds, where_of
+from watchkeeper_evals.forecast_read import Columns, read_series, where_of
 from watchkeeper_evals.forecast_suite import Item, suite
 from watchkeeper_evals.forecast_traces import series_in, unseen
 

@@ -21,13 +21,13 @@ from watchkeeper.control.books import Books
 from watchkeeper.control.report import last_evening, report, zone_of
 from watchkeeper.control.report_bounds import endings, missed
 from watchkeeper.control.report_night import night_of
-from watchkeeper.control.report_words import closed, count, names, sentence, span
+from watchkeeper.control.report_words import closed, count, names, sentence
 from watchkeeper.control.reporting import Reporter
 from watchkeeper.core.errors import Refused, UsageError
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.report import EvalCase, Item, Judgement, Report, Section
-from watchkeeper.core.since import since
+from watchkeeper.core.since import since, span
 from watchkeeper.core.word import digest
 from watchkeeper.policy.history.replay import inputs_of
 from watchkeeper.policy.load import load

@@ -152,11 +152,13 @@ def read_events(path: Path, after: int = 0) -> Iterator[Event]:
     return (event for event, _ in _sized(path) if event.seq > after)
 
 
-def _sized(path: Path) -> Iterator[tuple[Event, int]]:
-    """Each event with the length of its line."""
+def _sized(path: Path, begin: int = 1) -> Iterator[tuple[Event, int]]:
+    """Each event from this line on, with the length of its line."""
     for number, line in _lines(path):
         if not line.endswith(b"\n"):
             return
+        if number < begin:
+            continue
         try:
             yield _decode(line), len(line)
         except _UNREADABLE as err:
@@ -327,7 +329,8 @@ class FileJournal:
         if recent and recent[0].seq <= after + 1:
             yield from (e for e in recent if e.seq > after)
         else:
-            yield from read_events(self.path, after)
+            # Our own file was verified: its lines are numbered as its events are.
+            yield from (event for event, _ in _sized(self.path, after + 1))
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Block until there is a line later than `after`, or the time is up."""

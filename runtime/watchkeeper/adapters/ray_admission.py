@@ -129,13 +129,13 @@ class Admission:
         many groups were removed. Raises ClusterUnavailable."""
         with self._lock:
             subs = {sub.id: sub for sub in parse_submissions(self._gcs.submissions())[0]}
+            newest_of = latest_attempts(subs.values())
             for name, asked in read_queue(self._gcs)[0].items():
-                latest = latest_attempts(s for s in subs.values() if s.name == name).get(name)
+                latest = newest_of.get(name)
                 over = latest is not None and latest.state is JobState.SUCCEEDED
                 if latest is not None and (latest.attempt > asked.attempt or over):
-                    forget(
-                        self._gcs, name
-                    )  # handed over and cut off before that was noted; or done
+                    # Handed over and cut off before that was noted; or done.
+                    forget(self._gcs, name)
             gone = [group for group in self._groups() if _over(group, subs)]
             for group in gone:
                 self._gcs.remove_group(group)

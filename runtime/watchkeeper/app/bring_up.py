@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from watchkeeper.app.lab_time import policy_offset
-from watchkeeper.app.money_source import read_prices
 from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.app.supervisor import Plan, Say, Supervisor
@@ -38,6 +37,8 @@ def bring_up(home: Home, settings: Settings, *, nodes: int, gpus_per_node: int, 
     else:
         say("Policy: none given (--policies DIR). The watch observes only.")
     if settings.prices:
+        from watchkeeper.app.money_source import read_prices  # late: it loads much
+
         book = read_prices(Path(settings.prices))
         assert book is not None
         say(f"Prices: {book.name} {book.version}, {book.first} to {book.last}. {book.description}")

@@ -80,15 +80,23 @@ class LastRead:
         return sorted(workers)[-1]
 
 
-class Tidied:
-    """A reader that has the seats of ended gangs given back, from time to time and off its
-    thread. They are ours, and hold nothing that runs."""
+class Tended:
+    """A reader beside which a chore is done: from time to time, off its thread, and one at a time.
+    name: of that thread. waits: to close is to wait for a chore that has begun."""
 
-    def __init__(self, reader: ClusterReader, admission: Admission, clock: Clock) -> None:
-        self._reader = reader
-        self._admission = admission
-        self._clock = clock
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seats")
+    def __init__(
+        self,
+        reader: ClusterReader,
+        chore: Callable[[ClusterState], None],
+        every_s: float,
+        clock: Clock,
+        *,
+        name: str,
+        waits: bool = False,
+    ) -> None:
+        self._reader, self._chore, self._every_s, self._clock = reader, chore, every_s, clock
+        self._waits = waits
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._due = 0.0
         self._running: Future[None] | None = None
 
@@ -96,48 +104,37 @@ class Tidied:
         state = self._reader.read()
         idle = self._running is None or self._running.done()
         if idle and self._clock.steady() >= self._due:
-            self._due = self._clock.steady() + TIDY_S
-            self._running = self._pool.submit(self._tidy)
+            self._due = self._clock.steady() + self._every_s
+            self._running = self._pool.submit(self._chore, state)
         return state
 
-    def _tidy(self) -> None:
+    def close(self) -> None:
+        self._pool.shutdown(wait=self._waits, cancel_futures=True)
+
+
+def tidied(reader: ClusterReader, admission: Admission, clock: Clock) -> Tended:
+    """Has the seats of ended gangs given back. They are ours, and hold nothing that runs."""
+
+    def tidy(_: ClusterState) -> None:
         try:
-            self._admission.tidy()
+            admission.tidy()
         except WatchkeeperError as err:
             log.warning("seats cannot be given back: %s", err)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    return Tended(reader, tidy, TIDY_S, clock, name="seats", waits=True)
 
 
-class Tended:
-    """A reader that keeps pinned collectors on every node, from time to time and off its thread."""
+def collected(reader: ClusterReader, collectors: RayCollectors, clock: Clock) -> Tended:
+    """Keeps pinned collectors on every node."""
 
-    def __init__(self, reader: ClusterReader, collectors: RayCollectors, clock: Clock) -> None:
-        self._reader = reader
-        self._collectors = collectors
-        self._clock = clock
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collectors")
-        self._due = 0.0
-        self._running: Future[None] | None = None
-
-    def read(self) -> ClusterState:
-        state = self._reader.read()
-        idle = self._running is None or self._running.done()
-        if idle and self._clock.steady() >= self._due:
-            self._due = self._clock.steady() + TEND_S
-            self._running = self._pool.submit(self._tend, state)
-        return state
-
-    def _tend(self, state: ClusterState) -> None:
+    def tend(state: ClusterState) -> None:
         try:
-            for node, why in self._collectors.ensure_collectors(state.nodes).items():
+            for node, why in collectors.ensure_collectors(state.nodes).items():
                 log.warning("no collector on %s: %s", node, why)
         except WatchkeeperError as err:
             log.warning("collectors cannot be pinned: %s", err)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    return Tended(reader, tend, TEND_S, clock, name="collectors")
 
 
 def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
@@ -162,16 +159,16 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         job_api=info.job_api,
         terminate=lambda order: provider.terminate(order),  # noqa: PLW0108  bound late
     )
-    tidied = Tidied(ray, actuator.admission, clock) if actuator.admission else None
-    reader = LastRead(tidied or ray)
+    tidy = tidied(ray, actuator.admission, clock) if actuator.admission else None
+    reader = LastRead(tidy or ray)
     provider = LabProvider(client, fence=actuator.fences, hidden=reader.hidden)
 
     def inject(fault: str, node: str, gpu: int, code: int) -> str:
         return client.inject(fault, node or reader.any_worker(), gpu, code)
 
     def close() -> None:
-        if tidied is not None:
-            tidied.close()
+        if tidy is not None:
+            tidy.close()
         actuator.close()
         ray.close()
 
@@ -217,7 +214,7 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
     tended = None
     if settings.redis.startswith(("redis://", "rediss://")):  # a unix socket reaches no other host
         collectors = RayCollectors(door, redis_url=settings.redis, cluster=cluster)
-        tended = Tended(ray, collectors, clock)
+        tended = collected(ray, collectors, clock)
     commands: list[CommandProvider] = []
     actuator = RayActuator(
         settings.ray_address,
@@ -226,8 +223,8 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         door=door,
         terminate=(lambda o: commands[0].terminate(o)) if settings.provider else None,  # noqa: PLW0108
     )
-    tidied = Tidied(tended or ray, actuator.admission, clock) if actuator.admission else None
-    reader = LastRead(tidied or tended or ray)
+    tidy = tidied(tended or ray, actuator.admission, clock) if actuator.admission else None
+    reader = LastRead(tidy or tended or ray)
     if settings.provider:
         commands.append(
             CommandProvider(
@@ -240,8 +237,8 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         )
 
     def close() -> None:
-        if tidied is not None:
-            tidied.close()
+        if tidy is not None:
+            tidy.close()
         if tended is not None:
             tended.close()
         actuator.close()

@@ -13,7 +13,7 @@ import typer
 from watchkeeper.app import door
 from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.settings import Home
-from watchkeeper.core.errors import UsageError
+from watchkeeper.core.since import seconds
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The gang's name")]
 AsOption = Annotated[
@@ -56,7 +56,7 @@ def submit(
         "near": near,
         "tenant": tenant,
         "priority": priority,
-        "runtime_s": _seconds(runtime),
+        "runtime_s": seconds(runtime) if runtime else None,
         "preemptible": not never_stop,
     }
     _ask("submit", body=body, person=who)
@@ -76,20 +76,3 @@ def queue(output: OutputOption = Output.TABLE) -> None:
     from watchkeeper.app.print_tables import harmless
 
     show(output, found, harmless("\n".join(lines)) or "Nobody waits.")
-
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _seconds(text: str) -> float | None:
-    """`90m` as seconds; None for nothing. Raises UsageError."""
-    if not text:
-        return None
-    number, unit = text[:-1], text[-1]
-    try:
-        found = float(number) * _UNITS[unit]
-    except (ValueError, KeyError) as err:
-        raise UsageError(f"{text!r} is no time: write 90m, 4h or 2d.") from err
-    if found <= 0:
-        raise UsageError(f"{text!r}: a runtime is longer than nothing.")
-    return found

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,11 @@ from watchkeeper.core.event import Event
 from watchkeeper.core.report import Postmortem, Report
 from watchkeeper.core.since import since as since_of
 from watchkeeper.core.word import Word, parse
+
+if TYPE_CHECKING:
+    from watchkeeper.control.books import Books
+    from watchkeeper.policy.model import CheckedPolicy
+
 
 WITHIN_S = 60.0
 """A long journal is read whole."""
@@ -109,7 +114,6 @@ def _report_of(journal: Path | None, since: str) -> Report:
     from watchkeeper.control.report import zone_of
     from watchkeeper.control.report_night import night_of
     from watchkeeper.control.reporting import begin_of, check_span
-    from watchkeeper.policy.load import load
 
     events, books = _events(journal), Books()
     last: Event | None = None
@@ -119,29 +123,32 @@ def _report_of(journal: Path | None, since: str) -> Report:
     if last is None:
         raise UsageError("The journal holds no events, so there is nothing to report.")
     now = last.at if journal else max(datetime.now(UTC), last.at)  # a twin's clock may be ahead
-    try:
-        policy = load(books.policy_files, now) if books.policy_files else None
-    except PolicyError:
-        policy = None  # it loaded then; the report says that it does not know what is in force
+    policy = _policy_of(books, now)
     zone = zone_of(policy)
     begin = check_span(begin_of(since_of(since) if since else None, now, zone), now)
     return told_of(night_of(events(), begin, now, zone), books, policy, watched=bool(journal))
+
+
+def _policy_of(books: Books, now: datetime) -> CheckedPolicy | None:
+    """The journal's own policy; None where it has none, or one that does not load any more."""
+    from watchkeeper.policy.load import load
+
+    try:
+        return load(books.policy_files, now) if books.policy_files else None
+    except PolicyError:
+        return None
 
 
 def _postmortem_of(journal: Path | None, incident: str) -> Postmortem:
     from watchkeeper.control.books import Books
     from watchkeeper.control.postmortem import postmortem as told_of
     from watchkeeper.control.report import zone_of
-    from watchkeeper.policy.load import load
 
     events, books = _events(journal), Books()
     for event in events():
         books.apply(event)
     now = datetime.now(UTC)
-    try:
-        zone = zone_of(load(books.policy_files, now) if books.policy_files else None)
-    except PolicyError:
-        zone = zone_of(None)
+    zone = zone_of(_policy_of(books, now))
     found = told_of(incident, events(), now=now, zone=zone)
     if found is None:
         known = ", ".join(list(books.incidents)[-5:]) or "none"

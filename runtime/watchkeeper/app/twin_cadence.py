@@ -36,21 +36,13 @@ from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.frame import SAMPLE_S
 from watchkeeper.twin.words import Hurt
 
-CLOSE_S = 0.0
-"""After something changed by itself: its own tick shows all of it, and what its turn writes is
-NEWS."""
 NEWS_S = 10.0
-"""The same after a turn that wrote something: what it wrote is taken up by the next."""
+"""After a turn that wrote something: what it wrote is taken up by the next."""
 NO_NEWS = frozenset(
     {Kind.INCIDENT_OPENED, Kind.INCIDENT_CHANGED, Kind.NOTE, Kind.PAGED, Kind.TICKETED}
 )
 """But for these: the crew was asked about an incident on the turn that wrote it, and of what people
 are told the watch makes nothing."""
-DELAYS_S = (60.0,)
-"""Delays of `sense` and of what verifies, counted from a change that lasts: at the first tick that
-is so late, and at the first that is later, for what must be longer than it. The crew says
-itself when it thinks again, the record when its times run out, and `_times_of_health` what takes
-longer."""
 HEARTBEAT_S = 900.0
 """A turn at least so often: half of `frozen_s`, so that a reading that stands still is seen to have
 moved before, and one that happens to be the same on two looks is not taken for it."""
@@ -60,10 +52,8 @@ LAST_MINUTES = 8
 WATCHED_S = 2400.0
 """A gang that slows down or stands still is looked at for so long: more than what is taken for a
 hang where a gang's pace is not known, and than its last minutes that are judged."""
-_MACHINES, _WORK, _AILMENTS, _WIRE, _EFFECTS, _PANEL = range(6)
-"""What `TwinCluster.mark` counts. A line of an instrument is taken up once, and then over; of gangs
-and of what ails them, `_times_of_health` and `_times_of_doubt` know when more is said."""
-_LASTING = ()
+_WIRE = 3
+"""Where `TwinCluster.mark` counts lines of instruments."""
 _PRESENT = GPU_FIELDS.index("present")
 
 
@@ -118,7 +108,7 @@ class Skipping:
         self.turns += 1
         now_s = tick * self._tick_s
         if self._written and (self._written - NO_NEWS or parts.watch.told_results):
-            self._wake(now_s, NEWS_S, ())
+            self._stay(now_s + NEWS_S)
         self._written.clear()
         self._foresee(parts)
         self._see(now_s, parts.cluster.mark)  # our own doing, within this turn
@@ -149,27 +139,20 @@ class Skipping:
         self._foreseen = len(harm.entered)
 
     def _see(self, at_s: float, mark: tuple[int, ...]) -> None:
-        """Take in what is visible now; something that changed is followed for a while."""
+        """Take in what is visible now. The tick of something that changed by itself shows all of
+        it; of gangs and what ails them, `_times_of_health` and `_times_of_doubt` know when more is
+        said, the crew when it thinks again, and the record when its times run out."""
         before, self._mark = self._mark, mark
-        if mark == before:
-            return
-        changed = [i for i in range(len(mark)) if not before or mark[i] != before[i]]
-        lasts = any(i in _LASTING for i in changed)
-        self._wake(at_s, 0.0 if changed == [_WIRE] else CLOSE_S, DELAYS_S if lasts else ())
+        if mark != before:
+            self._stay(at_s)
 
-    def _wake(self, at_s: float, close_s: float, delays: tuple[float, ...]) -> None:
-        self._close_until = max(self._close_until, self._tick_of(at_s + close_s))
-        for delay in delays:
-            for tick in {self._tick_of(at_s + delay), self._tick_after(at_s + delay)}:
-                heapq.heappush(self._wakes, tick)
+    def _stay(self, until_s: float) -> None:
+        """A turn at each tick before this time."""
+        self._close_until = max(self._close_until, self._tick_of(until_s))
 
     def _tick_of(self, at_s: float) -> int:
         """The first tick at or after a time."""
         return math.ceil(at_s / self._tick_s - 1e-9)
-
-    def _tick_after(self, at_s: float) -> int:
-        """The first tick after a time."""
-        return math.floor(at_s / self._tick_s + 1e-9) + 1
 
     def _due(self, tick: int, parts: Parts, people: People) -> tuple[int, str]:
         if tick < self._close_until:

@@ -34,14 +34,14 @@ def demand_chart(pool: PoolView, at: datetime) -> Markup:
     start = _start(past, now, end)
     past = _thin([p for p in past if p[0] >= start])
     top = max([pool.total_gpus, 1.0, *(p[2] for p in past), *(a[3] for a in ahead)]) * 1.08
-    x, y = _Scale(start, end, LEFT, WIDTH - RIGHT), _Scale(0.0, top, HEIGHT - BOTTOM, TOP)
+    x, y = Scale(start, end, LEFT, WIDTH - RIGHT), Scale(0.0, top, HEIGHT - BOTTOM, TOP)
     wanted_now = pool.running_gpus + pool.pending_gpus
     parts = [
         _axis(x(now), y, pool.total_gpus),
         _area([(x(t), y(r)) for t, r, _ in past], y(0.0)),
         _band(ahead, (x(now), y(wanted_now)), x, y),
-        _line([(x(t), y(w)) for t, _, w in past], "var(--ink-2)", 1.75),
-        _line(
+        stroked([(x(t), y(w)) for t, _, w in past], "var(--ink-2)", 1.75),
+        stroked(
             [(x(now), y(wanted_now)), *((x(a[0]), y(a[2])) for a in ahead)] if ahead else [],
             "var(--act)",
             1.75,
@@ -88,7 +88,7 @@ def _thin(past: list[tuple[float, float, float]]) -> list[tuple[float, float, fl
     return peaks if peaks[-1] is past[-1] else [*peaks[:-1], past[-1]]
 
 
-class _Scale:
+class Scale:
     """A line from one range to another; a range of no width maps to its end."""
 
     def __init__(self, lo: float, hi: float, a: float, b: float) -> None:
@@ -100,38 +100,38 @@ class _Scale:
         return round(self._a + (self._b - self._a) * (value - self._lo) / self._width, 1)
 
 
-def _path(points: Sequence[Point]) -> str:
+def path_of(points: Sequence[Point]) -> str:
     return "M" + "L".join(f"{px:g} {py:g}" for px, py in points)
 
 
-def _line(points: Sequence[Point], colour: str, width: float) -> Markup:
+def stroked(points: Sequence[Point], colour: str, width: float) -> Markup:
     if len(points) < 2:
         return Markup("")
     return Markup('<path d="{}" fill="none" stroke="{}" stroke-width="{}"/>').format(
-        _path(points), colour, width
+        path_of(points), colour, width
     )
 
 
 def _area(points: Sequence[Point], floor: float) -> Markup:
     if len(points) < 2:
         return Markup("")
-    closed = f"{_path(points)}L{points[-1][0]:g} {floor:g}L{points[0][0]:g} {floor:g}Z"
+    closed = f"{path_of(points)}L{points[-1][0]:g} {floor:g}L{points[0][0]:g} {floor:g}Z"
     return Markup('<path d="{}" fill="var(--gpu-1)"/>').format(closed)
 
 
 def _band(
-    ahead: Sequence[tuple[float, float, float, float]], origin: Point, x: _Scale, y: _Scale
+    ahead: Sequence[tuple[float, float, float, float]], origin: Point, x: Scale, y: Scale
 ) -> Markup:
     if not ahead:
         return Markup("")
     upper = [origin, *((x(t), y(high)) for t, _, _, high in ahead)]
     lower = [(x(t), y(low)) for t, low, _, _ in reversed(ahead)]
     return Markup('<path d="{}Z" fill="var(--act)" fill-opacity=".22"/>').format(
-        _path([*upper, *lower])
+        path_of([*upper, *lower])
     )
 
 
-def _axis(now_x: float, y: _Scale, total: float) -> Markup:
+def _axis(now_x: float, y: Scale, total: float) -> Markup:
     base, cap = y(0.0), y(total)
     return Markup(
         '<path d="M{l:g} {b:g}H{r:g}" stroke="var(--line)"/>'
@@ -143,7 +143,7 @@ def _axis(now_x: float, y: _Scale, total: float) -> Markup:
              cy=cap + 4, total=total)  # fmt: skip
 
 
-def _times(x: _Scale, start: float, now: float, end: float) -> Markup:
+def _times(x: Scale, start: float, now: float, end: float) -> Markup:
     """Labels below the axis; one that would run into `now` is left out."""
     y, here = HEIGHT - 6, x(now)
     texts = [Markup('<text x="{:g}" y="{:g}" text-anchor="{}">now</text>').format(

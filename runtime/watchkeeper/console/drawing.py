@@ -19,6 +19,7 @@ from watchkeeper.console.money import bar, burn_chart, money
 from watchkeeper.console.tame import tame, tame_lines
 from watchkeeper.core.desk import Ask, Board, JobView, LimitView, NodeView, Person
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
+from watchkeeper.core.since import span as spoken
 
 _NAMED = re.compile(r"[A-Za-z0-9_]+(?:[-.][A-Za-z0-9_]+)+")
 FRESH_S = 15.0
@@ -108,19 +109,8 @@ def iso(at: datetime | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A duration as people say it: `2 s`, `9 min`, `2 h 48 min`, `3 d 4 h`."""
-    if seconds is None:
-        return "unknown"
-    s = max(0, round(seconds))
-    if s < 120:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min"
-    if s < 86400:
-        hours, minutes = s // 3600, s % 3600 // 60
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = s // 86400, s % 86400 // 3600
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    """A duration as people say it, where it is known."""
+    return "unknown" if seconds is None else spoken(seconds)
 
 
 def seconds_left(ask: Ask, at: datetime) -> int:

@@ -6,18 +6,26 @@ Pure: words in, SVG out, with presentation attributes only, so that a strict pag
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import date
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from watchkeeper.console.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, _line, _path, _Scale
+from watchkeeper.console.chart import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Scale,
+    path_of,
+    stroked,
+)
 from watchkeeper.core.action import is_name
 from watchkeeper.core.usage import HELD, IDLE, STRANDED, UNNAMED, Bill, Burn, CostLine
 
-MOST_SHOWN = 200
-"""Rows of one table: the rest is told as one."""
 _TONES = {HELD: "var(--gpu-3)", UNNAMED: "var(--gpu-2)", IDLE: "var(--gpu-1)"}
 _STRANDED_TONE = "var(--gpu-sus)"
 _UNKNOWN_TONE = "var(--gpu-off)"
@@ -45,9 +53,9 @@ def tenants(bill: Bill) -> tuple[Share, ...]:
     return tuple(sorted(found, key=lambda s: (-s.gpu_hours, s.tenant)))
 
 
-def of_uses(bill: Bill, uses: Iterable[str]) -> CostLine:
+def of_uses(bill: Bill, uses: Collection[str]) -> CostLine:
     """All lines of these uses as one. Its money is None where that of a line is."""
-    lines = [line for line in bill.lines if line.use in tuple(uses)]
+    lines = [line for line in bill.lines if line.use in uses]
     return CostLine(
         pool="",
         use="",
@@ -82,8 +90,8 @@ def pool_bars(bill: Bill) -> tuple[tuple[str, Markup, str, bool], ...]:
             if line.pool == pool:
                 uses[line.use] += line.gpu_hours
         whole = sum(uses.values()) or 1.0
-        parts, x = [], 0.0
-        for use in sorted(uses, key=_order):
+        parts, x, ordered = [], 0.0, sorted(uses, key=_order)
+        for use in ordered:
             width = 100 * uses[use] / whole
             parts.append(
                 Markup('<path d="M{x:.2f} 0h{w:.2f}V10H{x:.2f}Z" fill="{tone}"/>').format(
@@ -91,7 +99,7 @@ def pool_bars(bill: Bill) -> tuple[tuple[str, Markup, str, bool], ...]:
                 )
             )
             x += width
-        said = ", ".join(f"{use} {uses[use] / whole:.1%}" for use in sorted(uses, key=_order))
+        said = ", ".join(f"{use} {uses[use] / whole:.1%}" for use in ordered)
         drawn = Markup(
             '<svg class="bar wide-bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" '
             'aria-label="{said}">{body}</svg>'
@@ -116,7 +124,7 @@ def burn_chart(burn: Burn) -> Markup:
         return Markup("")
     end = (burn.last - burn.first).days + 1
     top = max(burn.amount, burn.high or 0.0, burn.projected or 0.0, burn.used, 1e-9) * 1.08
-    x, y = _Scale(0.0, end, LEFT, WIDTH - RIGHT), _Scale(0.0, top, HEIGHT - BOTTOM, TOP)
+    x, y = Scale(0.0, end, LEFT, WIDTH - RIGHT), Scale(0.0, top, HEIGHT - BOTTOM, TOP)
     past, total = [(x(0.0), y(0.0))], 0.0
     for i, (_, used, _) in enumerate(burn.days):
         total += used
@@ -141,19 +149,21 @@ def burn_chart(burn: Burn) -> Markup:
         w=WIDTH,
         h=HEIGHT,
         said=burn.says,
-        body=Markup("").join([axis, ahead, _line(past, "var(--ink-2)", 1.75)]),
+        body=Markup("").join([axis, ahead, stroked(past, "var(--ink-2)", 1.75)]),
     )
 
 
-def _ahead(burn: Burn, here: tuple[float, float], end: float, y: _Scale) -> Markup:
+def _ahead(burn: Burn, here: tuple[float, float], end: float, y: Scale) -> Markup:
     assert burn.projected is not None
     band = Markup("")
     if burn.low is not None and burn.high is not None:
         corners = [here, (end, y(burn.high)), (end, y(burn.low))]
-        band = Markup('<path d="{}Z" fill="var(--act)" fill-opacity=".22"/>').format(_path(corners))
+        band = Markup('<path d="{}Z" fill="var(--act)" fill-opacity=".22"/>').format(
+            path_of(corners)
+        )
     line = Markup(
         '<path d="{}" fill="none" stroke="var(--act)" stroke-width="1.75" stroke-dasharray="5 4"/>'
-    ).format(_path([here, (end, y(burn.projected))]))
+    ).format(path_of([here, (end, y(burn.projected))]))
     return band + line
 
 

@@ -27,7 +27,7 @@ from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Answer, Verdict
 from watchkeeper.core.word import digest, plain
-from watchkeeper.health.illness import newly_unhealthy
+from watchkeeper.health.illness import ILL_WINDOW_S, newly_unhealthy
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.model import CheckedPolicy, Prices
 
@@ -37,9 +37,6 @@ CONSENT_S = 3600.0
 ELSEWHERE = 300
 """Most past effects that have nothing in common with a proposal and are still shown to its
 verdict, for what is counted over the fleet. Beyond them the fleet's past counts as used."""
-
-ILL_WINDOW_S = 300.0
-"""What fell ill within this time fell ill together (S9)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from watchkeeper.control.report_words import closed, count, hours, span, without
+from watchkeeper.control.report_words import closed, count, hours, without
 from watchkeeper.control.story import Narrator, rule_of, texts
 from watchkeeper.core.action import kind_of, say
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Hypothesis, HypothesisStatus, Incident
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.report import Moment, Postmortem, Stage
+from watchkeeper.core.since import span
 from watchkeeper.core.verdict import Decision, Verdict
 from watchkeeper.core.word import parse
 

@@ -133,7 +133,7 @@ def _one(key: str, group: list[Deed], night: Night, books: Books) -> Item:
         at=group[0].at,
         incident=incident.id if incident else "",
         proposal=group[-1].proposal.id if len(group) == 1 else "",
-        where=next((w for d in group if (w := rule_of(d.verdict) if d.verdict else "")), ""),
+        where=_where(group),
         seqs=few([d.seq for d in group]),
     )
 
@@ -152,10 +152,20 @@ def _many(groups: list[list[Deed]], night: Night) -> Item:
         more=more,
         tone="good",
         at=first[0].at,
-        where=next((w for d in first if (w := rule_of(d.verdict) if d.verdict else "")), ""),
+        where=_where(first),
         count=len(groups),
         seqs=few([g[0].seq for g in groups]),
     )
+
+
+def _where(group: list[Deed]) -> str:
+    """The first rule that spoke for one of them."""
+    return next((w for d in group if d.verdict and (w := rule_of(d.verdict))), "")
+
+
+def noun_of(kind: str) -> str:
+    """A kind of action as a thing: `restart`, `power cap`."""
+    return NOUN.get(kind, kind.partition(".")[2])
 
 
 def target_of(action: Action) -> str:
@@ -164,8 +174,7 @@ def target_of(action: Action) -> str:
 
 
 def _noun(deed: Deed) -> str:
-    kind = kind_of(deed.proposal.action)
-    return f"the {NOUN.get(kind, kind.partition('.')[2])} of {target_of(deed.proposal.action)}"
+    return f"the {noun_of(kind_of(deed.proposal.action))} of {target_of(deed.proposal.action)}"
 
 
 def _verbs(group: list[Deed]) -> list[str]:
@@ -179,7 +188,7 @@ def _verbs(group: list[Deed]) -> list[str]:
 
 def _verb(action: Action, result: str) -> str:
     kind = kind_of(action)
-    noun = NOUN.get(kind, kind.partition(".")[2])
+    noun = noun_of(kind)
     match result:
         case "recovered":
             return _past(action, kind)

@@ -115,8 +115,7 @@ class Night:
     finished: dict[str, Done] = field(default_factory=dict)
     ended: dict[str, Done] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
-    orders: list[LogLine] = field(default_factory=list)
-    order_kinds: list[Kind] = field(default_factory=list)
+    orders: list[tuple[Kind, LogLine]] = field(default_factory=list)
     thoughts: dict[str, tuple[int, str]] = field(default_factory=dict)
     refused_telemetry: int = 0
     gaps: list[Gap] = field(default_factory=list)
@@ -190,8 +189,7 @@ def _note_gap(night: Night, last: Event | None, started: Event) -> None:
 def _take(night: Night, event: Event, narrator: Narrator) -> None:
     line = narrator.line(event)
     if event.kind in _ORDERS and line is not None:
-        night.orders.append(line)
-        night.order_kinds.append(event.kind)
+        night.orders.append((event.kind, line))
     match event.kind:
         case Kind.INCIDENT_OPENED | Kind.INCIDENT_CHANGED | Kind.INCIDENT_CLOSED:
             incident = parse(event.data["incident"], Incident, "the incident")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from watchkeeper.control.asking import title_of
 from watchkeeper.control.books import Books
@@ -16,13 +15,14 @@ from watchkeeper.control.report_words import (
     first_up,
     names,
     sentence,
-    span,
     times,
     without,
 )
+from watchkeeper.core.desk import LogLine
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.report import Item, Mark
+from watchkeeper.core.since import span
 from watchkeeper.core.word import digest
 
 TOLD_APART = 6
@@ -192,22 +192,18 @@ def _class(fault: str, group: list[Incident]) -> Item:
 
 
 def _to_the_watch(night: Night) -> Iterable[Item]:
-    groups: dict[tuple[Kind, str], list[int]] = {}
-    first: dict[tuple[Kind, str], tuple[datetime, str]] = {}
-    for kind, line in zip(night.order_kinds, night.orders, strict=True):
-        key = (kind, line.text)
-        groups.setdefault(key, []).append(line.seq)
-        first.setdefault(key, (line.at, line.tone if line.tone == "bad" else ""))
-    for (kind, text), seqs in groups.items():
-        at, tone = first[kind, text]
-        again = f" ({times(len(seqs))})" if len(seqs) > 1 else ""
+    groups: dict[tuple[Kind, str], list[LogLine]] = {}
+    for kind, line in night.orders:
+        groups.setdefault((kind, line.text), []).append(line)
+    for (kind, text), lines in groups.items():
+        again = f" ({times(len(lines))})" if len(lines) > 1 else ""
         yield Item(
             key=f"saw:{kind.value}:{digest(text)[:12]}",
             text=f"{closed(text)[:-1]}{again}.",
-            tone=tone,
-            at=at,
-            count=len(seqs),
-            seqs=few(seqs),
+            tone="bad" if lines[0].tone == "bad" else "",
+            at=lines[0].at,
+            count=len(lines),
+            seqs=few([line.seq for line in lines]),
         )
     if night.refused_telemetry:
         yield Item(
@@ -231,7 +227,7 @@ def marks(night: Night, books: Books) -> tuple[Mark, ...]:
         tone = _TONE.get(incident.state.value, "bad")
         label = incident.node or incident.target.partition(":")[2] or incident.target
         found.append(Mark(at=begin, until=max(end, begin), tone=tone, label=label))
-    for kind, line in zip(night.order_kinds, night.orders, strict=True):
+    for kind, line in night.orders:
         if kind in (Kind.HALTED, Kind.STOPPED):
             word = "halted" if kind is Kind.HALTED else "stopped"
             found.append(Mark(at=line.at, until=None, tone="bad", label=word))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from watchkeeper.control.books import Books
-from watchkeeper.control.report_done import NOUN, deeds, target_of
+from watchkeeper.control.report_done import deeds, noun_of, target_of
 from watchkeeper.control.report_night import Done, Night
 from watchkeeper.control.report_words import closed, few, names, sentence, times
 from watchkeeper.control.story import rule_of, texts
@@ -52,7 +52,7 @@ def _denied(night: Night, books: Books) -> Iterable[Item]:
 def _did_not(action: Action, kind: str, on: list[str]) -> str:
     if len(on) == 1:
         return f"Did not {_infinitive(action)}"
-    return f"Did not {NOUN.get(kind, kind.partition('.')[2].replace('_', ' '))} {names(on)}"
+    return f"Did not {noun_of(kind)} {names(on)}"
 
 
 def _infinitive(action: Action) -> str:
@@ -90,26 +90,24 @@ _LAPSED = {
 
 def _lapsed(night: Night, books: Books) -> Iterable[Item]:
     refused = {i: d for i, d in night.finished.items() if d.result == "refused"}
-    groups: dict[tuple[str, str, str], list[tuple[str, Done]]] = {}
+    groups: dict[tuple[str, str, str], list[tuple[Proposal, Done]]] = {}
     for ident, done in {**night.ended, **refused}.items():
         proposal = night.proposal(ident, books)
         if proposal is not None:
             kind = kind_of(proposal.action)
             why = "" if done.result == "expired" else done.why
-            groups.setdefault((kind, done.result, why), []).append((ident, done))
+            groups.setdefault((kind, done.result, why), []).append((proposal, done))
     for (kind, result, why), group in groups.items():
-        first = night.proposal(group[0][0], books)
-        assert first is not None
-        found = [night.proposal(ident, books) for ident, _ in group]
-        on = list(dict.fromkeys(target_of(p.action) for p in found if p is not None))
+        first, done = group[0]
+        on = list(dict.fromkeys(target_of(p.action) for p, _ in group))
         reason = f": {closed(why)}" if why else "."
-        alone = group[0][0] if len(group) == 1 else ""
+        alone = first.id if len(group) == 1 else ""
         yield Item(
             key=f"did_not:{alone or digest((kind, result, why))[:12]}",
             text=f"{_did_not(first.action, kind, on)}.",
             more=f"{_LAPSED[result]}{reason}",
             tone="bad" if result == "expired" else "",
-            at=group[0][1].at,
+            at=done.at,
             incident=first.incident if len(group) == 1 else "",
             proposal=alone,
             count=len(group),

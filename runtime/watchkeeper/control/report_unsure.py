@@ -51,8 +51,8 @@ def _gaps(night: Night, *, watched: bool) -> Iterable[Item]:
             tone="bad",
             at=gap.first,
         )
-    silent = night.last_at is not None and not (night.gaps and night.gaps[-1].last is None)
-    if not watched and silent and night.last_at is not None:
+    ended = bool(night.gaps) and night.gaps[-1].last is None
+    if not watched and not ended and night.last_at is not None:
         yield Item(
             key="unsure:no-watch",
             text="No watch answers now.",

@@ -57,21 +57,6 @@ def hours(gpu_hours: float) -> str:
     return f"{gpu_hours:,.1f} GPU-hours"
 
 
-def span(seconds: float) -> str:
-    """`40 s`, `9 min`, `2 h 48 min`, `3 d 4 h`."""
-    s = max(0, round(seconds))
-    if s < 120:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min"
-    whole, part, unit, small = (
-        (s // 3600, s % 3600 // 60, "h", "min")
-        if s < 86400
-        else (s // 86400, s % 86400 // 3600, "d", "h")
-    )
-    return f"{whole} {unit} {part} {small}" if part else f"{whole} {unit}"
-
-
 def few(seqs: Sequence[int]) -> tuple[int, ...]:
     """The first few lines of the journal that something rests on, in order."""
     return tuple(sorted(seqs)[:SEQS_KEPT])

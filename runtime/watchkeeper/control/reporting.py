@@ -160,6 +160,3 @@ def _rests_on(item: Item, verdict: Event) -> bool:
     if item.proposal or item.incident:
         return (item.proposal or item.incident) in verdict.subject
     return verdict.seq in item.seqs
-
-
-__all__ = ["LONGEST", "Reporter", "case_of", "check_span"]

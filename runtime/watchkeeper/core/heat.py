@@ -10,7 +10,9 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 
 SW_THERMAL, HW_THERMAL, POWER_BRAKE = 0x20, 0x40, 0x80
-"""The driver's bits of why clocks are cut (NVML's clock-event reasons)."""
+"""The driver's bits of why clocks are cut (NVML's clock-event reasons). SwPowerCap (0x4) is the
+effect of a cap, ours or the site's: no fault. HwSlowdown (0x8) says "cut" and not why; the other
+bits say why."""
 MASK: dict[str, int] = {
     Fault.GPU_THERMAL: SW_THERMAL | HW_THERMAL,
     Fault.GPU_POWER_BRAKE: POWER_BRAKE,

@@ -1,4 +1,4 @@
-"""Since when, as people type it: `12h`, or a moment. Pure."""
+"""Times as people type them (`12h`, `90m`, a moment) and as they are told (`2 h 48 min`). Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -30,3 +30,30 @@ def since(text: str) -> datetime | timedelta:
             f"{told[:60]!r} is no span and no time. Write 12h, 90m or 2d, or a moment such as "
             "2026-11-20T18:00+01:00."
         ) from err
+
+
+def seconds(text: str) -> float:
+    """`24h`, `1h`, `10m`, `30s`, `2d` in seconds. Raises UsageError."""
+    sizes = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    try:
+        found = float(text[:-1]) * sizes[text[-1]]
+    except (KeyError, ValueError, IndexError):
+        raise UsageError(f"{text!r} is not a length of time. Write 24h, 10m or 30s.") from None
+    if not 0 < found < 1e9:
+        raise UsageError(f"{text!r} must be longer than nothing and shorter than 30 years.")
+    return found
+
+
+def span(seconds: float) -> str:
+    """A duration as people say it: `40 s`, `9 min`, `2 h 48 min`, `3 d 4 h`."""
+    s = max(0, round(seconds))
+    if s < 120:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min"
+    whole, part, unit, small = (
+        (s // 3600, s % 3600 // 60, "h", "min")
+        if s < 86400
+        else (s // 86400, s % 86400 // 3600, "d", "h")
+    )
+    return f"{whole} {unit} {part} {small}" if part else f"{whole} {unit}"

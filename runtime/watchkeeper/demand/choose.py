@@ -17,11 +17,10 @@ from watchkeeper.core.fanout import Fanout
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.demand.learn import Effort, Learned, Spoken, learn, speaker
 from watchkeeper.demand.member import tidy
-from watchkeeper.demand.naive import Persistence
-from watchkeeper.demand.past import Past
+from watchkeeper.demand.naive import persisted
 from watchkeeper.demand.record import Record
 from watchkeeper.demand.reserve import Reservation, held, without
-from watchkeeper.demand.series import Floats, Samples, Series, grid
+from watchkeeper.demand.series import Samples, Series, grid
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -286,7 +285,10 @@ def _forecast(
             history_s=0.0,
         )
     horizons, learned = _horizons(series, settings), choice.learned
-    said = _plain(series, settings) if spoken is None else spoken.at(series)
+    if spoken is None:
+        said = persisted(series, _steps(series, settings), np.array(settings.levels))
+    else:
+        said = spoken.at(series)
     extra = held(reservations, at.timestamp(), horizons, series.step_s)
     highest = float(np.nanmax(series.values))
     ceiling = np.inf if capacity is None else max(capacity, highest)
@@ -306,13 +308,6 @@ def _forecast(
         drifted=learned.drifted if learned else False,
         shares=tuple(sorted(learned.shares.items())) if learned else (("persistence", 1.0),),
     )
-
-
-def _plain(series: Series, settings: DemandSettings) -> Floats:
-    past, levels = Past(series), np.array(settings.levels)
-    fitted = Persistence().fit(past, len(past), _steps(series, settings), levels)
-    said: Floats = fitted.at(past, np.array([len(past) - 1]))[0]
-    return said
 
 
 def _stale(series: Series) -> str:

@@ -67,7 +67,7 @@ def learn(
     every = max(1, round(effort.origin_s / series.step_s))
     first = max(end - round(effort.judged_s / series.step_s), 2 * past.day)
     origins = np.arange(end - every, first - 1, -every)[::-1]
-    panel, _ = roll(past, able(series, seed), origins, steps, levels)
+    panel = roll(past, able(series, seed), origins, steps, levels)
     gate = Gate(panel, past.day)
     mixed = gate.combined(np.arange(len(origins)))
     judged = np.arange(len(origins) // 2, len(origins))

@@ -12,7 +12,7 @@ import numpy as np
 
 from watchkeeper.demand.member import spread
 from watchkeeper.demand.past import Ints, Past
-from watchkeeper.demand.series import Floats
+from watchkeeper.demand.series import Floats, Series
 
 RESIDUAL_WINDOW_S = 56 * 86400.0
 """Changes of the trailing 8 weeks give the naive rungs their quantiles."""
@@ -71,3 +71,11 @@ class _Naive:
         then = origin + h - back
         value = past.filled[then] if then >= 0 else np.nan
         return float(past.filled[origin] if np.isnan(value) else value)
+
+
+def persisted(series: Series, steps: Sequence[int], levels: Floats) -> Floats:
+    """What persistence says from the end of a series on: f8[steps, levels]."""
+    past = Past(series)
+    fitted = Persistence().fit(past, len(past), steps, levels)
+    said: Floats = fitted.at(past, np.array([len(past) - 1]))[0]
+    return said

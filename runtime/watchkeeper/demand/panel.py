@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watchkeeper.demand.member import Fitted, Member, tidy
+from watchkeeper.demand.member import Member, tidy
 from watchkeeper.demand.past import Ints, Past
 from watchkeeper.demand.series import Floats
 
@@ -34,22 +34,21 @@ def roll(
     steps: Sequence[int],
     levels: Floats,
     tell: Callable[[str], None] = lambda _: None,
-) -> tuple[Panel, dict[str, Fitted]]:
-    """Every member at every origin, and each member's last fit. A member learns anew as often as
-    it asks to; between two fits it is asked for all origins at once."""
+) -> Panel:
+    """Every member at every origin. A member learns anew as often as it asks to; between two fits
+    it is asked for all origins at once."""
     ahead = np.asarray(steps, dtype=np.int64)
     rows = origins[:, None] + ahead
     came = np.where(rows < len(past), past.values[np.minimum(rows, len(past) - 1)], np.nan)
-    said, last = {}, {}
+    said: dict[str, Floats] = {}
     for member in members:
         told = np.full((len(origins), len(steps), len(levels)), np.nan)
         for block in _blocks(past, member, origins):
             fitted = member.fit(past, int(origins[block[0]]) + 1, steps, levels)
             told[block] = tidy(fitted.at(past, origins[block]))
-            last[member.name] = fitted
         said[member.name] = told
         tell(member.name)
-    return Panel(origins, ahead, levels, came, said), last
+    return Panel(origins, ahead, levels, came, said)
 
 
 def _blocks(past: Past, member: Member, origins: Ints) -> list[Ints]:

@@ -16,8 +16,7 @@ from msgspec.structs import replace
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.demand.drift import drifted
 from watchkeeper.demand.member import tidy
-from watchkeeper.demand.naive import Persistence
-from watchkeeper.demand.past import Past
+from watchkeeper.demand.naive import persisted
 from watchkeeper.demand.score import pinball
 from watchkeeper.demand.series import Floats, Series
 
@@ -66,14 +65,16 @@ class Record:
         self._compare(series, made)
         at = made.made_at.timestamp()
         if not self._waiting or at - self._waiting[-1].at_s >= self._every_s:
-            self._waiting.append(_Made(at, np.array(made.values), _plain(series, made)))
+            steps = [round(h / series.step_s) for h in made.horizons_s]
+            plain = tidy(persisted(series, steps, np.array(made.quantiles)))
+            self._waiting.append(_Made(at, np.array(made.values), plain))
         if not self._results:
             return made
-        plain = sum(r.plain for r in self._results)
+        lost = sum(r.plain for r in self._results)
         return replace(
             made,
             made_over=len(self._results),
-            made_score=sum(r.loss for r in self._results) / plain if plain > 0 else None,
+            made_score=sum(r.loss for r in self._results) / lost if lost > 0 else None,
             made_coverage80=float(np.mean([r.held for r in self._results])),
             drifted=made.drifted or self.drifted,
         )
@@ -107,11 +108,3 @@ def _at(series: Series, times: Floats) -> Floats:
     row = np.rint((times - series.times[0]) / series.step_s).astype(np.int64)
     inside = (row >= 0) & (row < len(series.values))
     return np.where(inside, series.values[np.clip(row, 0, len(series.values) - 1)], np.nan)
-
-
-def _plain(series: Series, made: Forecast) -> Floats:
-    """What persistence would have said, for the same hours."""
-    past, levels = Past(series), np.array(made.quantiles)
-    steps = [round(h / series.step_s) for h in made.horizons_s]
-    fitted = Persistence().fit(past, len(past), steps, levels)
-    return tidy(fitted.at(past, np.array([len(past) - 1]))[0])

@@ -231,8 +231,7 @@ def domain_ill(
     nothing when they hold again: that is Unknown, until the raylets' own state tells."""
     family = _family_of(incident)
     quiet_s = (snapshot.at - incident.updated_at).total_seconds()
-    worded = {f for s in incident.signals if (f := fault_of(s)) in QUIET_S}
-    if any(quiet_s < QUIET_S[fault] for fault in worded):
+    if any(quiet_s < QUIET_S[fault] for fault in _worded(incident)):
         return True
     if family == "driver":
         return False
@@ -246,8 +245,12 @@ def quiet_ends(incident: Incident) -> list[float]:
     """When it would be over for want of words, in epoch seconds: of what only words tell of."""
     if incident.fault != Fault.DOMAIN_DOWN:
         return []
-    worded = {f for s in incident.signals if (f := fault_of(s)) in QUIET_S}
-    return [incident.updated_at.timestamp() + QUIET_S[fault] for fault in sorted(worded)]
+    return [incident.updated_at.timestamp() + QUIET_S[fault] for fault in sorted(_worded(incident))]
+
+
+def _worded(incident: Incident) -> set[str]:
+    """Its faults of which only words tell."""
+    return {f for s in incident.signals if (f := fault_of(s)) in QUIET_S}
 
 
 def _node_is_ill(name: str, snapshot: Snapshot, settings: SenseSettings, family: str) -> bool:

@@ -123,8 +123,12 @@ def is_silence(incident: Incident) -> bool:
     return incident.fault == Fault.NODE_SILENT or incident.target == f"source:{COLLECTORS}"
 
 
+ILL_WINDOW_S = 300.0
+"""What fell ill within this time fell ill together (S9)."""
+
+
 def newly_unhealthy(
-    incidents: tuple[Incident, ...], snapshot: Snapshot, window_s: float = 300.0
+    incidents: tuple[Incident, ...], snapshot: Snapshot, window_s: float = ILL_WINDOW_S
 ) -> dict[str, int]:
     """Pool -> its nodes that turned unhealthy within the window, mended ones included (S9).
 

@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchkeeper.core.cluster import RayState
+from watchkeeper.core.heat import HW_THERMAL, POWER_BRAKE, SW_THERMAL
 from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.core.telemetry import GPU_FIELDS, FleetFrame, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.sense import SenseSettings, level_id
 from watchkeeper.health.sightings import SensorPast
 
-SW_THERMAL, HW_THERMAL, POWER_BRAKE = 0x20, 0x40, 0x80
-"""NVML's clock event bits. SwPowerCap (0x4) is the effect of a cap, ours or the site's: no fault.
-HwSlowdown (0x8) says "cut" and not why; the other bits say why."""
 _THERMAL = SW_THERMAL | HW_THERMAL
 _REASONS = GPU_FIELDS.index("throttle_reasons")
 _WATCHED = tuple(

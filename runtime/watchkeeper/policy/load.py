@@ -5,11 +5,10 @@ Asked at start, on reload and by `policy check`. Reads no files and never repair
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -22,7 +21,7 @@ from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule, Window
 from watchkeeper.policy.read_bounds import budgets_in, limits_in, prices_in
 from watchkeeper.policy.read_capacity import allowances_in, capacity_in, feeds_in
 from watchkeeper.policy.read_rules import exemptions_in, rules_in
-from watchkeeper.policy.reader import At, Reader, plain
+from watchkeeper.policy.reader import At, Reader, plain, zones
 from watchkeeper.policy.schema import DAYS, PEOPLE, POLICY
 from watchkeeper.policy.sections import CHANGING, Documents
 from watchkeeper.policy.windows import is_calendar
@@ -154,9 +153,9 @@ def _window(reader: Reader, name: str, spec: At) -> Window | None:
     zone, begin, end = spec.get("tz"), spec.get("from"), spec.get("to")
     if zone is None or begin is None or end is None or spec.get("days") is None:
         return None
-    if zone.value not in _zones():
+    if zone.value not in zones():
         said = f"{zone.value!r} is not an IANA time zone"
-        reader.problem(zone.mark, said, zone.value, _zones())
+        reader.problem(zone.mark, said, zone.value, zones())
         return None
     if begin.value % 1440 == end.value % 1440 and end.value != 1440:
         said = f"the window {name!r} never opens: it closes at the minute it opens"
@@ -184,11 +183,6 @@ def _window(reader: Reader, name: str, spec: At) -> Window | None:
         first=first.value if first else date.min,
         last=last.value if last else date.max,
     )
-
-
-@functools.cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 def _reads(kind: str, rules: list[Rule], exemptions: list[Exemption]) -> frozenset[str]:

@@ -5,13 +5,9 @@ These are measured and planned by; they refuse nothing. What refuses an action i
 
 from __future__ import annotations
 
-from zoneinfo import available_timezones
-
-from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder
-from watchkeeper.policy.reader import At, Reader
+from watchkeeper.core.money import MEASURES, Allowance, CapacityOrder, FeedOrder
+from watchkeeper.policy.reader import At, Reader, zones
 from watchkeeper.policy.sections import Documents
-
-_MEASURES = ("gpu_hours", "money", "energy_kwh")
 
 
 def allowances_in(documents: Documents) -> tuple[Allowance, ...]:
@@ -24,7 +20,7 @@ def allowances_in(documents: Documents) -> tuple[Allowance, ...]:
                 said = f"the allowance {ident!r} is defined twice; first at {found[ident].where}"
                 reader.problem(spec.mark, said, ident)
                 continue
-            if spec.wrote(*_MEASURES) != 1:
+            if spec.wrote(*MEASURES) != 1:
                 said = "an allowance has one of `gpu_hours`, `money` and `energy_kwh`"
                 reader.problem(spec.mark, said, ident)
                 continue
@@ -36,12 +32,12 @@ def allowances_in(documents: Documents) -> tuple[Allowance, ...]:
 
 
 def _allowance(reader: Reader, spec: At, ident: str) -> Allowance:
-    measure = next((m for m in _MEASURES if spec.get(m)), _MEASURES[0])
+    measure = next((m for m in MEASURES if spec.get(m)), MEASURES[0])
     amount = spec.of(measure, 0.0)
     zone = spec.get("tz")
-    if zone is not None and zone.value not in available_timezones():
+    if zone is not None and zone.value not in zones():
         said = f"{zone.value!r} is not an IANA time zone"
-        reader.problem(zone.mark, said, zone.value, available_timezones())
+        reader.problem(zone.mark, said, zone.value, zones())
     return Allowance(
         id=ident,
         measure=measure,

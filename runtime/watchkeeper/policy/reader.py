@@ -6,10 +6,12 @@ Reports every mistake and reads on, so that an author sees all of them at once.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable
 from datetime import date
 from typing import Any, NamedTuple
+from zoneinfo import available_timezones
 
 from watchkeeper.core.errors import Problem
 from watchkeeper.policy.schema import CLOCK, DATE, DURATION, MONEY, Leaf, Many, Named, Record, Spec
@@ -228,3 +230,9 @@ def _number(text: str, scalar: Scalar, spec: Leaf) -> tuple[Any, str]:
         spec.most is None or value <= spec.most
     )
     return (value, "") if inside else (None, wanted)
+
+
+@functools.cache
+def zones() -> frozenset[str]:
+    """Every IANA time zone; found once, since that walks folders."""
+    return frozenset(available_timezones())

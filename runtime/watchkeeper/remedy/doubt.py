@@ -136,12 +136,7 @@ def is_emptied(patient: Patient) -> bool:
 def second_opinion(patient: Patient) -> Plan | None:
     """The check of a fenced, empty node, before anything is done to it. None: none is needed, or
     none can be had."""
-    if (
-        not check_tells(patient.incident)
-        or patient.fence is None
-        or not patient.fence.sealed
-        or running_on(patient)
-    ):
+    if not check_tells(patient.incident) or not is_emptied(patient):
         return None
     if patient.check_runs:
         return Wait(why=f"The check of {patient.node.name} runs.")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from watchkeeper.core.action import TRAITS
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.facts import FACTS
-from watchkeeper.policy.reader import At, Reader, plain
+from watchkeeper.policy.reader import At, Reader, plain, zones
 from watchkeeper.policy.trial.case_schema import CASE_FILE, LISTS, NONE, TEST_FILE, UNKNOWN, leaf_of
 from watchkeeper.policy.yaml_text import Mapping as YamlMapping
 from watchkeeper.policy.yaml_text import Mark, Sequence, Tree, compose
@@ -162,9 +161,9 @@ class _File:
             return None
         parts = re.fullmatch(r"([0-9-]+)[T ]([0-9:]+) *(.+)", at.value)
         day, clock, zone = parts.groups() if parts else ("", "", "")
-        if zone[0] not in "Z+-" and zone not in _zones():
+        if zone[0] not in "Z+-" and zone not in zones():
             said = f"{zone!r} is not an IANA time zone."
-            self._reader.problem(at.mark, said, zone, _zones())
+            self._reader.problem(at.mark, said, zone, zones())
             return None
         try:
             if zone[0] in "Z+-":
@@ -233,8 +232,3 @@ def _mappings(tree: Tree) -> dict[Mark, YamlMapping]:
         for item in tree.items:
             found |= _mappings(item)
     return found
-
-
-@functools.cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
