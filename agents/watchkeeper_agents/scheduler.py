@@ -149,6 +149,9 @@ def _weigh(
     if lost and lasted < settings.repair_s:  # what it ran on comes back: nobody is stopped for it
         own = ", ".join(sorted(lost))
         return _stop(memory, "waiting", f"{why} {own}, which it ran on, is under repair.")
+    if job.nodes and not job.held and lasted < settings.repair_s:
+        on = ", ".join(job.nodes)  # it lost a part of itself; Ray tells its end seconds late
+        return _stop(memory, "waiting", f"{why} Its attempt is not over: it still sits on {on}.")
     found = ways(job, line, need, tools, settings)
     shut = _failed(memory)
     hush = hushed(memory, snapshot.steady, looks(demand))

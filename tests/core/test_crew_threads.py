@@ -504,6 +504,14 @@ def test_nobody_is_stopped_for_a_gang_whose_own_node_is_under_repair(crew: LangG
     assert reply.conclusions[0].why.endswith("train-02, which it ran on, is under repair.")
 
 
+def test_nobody_is_stopped_for_a_gang_whose_attempt_ray_has_not_ended(crew: LangGraphCrew) -> None:
+    gang = msgspec.structs.replace(waits(), nodes=("train-01",))
+    one = snapshot(node("train-01"), jobs=(gang,), demand=want(), steady=5.0)
+    reply = crew.ask(briefing(one, short()))
+    assert (reply.drafts, ends(reply)) == ((), {"INC-9": "waiting"})
+    assert reply.conclusions[0].why.endswith("is not over: it still sits on train-01.")
+
+
 @pytest.mark.parametrize(
     ("seen", "serves", "end", "why"),
     [

@@ -103,7 +103,9 @@ def ask(path: Path, call: str, *, within_s: float = 10.0, **args: Any) -> Any:
             link.settimeout(within_s)
             link.connect(str(real))
             link.sendall(msgspec.json.encode({"call": call, "args": args}) + b"\n")
-            data = link.makefile("rb").readline()
+            # Closed here and not when it is forgotten: a Ctrl-C in a finalizer would be lost.
+            with link.makefile("rb") as answers:
+                data = answers.readline()
         answer = msgspec.json.decode(data)  # nothing at all when it ended in mid-answer
     except (OSError, msgspec.DecodeError) as err:
         raise NotRunning(
