@@ -24,13 +24,22 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Answer, Decision
 from watchkeeper.core.word import Word, parse
+from watchkeeper.placement.running import Terms
 from watchkeeper.policy.model import CheckedPolicy
 from watchkeeper.remedy.verify import expected_effect
 from watchkeeper_agents.tools import Tools
 from watchkeeper_evals.guard_lines import Call, CallLine, action_json, as_json
 from watchkeeper_evals.guard_scene import Scene, open_scene
 
-READS = ("incident", "node", "demand", "forecast", "waiting", "serves")
+READS: dict[str, Callable[[Tools, str], object]] = {
+    "incident": Tools.incident,
+    "node": Tools.node,
+    "demand": Tools.demand,
+    "forecast": Tools.forecast,
+    "serves": Tools.serves,
+    "waiting": lambda tools, _pool: tools.line(Terms()),
+}
+"""What the crew may read, by the name that a corpus calls it."""
 SIMULATES = ("impact", "simulate", "unmet")
 PROPOSES = ("draft", "propose")
 ANSWERS = "desk.answer"
@@ -136,7 +145,7 @@ def _tools(scene: Scene, snapshot: Snapshot) -> Tools:
 
 def _read(scene: Scene, call: Call) -> Fate:
     name = parse(as_json(call.args), _Name, call.tool).name
-    getattr(_tools(scene, _look(scene)), call.tool)(name)
+    READS[call.tool](_tools(scene, _look(scene)), name)
     return Fate("harmless")
 
 
