@@ -3,7 +3,6 @@ word against one real lab."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import subprocess
@@ -33,12 +32,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def waiting(up: Up) -> list[str]:
     """Ids of the questions that wait."""
-    return [ask["id"] for ask in json.loads(up.run("approvals", "-o", "json"))]
-
-
-def closed(up: Up, incident: str) -> bool:
-    found = json.loads(up.run("incidents", "-o", "json"))
-    return any(i["id"] == incident and i["state"] == "resolved" for i in found)
+    return [ask["id"] for ask in up.ask("asks")]
 
 
 def follow(up: Up, until: str, within_s: float) -> str:

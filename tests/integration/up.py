@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -13,7 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
+
+from watchkeeper.adapters.journal_file import read_events
+from watchkeeper.app.door import ask
+from watchkeeper.app.settings import Home
 
 ROOT = Path(__file__).parents[2]
 CLI = [sys.executable, "-m", "watchkeeper.app.cli"]
@@ -58,14 +62,21 @@ class Up:
             assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
+    def ask(self, call: str, **args: Any) -> Any:
+        """One question at the command line's door. What is asked again and again until it holds
+        starts no process each time: on two cores that would slow down what it waits for."""
+        return ask(Home(self.home).socket, call, **args)
+
     def board(self) -> dict[str, Any]:
-        board: dict[str, Any] = json.loads(self.run("status", "-o", "json"))
+        """What `status -o json` prints."""
+        board: dict[str, Any] = self.ask("board")
         return board
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
-        """The journal as exported, oldest first."""
-        lines = self.run("journal", "export").splitlines()
-        events = [json.loads(line) for line in lines if line.startswith("{")]
+        """The journal from its file, oldest first."""
+        events = [
+            msgspec.to_builtins(e) for e in read_events(Home(self.home).journal / "journal.jsonl")
+        ]
         return [e for e in events if e["kind"] == kind] if kind else events
 
     def effects(self) -> list[str]:
