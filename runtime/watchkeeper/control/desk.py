@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import hmac
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol
 
+from watchkeeper.control import amend as amending
 from watchkeeper.control.asking import ask_of
 from watchkeeper.control.break_glass import break_glass, owed_says, review
 from watchkeeper.control.explain import told_event, told_story
@@ -24,6 +25,7 @@ from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, story_of
 from watchkeeper.control.waits import reasons
 from watchkeeper.control.watch import Watch
+from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cluster import World
 from watchkeeper.core.desk import (
@@ -274,9 +276,7 @@ class WatchDesk:
             if earlier is not None and earlier.answer is answer:
                 return ask  # the same answer again: the first result
             if ask.status.state != "waiting":
-                raise Refused(
-                    f"Already decided by {ask.status.by or 'the watch'}: {ask.status.text}"
-                )
+                raise Refused(ask.status.decided)
             if earlier is not None and answer is Answer.APPROVE:
                 raise Refused("You have answered this question already.")
             if not hmac.compare_digest(digest, ask.digest) or not hmac.compare_digest(
@@ -317,6 +317,16 @@ class WatchDesk:
             )
 
     def break_glass(self, proposal: str, person: Person, reason: str) -> str:
+    def preview(self, proposal: str, given: Mapping[str, str], person: Person) -> Amendment:
+        """See `control.amend`."""
+        return amending.preview(self._watch, proposal, given, person)
+
+    def amend(self, proposal: str, given: Mapping[str, str], person: Person, *, shown: str) -> str:
+        """See `control.amend`. The turn asks; this waits for it."""
+        request = amending.amend(self._watch, proposal, given, person, shown)
+        self._wake()
+        return amending.answer_of(self._watch, request)
+
         """See `control.break_glass`."""
         lift = break_glass(self._watch, proposal, person, reason)
         self._wake()

@@ -17,6 +17,7 @@ from watchkeeper.control.books import LEDGER_S, Books, Effect, File
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.life import State
 from watchkeeper.core.action import Action, PoolScale, kind_of, node_of, targets_of
+from watchkeeper.core.amend import as_shown, no_harsher
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.facts import Facts, facts_for, gpus_per_node
 from watchkeeper.core.forecast import Forecast
@@ -115,7 +116,7 @@ def consented(books: Books, proposal: Proposal, impact: Impact, steady: float) -
     return any(
         _was_approved(file, steady)
         and file.question is not None
-        and any((kind_of(a), targets_of(a)) == wanted for a in _shown_steps(file))
+        and any(no_harsher(shown, proposal.action) for shown in _shown_steps(file))
         and impact.within(file.question.shown.impact)
         for file in books.of_incident(proposal.incident)
     )
@@ -124,11 +125,23 @@ def consented(books: Books, proposal: Proposal, impact: Impact, steady: float) -
 def lifted_for(books: Books, proposal: Proposal, impact: Impact, steady: float) -> tuple[str, ...]:
     """The soft rules that break-glass has lifted for this step: for an hour, for the proposal
     itself and the steps of the plan that was seen with it, as long as they touch no more."""
-    wanted = (kind_of(proposal.action), targets_of(proposal.action))
     found: list[str] = []
     for lift in books.lifts.values():
         file = books.files.get(lift.proposal)
         if file is None or steady - lift.steady > CONSENT_S or not impact.within(lift.bound):
+def as_approved(books: Books, incident: str, action: Action, steady: float) -> Action:
+    """The step with the arguments that people saw for it in a plan and approved, where they did:
+    a crew drafts each step anew, and does not know what a person changed."""
+    wanted = (kind_of(action), targets_of(action))
+    for file in reversed(books.of_incident(incident) if incident else []):
+        if file.question is None or not _was_approved(file, steady):
+            continue
+        for shown in _shown_steps(file):
+            if (kind_of(shown), targets_of(shown)) == wanted:
+                return as_shown(action, shown)
+    return action
+
+
             continue
         same_repair = bool(proposal.incident) and lift.incident == proposal.incident
         same_repair = same_repair and file.state in _GOES_ON

@@ -12,19 +12,21 @@ import msgspec
 from watchkeeper.control import hush
 from watchkeeper.control.asking import if_approved
 from watchkeeper.control.books import Question
-from watchkeeper.control.gate import bound_of, priced, weigh
+from watchkeeper.control.gate import as_approved, bound_of, priced, weigh
 from watchkeeper.control.halting import halt
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import NotifyPage, TicketOpen, kind_of, say, traits_of
+from watchkeeper.core.action import Action, NotifyPage, TicketOpen, kind_of, say, traits_of
 from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Kind
 from watchkeeper.core.impact import generation, simulate
-from watchkeeper.core.proposal import Proposal
+from watchkeeper.core.proposal import Effect, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision, Obligations, Verdict
 from watchkeeper.core.word import digest, plain
 from watchkeeper.policy.model import Prices
+from watchkeeper.remedy.plan import RemedyView
+from watchkeeper.remedy.verify import expected_effect
 
 
 def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
@@ -46,15 +48,17 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         )
         watch.told_results.append(_told(draft, "outcome", "failed", f"no provider serves {kind}"))
         return None
+    books = watch.record.books
+    action = as_approved(books, draft.incident, draft.action, snapshot.steady)
     proposal = Proposal(
         id=watch.ids.new("P"),
-        action=draft.action,
+        action=action,
         by=draft.by,
         reason=draft.reason,
         at=watch.clock.now(),
         world=snapshot.world,
-        effect=draft.effect,
-        generation=generation(snapshot, draft.action, watch.record.books.policy_version),
+        effect=draft.effect if action is draft.action else proof_of(action, snapshot),
+        generation=generation(snapshot, action, books.policy_version),
         confidence=draft.confidence,
         incident=draft.incident,
         evidence=draft.evidence,
@@ -73,6 +77,11 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         thread=draft.thread,
     )
     return proposal
+
+
+def proof_of(action: Action, snapshot: Snapshot) -> Effect:
+    """What must be seen for an action whose arguments people changed: never who asks says it."""
+    return expected_effect(action, RemedyView(snapshot=snapshot, serves=frozenset()))
 
 
 def _tell(watch: Watch, draft: Draft, action: TicketOpen | NotifyPage) -> None:

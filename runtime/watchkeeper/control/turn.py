@@ -7,6 +7,7 @@ function of its own; what may act is behind `act`, and it looks and judges again
 from __future__ import annotations
 
 from watchkeeper.control.adrift import look_after
+from watchkeeper.control.amend import ask_what_was_amended
 from watchkeeper.control.brief import ask_the_crew, conclude
 from watchkeeper.control.halting import halt_if_too_many_are_ill
 from watchkeeper.control.keep import end_stale_questions, keep_orders, know_the_session, publish
@@ -37,6 +38,7 @@ def turn(watch: Watch) -> None:
     look_after(watch.record, watch.executor, watch.teller, snapshot)
     end_stale_questions(watch, snapshot)
     judge_what_was_lifted(watch, snapshot)
+    ask_what_was_amended(watch, snapshot)
     reply = ask_the_crew(watch, snapshot)
     for draft in reply.drafts:
         proposal = propose(watch, snapshot, draft)

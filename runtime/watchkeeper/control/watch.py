@@ -29,6 +29,7 @@ from watchkeeper.health.sense import SenseSettings, Sightings
 from watchkeeper.policy.model import CheckedPolicy
 
 if TYPE_CHECKING:
+    from watchkeeper.control.amend import Request
     from watchkeeper.control.regret import Stretch
 
 
@@ -75,6 +76,8 @@ class Watch:
 
     latest: Snapshot | None = None
     sightings: Sightings = field(default_factory=Sightings)
+    amendments: list[Request] = field(default_factory=list)
+    """Changes of questions that doors left for the turn; guarded by the record's lock."""
     told_results: list[StepResult] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
     asked_in_halt: frozenset[str] = frozenset()

@@ -3,10 +3,11 @@
 Doors differ; what they may ask for is this protocol, and every answer goes through it.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident, Signal
@@ -45,6 +46,12 @@ class AskStatus(Word, frozen=True):
 
 
 class Ask(Word, frozen=True):
+    @property
+    def decided(self) -> str:
+        """What a late answer is told: who decided already, when, and what became of it."""
+        when = f" at {self.at.astimezone(UTC):%H:%M:%S} UTC" if self.at else ""
+        return f"Already decided by {self.by or 'the watch'}{when}: {self.text}".strip()
+
     """One question to people, ready to be drawn: what, why now, both outcomes, blast radius,
     rule, evidence, undo, who answered, time left.
 
@@ -295,6 +302,16 @@ class Desk(Protocol):
 
     def break_glass(self, proposal: str, person: Person, reason: str) -> str:
         """Lift the soft rules that stand in a proposal's way; says what was lifted and what is
+    def preview(self, proposal: str, given: Mapping[str, str], person: Person) -> Amendment:
+        """What policy says of a question with other arguments (`core.amend`), and who would have
+        to approve it. Records nothing. Raises Refused and Malformed."""
+        ...
+
+    def amend(self, proposal: str, given: Mapping[str, str], person: Person, *, shown: str) -> str:
+        """Withdraw a question and ask it with other arguments; the new one's id. `shown`: the
+        digest of its preview. Raises Refused and Malformed; then nothing has changed."""
+        ...
+
         owed. Raises Refused."""
         ...
 
