@@ -42,6 +42,47 @@ def test_what_was_appended_is_read_again_in_order_by_the_next_watch(tmp_path: Pa
     assert verify(path).events == 4
 
 
+def test_what_names_a_thing_is_found_without_reading_the_rest(tmp_path: Path) -> None:
+    path = written(tmp_path, 3)
+    journal = FileJournal(tmp_path, ManualClock())
+    for subject in (("P-1", "INC-1"), ("INC-1/gangs",), ("INC-12",), ("P-1",)):
+        journal.append(Kind.NOTE, subject, {})
+    assert [e.seq for e in journal.about({"INC-1"})] == [2, 4, 5]
+    assert [e.seq for e in journal.about({"P-1", "INC-1"})] == [2, 4, 5, 7], "each once, in order"
+    assert list(journal.about({"INC-1/gangs", "nobody"})) == []
+    journal.close()
+    spoiled = lines_of(path)
+    spoiled[5] = b"{" + b" " * (len(spoiled[5]) - 2) + b"\n"
+    path.write_bytes(b"".join(spoiled))
+    assert [e.seq for e in journal.about({"INC-1"})] == [2, 4, 5]
+    with pytest.raises(JournalBroken, match="line 6 is not an event"):
+        list(journal.about({"INC-12"}))
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(st.sampled_from(["INC-1", "INC-2", "P-1", "P-2/part"]), max_size=3)),
+    st.integers(0, 20),
+)
+def test_the_index_finds_what_a_whole_reading_finds(
+    tmp_path_factory: pytest.TempPathFactory, subjects: list[list[str]], after: int
+) -> None:
+    folder = tmp_path_factory.mktemp("index")
+    first = FileJournal(folder, ManualClock())
+    for subject in subjects[: len(subjects) // 2]:
+        first.append(Kind.NOTE, tuple(subject), {})
+    first.close()
+    journal = FileJournal(folder, ManualClock())
+    for subject in subjects[len(subjects) // 2 :]:
+        journal.append(Kind.NOTE, tuple(subject), {})
+    journal.close()
+    every = list(read_events(journal.path))
+    assert list(journal.events(after)) == every[after:]
+    assert list(journal.about({"INC-1", "P-2"})) == [
+        e for e in every if {"INC-1", "P-2/part"} & set(e.subject)
+    ]
+
+
 def test_each_line_carries_the_hash_of_the_line_before(tmp_path: Path) -> None:
     path = written(tmp_path)
     events = list(read_events(path))

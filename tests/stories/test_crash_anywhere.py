@@ -309,7 +309,7 @@ PORTS: dict[type, tuple[set[str], set[str]]] = {
     ports.TelemetrySource: (set(), {"read"}),
     ports.Actuator: ({"execute", "enforce"}, {"name", "serves"}),
     ports.Notifier: ({"page", "ticket"}, set()),
-    ports.JournalStore: ({"append", "sync"}, {"events", "head"}),
+    ports.JournalStore: ({"append", "sync"}, {"events", "about", "head"}),
     ports.StopFile: ({"set", "clear"}, {"is_set", "who"}),
     ports.Mirror: ({"publish", "record_demand"}, {"lost", "demand_series", "publish_event"}),
     ports.CaseStore: (set(), {"add", "judged"}),

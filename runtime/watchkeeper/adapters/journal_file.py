@@ -18,13 +18,14 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from watchkeeper.adapters.journal_index import JournalIndex, lines_at, lines_from
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.errors import AlreadyRunning, JournalBroken
 from watchkeeper.core.event import GENESIS, Event, Kind
@@ -69,11 +70,20 @@ class Verified:
     torn_bytes: int = 0
 
 
-def verify(path: Path, expected_head: tuple[int, str] | None = None) -> Verified:
+def _forget(_event: Event, _size: int) -> None:
+    """For who only wants to know whether a journal holds."""
+
+
+def verify(
+    path: Path,
+    expected_head: tuple[int, str] | None = None,
+    keep: Callable[[Event, int], None] = _forget,
+) -> Verified:
     """Check every line of a journal: form, sequence, chain, and that no tail is missing.
 
     `expected_head` is a head seen elsewhere (Redis, a page, a report): the journal must contain
-    it. Reads only; safe beside a running watch.
+    it. keep: is handed each event that held, with the bytes of its line, as it is read. Reads
+    only; safe beside a running watch.
     """
     last = (0, GENESIS)
     seen: dict[int, str] = {}
@@ -88,6 +98,7 @@ def verify(path: Path, expected_head: tuple[int, str] | None = None) -> Verified
         last = (event.seq, event.hash)
         if event.seq in wanted:
             seen[event.seq] = event.hash
+        keep(event, len(line))
         count += 1
     return _checked(count, last, wanted, seen)
 
@@ -136,7 +147,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     except FileNotFoundError:
         return
     except OSError as err:
-        raise JournalBroken(f"The journal {path} cannot be read: {err.strerror}.") from err
+        raise _unreadable(path, err) from err
+
+
+def _unreadable(path: Path, err: OSError) -> JournalBroken:
+    return JournalBroken(f"The journal {path} cannot be read: {err.strerror}.")
 
 
 def _head_file(path: Path) -> tuple[int, str] | None:
@@ -149,18 +164,16 @@ def _head_file(path: Path) -> tuple[int, str] | None:
 
 def read_events(path: Path, after: int = 0) -> Iterator[Event]:
     """Events of a journal file with seq > after; stops at a torn tail. Raises JournalBroken."""
-    return (event for event, _ in _sized(path) if event.seq > after)
+    return (event for event in _decoded(path, _lines(path)) if event.seq > after)
 
 
-def _sized(path: Path, begin: int = 1) -> Iterator[tuple[Event, int]]:
-    """Each event from this line on, with the length of its line."""
-    for number, line in _lines(path):
+def _decoded(path: Path, lines: Iterable[tuple[int, bytes]]) -> Iterator[Event]:
+    """These numbered lines as events, until one has no end."""
+    for number, line in lines:
         if not line.endswith(b"\n"):
             return
-        if number < begin:
-            continue
         try:
-            yield _decode(line), len(line)
+            yield _decode(line)
         except _UNREADABLE as err:
             raise JournalBroken(f"{path}: line {number} is not an event: {err}") from err
 
@@ -168,11 +181,9 @@ def _sized(path: Path, begin: int = 1) -> Iterator[tuple[Event, int]]:
 class _Recent:
     """The newest events, for readers: few, and small together. The very newest is always there."""
 
-    def __init__(self, found: Iterable[tuple[Event, int]]) -> None:
+    def __init__(self) -> None:
         self._held: deque[tuple[Event, int]] = deque()
         self._bytes = 0
-        for event, size in found:
-            self.add(event, size)
 
     def add(self, event: Event, size: int) -> None:
         """size: of its line, in bytes."""
@@ -211,14 +222,14 @@ class FileJournal:
                 f"Another watch writes the journal in {directory}. Stop it, or set "
                 "WATCHKEEPER_HOME to another directory."
             ) from err
-        found = verify(self.path)
+        self._recent, self._index = _Recent(), JournalIndex()
+        found = verify(self.path, keep=self._keep)
         if found.problem:
             raise JournalBroken(
                 f"The journal {self.path} does not hold: {found.problem}. Nothing acts on a broken "
                 "record. Keep the file, move it aside, and see docs/operate.md, 'A broken journal'."
             )
         self.set_aside = self._set_torn_tail_aside(found.torn_bytes)
-        self._recent = _Recent(_sized(self.path))
         self._head = (found.head_seq, found.head_hash)
         try:
             self._file = io.FileIO(self.path, "a")
@@ -226,6 +237,10 @@ class FileJournal:
         except OSError as err:
             raise JournalBroken(f"The journal {self.path} cannot be opened: {err}.") from err
         self._size = os.fstat(self._file.fileno()).st_size
+
+    def _keep(self, event: Event, size: int) -> None:
+        self._recent.add(event, size)
+        self._index.add(event, size)
 
     def _set_torn_tail_aside(self, torn: int) -> str:
         """A line without its end is a write that a crash cut short: nothing acted on it."""
@@ -272,7 +287,7 @@ class FileJournal:
             if durable:
                 self._make_durable(before, (event.seq, event.hash))
             self._head = (event.seq, event.hash)
-            self._recent.add(event, len(line))
+            self._keep(event, len(line))
             for listener in self._listeners:
                 listener(event)
             self._news.notify_all()
@@ -326,11 +341,25 @@ class FileJournal:
         """Events with seq > after, oldest first; from memory when they are recent."""
         with self._lock:
             recent = self._recent.events()
+            begin = self._index.begin(after + 1)
         if recent and recent[0].seq <= after + 1:
             yield from (e for e in recent if e.seq > after)
         else:
             # Our own file was verified: its lines are numbered as its events are.
-            yield from (event for event, _ in _sized(self.path, after + 1))
+            yield from self._read(lines_from(self.path, after + 1, begin))
+
+    def about(self, names: Collection[str]) -> Iterator[Event]:
+        """Events that name one of these things or a part of one (`INC-3/gangs`), oldest first.
+        Reads their lines alone."""
+        with self._lock:
+            begins = self._index.naming(names)
+        yield from self._read(lines_at(self.path, begins))
+
+    def _read(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[Event]:
+        try:
+            yield from _decoded(self.path, lines)
+        except OSError as err:
+            raise _unreadable(self.path, err) from err
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Block until there is a line later than `after`, or the time is up."""

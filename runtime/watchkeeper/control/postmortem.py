@@ -238,8 +238,8 @@ def postmortem(
     cluster: str = "",
     world: str = "",
 ) -> Postmortem | None:
-    """The incident of this id, or None where the journal has none. events: the whole journal, in
-    order. now: the moment of writing, which ends one that is still open. cluster and world: where
+    """The incident of this id, or None where the journal has none. events: the whole journal, or
+    all of it that tells of the incident, in order. now: the moment of writing, which ends one that is still open. cluster and world: where
     the journal does not say."""
     reader = _Reader(ident)
     for event in events:

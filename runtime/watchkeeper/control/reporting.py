@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from watchkeeper.control.postmortem import postmortem
 from watchkeeper.control.report import last_evening, report, zone_of
 from watchkeeper.control.report_night import Night, night_of
+from watchkeeper.control.story import events_of
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import ClusterUnavailable, Refused, UsageError
@@ -91,7 +92,7 @@ class Reporter:
         watch = self._watch
         return postmortem(
             incident,
-            watch.record.journal.events(),
+            events_of(watch.record.journal, incident),
             now=watch.clock.now(),
             zone=zone_of(watch.policies.current()),
             cluster=watch.latest.state.cluster if watch.latest else "",

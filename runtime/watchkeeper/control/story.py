@@ -5,7 +5,7 @@ Pure: the same journal always tells the same story. Text from the cluster is onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from watchkeeper.core.action import say
 from watchkeeper.core.desk import LogLine, Story, StoryStep
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.ports import JournalStore
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.regret import Regret
 from watchkeeper.core.verdict import Approval, Decision, Verdict
@@ -291,6 +292,12 @@ _TELL: dict[Kind, Any] = {
     Kind.CHAT: Narrator._chat,
     Kind.REGRET: Narrator._regret,
 }
+
+
+def events_of(journal: JournalStore, incident: str) -> Iterator[Event]:
+    """All that tells of an incident: events that name it, a part of it, or one of its proposals."""
+    named = {s for e in journal.about({incident}) for s in e.subject if s.startswith("P-")}
+    return journal.about({incident, *named})
 
 
 def story_of(incident: Incident, events: Iterable[Event], policy_version: str) -> Story:

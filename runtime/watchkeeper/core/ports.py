@@ -1,7 +1,7 @@
 """What control needs of the world. Each port is met by the real thing, by the lab and by the
 twin alike; adapters live elsewhere and are built only by `app.wiring`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 from watchkeeper.core.action import Action
@@ -103,6 +103,11 @@ class JournalStore(Protocol):
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """Events with seq > after, oldest first."""
+        ...
+
+    def about(self, names: Collection[str]) -> Iterator[Event]:
+        """Events that name one of these things or a part of one (`INC-3/gangs`), oldest first;
+        found without reading the others."""
         ...
 
     @property
