@@ -269,11 +269,12 @@ def test_when_the_real_crew_returns_a_lost_node_is_back_within_a_quarter_of_an_h
 
 @pytest.mark.timeout(0 if BY_NIGHT else 180)
 def test_when_the_real_crew_returns_faults_are_cured_within_two_hours() -> None:
-    """Each planner for its first hour. Faults that only a person or a new node ends may wait for
-    one; of all others that are there two hours before the end, hardly one is left."""
+    """Two of the planners for their first hour, each of them by night. Faults that only a person or
+    a new node ends may wait for one; of all others that are there two hours before the end, hardly
+    one is left."""
     done: list[float] = []
     late: list[str] = []
-    for n, name in enumerate(HOSTILE):
+    for n, name in enumerate(HOSTILE if BY_NIGHT else ("malicious", "timeouts")):
         for seed in range(1 + n, 1 + n + LONG_SEEDS):
             twin = spec(seed, nodes=24, days=3.5 / 24, acceleration=1200.0)
             cluster = TwinCluster.of(twin)
@@ -287,7 +288,7 @@ def test_when_the_real_crew_returns_faults_are_cured_within_two_hours() -> None:
                 done += [took] if took <= CURED_WITHIN_S else []
                 late += [f"{name} {seed}: {ailment.law.name}"] if took > CURED_WITHIN_S else []
     print(f"{len(done)} cured, the slowest after {max(done, default=0.0):.0f} s; late: {late}")
-    assert len(done) >= 5 * LONG_SEEDS, "to refuse everything scores zero"
+    assert len(done) >= LONG_SEEDS * (n + 1), "to refuse everything scores zero"
     assert len(late) <= len(done) / 4
 
 
