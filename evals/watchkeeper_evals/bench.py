@@ -129,8 +129,8 @@ def turn() -> Figures:
 def _thinker(nodes: int) -> Callable[[], object]:
     """Sense, correlate and the fleet's ledger on one snapshot: what each turn thinks."""
     from watchkeeper.control.books import Books
-    from watchkeeper.control.gate import ledger_view
     from watchkeeper.control.look import Looker
+    from watchkeeper.control.past import ledger_view
     from watchkeeper.core.impact import out_by_domain
     from watchkeeper.health.correlate import correlate
     from watchkeeper.health.sense import sense

@@ -158,8 +158,46 @@ def test_a_driver_that_fails_on_many_nodes_of_a_rack_is_what_was_rolled_out_to_t
     (same,) = live(later)
     assert (same.id, same.updated_at) == (incident.id, then.at)
     assert still_ill(same, fleet(at=then.at + timedelta(seconds=1700))) is True
-    quiet = fleet(at=then.at + timedelta(seconds=1801))
-    assert live(turn(quiet, before=later)) == []
+    quiet = then.at + timedelta(seconds=1801)
+    assert still_ill(same, fleet(at=quiet)) is None, "nothing runs there: nothing can be told"
+    works = fleet(at=quiet, jobs=[gang(range(3), quiet)])
+    assert live(turn(works, before=later)) == []
+
+
+def gang(nodes, at):
+    """A gang that has run on these nodes for a quarter of an hour, and made a step just now."""
+    began, step_at = at - timedelta(seconds=900), at - timedelta(seconds=30)
+    names = tuple(f"n{n:02}" for n in nodes)
+    return c.job("llm", nodes=names, state_since=began, step=9, step_at=step_at)
+
+
+@pytest.mark.parametrize(
+    ("hours", "nodes", "over"),
+    [
+        pytest.param(0.4, range(8), True, id="told of lately"),
+        pytest.param(0.6, (), None, id="its nodes are empty"),
+        pytest.param(0.6, range(2), None, id="two of them work"),
+        pytest.param(0.6, range(3), False, id="three work"),
+        pytest.param(25, (), False, id="a day later"),
+    ],
+)
+def test_a_bad_driver_is_over_once_gangs_work_on_its_nodes_and_not_for_want_of_words(
+    hours, nodes, over
+):
+    codes = [c.xid(119, f"n{n:02}/2", seconds_ago=30) for n in range(8)]
+    (incident,) = live(turn(fleet(), *codes))
+    at = c.NOW + timedelta(hours=hours)
+    snapshot = fleet(at=at, jobs=[gang(nodes, at)] if nodes else ())
+    assert still_ill(incident, snapshot) is over
+
+
+def test_what_a_bad_driver_says_of_a_node_that_was_empty_for_an_hour_is_still_the_drivers():
+    codes = [c.xid(119, f"n{n:02}/2", seconds_ago=30) for n in range(8)]
+    first = turn(fleet(), *codes)
+    later = fleet(at=c.NOW + timedelta(hours=1))
+    again = c.renamed(c.xid(119, "n03/2", seconds_ago=0), at=later.at, id="S-again")
+    (same,) = live(turn(later, again, before=first))
+    assert (same.target, same.updated_at) == ("rack:r0", later.at)
 
 
 def test_ports_of_a_leaf_that_stay_down_are_one_incident_for_as_long_as_they_are_told():

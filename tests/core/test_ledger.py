@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from tests.stories.world import Kind, Story
 
-from watchkeeper.control import gate
+from watchkeeper.control import past
 from watchkeeper.control.books import Books, Effect
-from watchkeeper.control.gate import ledger_of, ledger_view
+from watchkeeper.control.past import ledger_of, ledger_view
 from watchkeeper.core.action import Action, JobRequeue, NodeDrain, PoolScale, kind_of, targets_of
 from watchkeeper.core.cluster import World
 from watchkeeper.core.event import GENESIS, Event
@@ -119,7 +119,7 @@ class Past:
     """Books that are told of effects, one event after another, and a snapshot to look from."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, elsewhere: int = 3) -> None:
-        monkeypatch.setattr(gate, "ELSEWHERE", elsewhere)
+        monkeypatch.setattr(past, "ELSEWHERE", elsewhere)
         self.clock = ManualClock()
         self.cluster = MemoryCluster.of(self.clock, {"train": 4, "far": 20})
         self.books = Books()

@@ -25,6 +25,7 @@ from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.fault import Fault, steps_may_end
 from watchkeeper.core.incident import IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
+from watchkeeper.health.domains import awaits_steps, members
 from watchkeeper.health.doubt import PASSING
 from watchkeeper.health.evidence import STALL, fault_of
 from watchkeeper.health.gang import ODD_S
@@ -265,6 +266,10 @@ def _times_of_health(parts: Parts) -> list[float]:
         for incident in watch.record.books.incidents.values():
             if incident.state is not IncidentState.RESOLVED:
                 times += [at - begin for at in silence_ends(incident)]
+                if awaits_steps(incident, snapshot.at):
+                    names = members(incident)
+                    gangs = {job.name for name in names for job in snapshot.jobs_on(name)}
+                    times += [_next_report_s(name, parts.cluster) for name in gangs]
     return times
 
 

@@ -18,8 +18,8 @@ from watchkeeper.control.asking import ask_of
 from watchkeeper.control.break_glass import break_glass, owed_says, review
 from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fleet import job_views, node_views, pool_views
-from watchkeeper.control.gate import ledger_view
 from watchkeeper.control.look import FRESH_S, stale
+from watchkeeper.control.past import ledger_view
 from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, story_of

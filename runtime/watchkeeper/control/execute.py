@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from watchkeeper.control.books import Effect, File
 from watchkeeper.control.concerns import fence_stays
-from watchkeeper.control.gate import Weighed, domains_of, weigh
+from watchkeeper.control.gate import Weighed, weigh
 from watchkeeper.control.look import stale
+from watchkeeper.control.past import domains_of
 from watchkeeper.control.record import Record
 from watchkeeper.core.action import NodeDrain, kind_of, node_of, targets_of
 from watchkeeper.core.clock import Clock

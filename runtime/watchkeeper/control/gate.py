@@ -8,36 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from watchkeeper.control.books import LEDGER_S, Books, Effect, File
+from watchkeeper.control.books import Books, File
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.life import State
-from watchkeeper.core.action import Action, PoolScale, kind_of, node_of, targets_of
+from watchkeeper.control.past import ledger_of
+from watchkeeper.core.action import Action, PoolScale, kind_of, targets_of
 from watchkeeper.core.amend import as_shown, no_harsher
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.facts import Facts, facts_for, gpus_per_node
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.core.impact import out_by_domain, simulate
-from watchkeeper.core.incident import Incident
-from watchkeeper.core.ledger import LedgerView, PastEffect
+from watchkeeper.core.impact import simulate
+from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Answer, Verdict
 from watchkeeper.core.word import digest, plain
-from watchkeeper.health.illness import ILL_WINDOW_S, newly_unhealthy
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.model import CheckedPolicy, Prices
 
 CONSENT_S = 3600.0
 """How long a person's yes carries the steps that they were shown with it."""
-
-ELSEWHERE = 300
-"""Most past effects that have nothing in common with a proposal and are still shown to its
-verdict, for what is counted over the fleet. Beyond them the fleet's past counts as used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,10 @@ def weigh(
     """Simulate the impact, gather facts and ledger, judge. Never raises: the judge fails closed."""
     prices = policy.prices if policy else Prices()
     impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
-    ledger = ledger_of(books, snapshot, proposal, impact)
+    ledger = msgspec.structs.replace(
+        ledger_of(books, snapshot, proposal, impact, policy),
+        lifted=lifted_for(books, proposal, impact, snapshot.steady),
+    )
     incident = books.incidents.get(proposal.incident)
     if incident is not None and not concerns(incident, proposal.action, snapshot):
         incident = None  # evidence against another target is none against this one
@@ -112,7 +109,6 @@ def consented(books: Books, proposal: Proposal, impact: Impact, steady: float) -
     least this large? The `incident.approved` fact; what follows from it is the policy's word."""
     if not proposal.incident:
         return False
-    wanted = (kind_of(proposal.action), targets_of(proposal.action))
     return any(
         _was_approved(file, steady)
         and file.question is not None
@@ -122,13 +118,6 @@ def consented(books: Books, proposal: Proposal, impact: Impact, steady: float) -
     )
 
 
-def lifted_for(books: Books, proposal: Proposal, impact: Impact, steady: float) -> tuple[str, ...]:
-    """The soft rules that break-glass has lifted for this step: for an hour, for the proposal
-    itself and the steps of the plan that was seen with it, as long as they touch no more."""
-    found: list[str] = []
-    for lift in books.lifts.values():
-        file = books.files.get(lift.proposal)
-        if file is None or steady - lift.steady > CONSENT_S or not impact.within(lift.bound):
 def as_approved(books: Books, incident: str, action: Action, steady: float) -> Action:
     """The step with the arguments that people saw for it in a plan and approved, where they did:
     a crew drafts each step anew, and does not know what a person changed."""
@@ -142,6 +131,14 @@ def as_approved(books: Books, incident: str, action: Action, steady: float) -> A
     return action
 
 
+def lifted_for(books: Books, proposal: Proposal, impact: Impact, steady: float) -> tuple[str, ...]:
+    """The soft rules that break-glass has lifted for this step: for an hour, for the proposal
+    itself and the steps of the plan that was seen with it, as long as they touch no more."""
+    wanted = (kind_of(proposal.action), targets_of(proposal.action))
+    found: list[str] = []
+    for lift in books.lifts.values():
+        file = books.files.get(lift.proposal)
+        if file is None or steady - lift.steady > CONSENT_S or not impact.within(lift.bound):
             continue
         same_repair = bool(proposal.incident) and lift.incident == proposal.incident
         same_repair = same_repair and file.state in _GOES_ON
@@ -180,133 +177,6 @@ def priced(impact: Impact, action: Action, snapshot: Snapshot, prices: Prices) -
     )
     money = prices.cost(impact.pool, impact.gpu_hours, added)
     return msgspec.structs.replace(impact, money=money)
-
-
-def ledger_of(books: Books, snapshot: Snapshot, proposal: Proposal, impact: Impact) -> LedgerView:
-    """The ledger as the verdict on one proposal sees it: everything that has to do with it, and
-    the newest of the rest, with a word on how far back that goes.
-
-    Its own *started*, in the books at its second judgement, is left out.
-    """
-    whole = ledger_view(books, snapshot)
-    mine = set(domains_of(proposal, impact, snapshot))
-    targets, incident = set(targets_of(proposal.action)), proposal.incident
-    related: list[PastEffect] = []
-    elsewhere: list[PastEffect] = []
-    for e in whole.effects:
-        if e.proposal == proposal.id:
-            continue
-        near = e.open or e.target in targets or (incident and e.incident == incident)
-        (related if near or not mine.isdisjoint(e.domains) else elsewhere).append(e)
-    shown = elsewhere[:ELSEWHERE]
-    kept = sorted((*related, *shown), key=lambda e: e.age_s)
-    # A fleet has thousands of domains; what is judged, and journalled with it, are these.
-    keys = {"fleet", *impact.domain_size, *mine, *(f"pool:{p}" for p in whole.newly_unhealthy)}
-    keys |= {f"pool:{p}" for p in (impact.pool, str(getattr(proposal.action, "pool", "")))}
-    return msgspec.structs.replace(
-        whole,
-        out={key: whole.out[key] for key in sorted(keys & whole.out.keys())},
-        size={key: whole.size[key] for key in sorted(keys & whole.size.keys())},
-        effects=tuple(kept),
-        reaches_s=shown[-1].age_s if len(elsewhere) > len(shown) else None,
-        lifted=lifted_for(books, proposal, impact, snapshot.steady),
-    )
-
-
-def ledger_view(books: Books, snapshot: Snapshot) -> LedgerView:
-    """All that is known of the past and of the fleet's health."""
-    out, size = out_by_domain(snapshot)
-    return LedgerView(
-        effects=past_effects(books, snapshot.steady),
-        out=out,
-        size=size,
-        newly_unhealthy=fell_ill(books, snapshot),
-        closed=tuple(sorted(books.closed_kinds)),
-        halted=books.halted,
-        reconciled=books.reconciled and books.session == snapshot.state.session,
-    )
-
-
-def fell_ill(books: Books, snapshot: Snapshot) -> dict[str, int]:
-    """Nodes of each pool that fell ill of late. Counted once for a snapshot, until an incident
-    changes: each of 750 verdicts asks."""
-    held = books.ill_counted
-    if held is None or held[0] is not snapshot or held[1] != books.incidents_changed:
-        since = snapshot.at - timedelta(seconds=ILL_WINDOW_S)
-        newest = _newest_opened(books)
-        told = since_resumed(books) if newest is not None and newest >= since else ()
-        counted = newly_unhealthy(told, snapshot, ILL_WINDOW_S) if told else {}
-        held = books.ill_counted = (snapshot, books.incidents_changed, counted)
-    return held[2]
-
-
-def _newest_opened(books: Books) -> datetime | None:
-    """When the newest incident opened: most turns are long after it, and need count nothing."""
-    changed, newest = books.newest_opened
-    if changed != books.incidents_changed:
-        newest = max((i.opened_at for i in books.incidents.values()), default=None)
-        books.newest_opened = (books.incidents_changed, newest)
-    return newest
-
-
-def since_resumed(books: Books) -> tuple[Incident, ...]:
-    """A person who resumes after a halt has seen what was ill then; it does not halt again."""
-    resumed = books.resumed_at
-    found = books.incidents.values()
-    return tuple(i for i in found if resumed is None or i.opened_at > resumed)
-
-
-def past_effects(books: Books, steady: float) -> tuple[PastEffect, ...]:
-    """What was done before, newest first, as rates and budgets count it at this moment. Only the
-    ages are new: the rest is made once for each state of a file."""
-    known, kept = books.past_words, dict[str, tuple[File, PastEffect]]()
-    found = []
-    for file in books.past():
-        effect = file.effect
-        if effect is None or file.state is State.REFUSED:
-            continue  # stopped by the second look: nothing was done
-        age = _age_of(effect, steady)
-        if age > LEDGER_S and not file.in_hand:
-            continue
-        word = known.get(file.proposal.id)
-        if word is None or word[0] is not file:
-            word = (file, _past_effect(file, effect))
-        kept[file.proposal.id] = word
-        found.append(msgspec.structs.replace(word[1], age_s=round(age, 3)))
-    books.past_words = kept
-    return tuple(found)
-
-
-def _age_of(effect: Effect, steady: float) -> float:
-    """By the steady clock alone: a wall clock that is set refills no budget (S28)."""
-    return max(0.0, steady - effect.started_steady)
-
-
-def _past_effect(file: File, effect: Effect) -> PastEffect:
-    return PastEffect(
-        action=kind_of(file.action),
-        target=targets_of(file.action)[0],
-        age_s=0.0,
-        node=node_of(file.action),
-        incident=file.proposal.incident,
-        domains=effect.domains,
-        open=file.in_hand,
-        proposal=file.proposal.id,
-        gpu_hours=file.impact.gpu_hours,
-        money=file.impact.money or 0.0,
-    )
-
-
-def domains_of(proposal: Proposal, impact: Impact, snapshot: Snapshot) -> tuple[str, ...]:
-    """The domain keys that an effect disturbs, as the ledger keeps them."""
-    node = snapshot.nodes.get(node_of(proposal.action))
-    keys = [f"{kind}:{name}" for kind, name in node.domains().items()] if node else []
-    if node is None and impact.pool:
-        keys.append(f"pool:{impact.pool}")
-    keys += [f"tenant:{t}" for t in impact.tenants]
-    job = str(getattr(proposal.action, "job", ""))
-    keys += [f"job:{j}" for j in (*impact.jobs, *((job,) if job else ()))]
-    return tuple(dict.fromkeys(keys))
 
 
 def _forecast_for(forecasts: Mapping[str, Forecast], proposal: Proposal) -> Forecast | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from watchkeeper.control.books import Books
-from watchkeeper.control.gate import fell_ill, since_resumed
 from watchkeeper.control.look import stale
+from watchkeeper.control.past import fell_ill, since_resumed
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.event import Kind
 from watchkeeper.core.impact import out_by_domain

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from watchkeeper.control.books import Books
-from watchkeeper.control.gate import past_effects
+from watchkeeper.control.past import past_effects
 from watchkeeper.control.report_night import Night
 from watchkeeper.control.report_words import count, names, sentence
 from watchkeeper.core.forecast import Forecast

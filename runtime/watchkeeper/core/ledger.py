@@ -28,9 +28,12 @@ class PastEffect(Word, frozen=True):
 class LedgerView(Word, frozen=True):
     """Everything that a verdict may know of the past and of the state of the fleet's health.
 
-    effects: the last 31 days, newest first: all that share a target, incident or domain with the
-    proposal, and the newest of the rest. reaches_s: how far back the rest is complete; None when
-    nothing was left out. lifted: soft rules that a person lifted for this proposal.
+    effects: newest first. Of the last 31 days all that share a target, node or incident with the
+    proposal and all that are under way; what only shares a domain with it, and the newest of the
+    rest, as far back as anything counts them. near_s: kind of domain (`pool`, `rack`, `tenant`)
+    -> how far back what shares one is complete; a kind that is not named is so all the way.
+    reaches_s: how far back the whole fleet is; None when nothing was left out. lifted: soft rules
+    that a person lifted for this proposal.
 
     out: nodes out now per domain key (`fleet`, `pool:x`, `rack:y`, `leaf:z`). size: nodes per
     domain key. newly_unhealthy: nodes of each pool that turned unhealthy within 5 minutes (S9).
@@ -48,3 +51,4 @@ class LedgerView(Word, frozen=True):
     reconciled: bool = True
     reaches_s: float | None = None
     lifted: tuple[str, ...] = ()
+    near_s: dict[str, float] = {}

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from watchkeeper.core.clock import Ids
-from watchkeeper.core.cluster import RayState
-from watchkeeper.core.fault import Fault
+from watchkeeper.core.cluster import JobState, RayState
+from watchkeeper.core.fault import PROOF_S, STEP_SEEN_S, Fault
 from watchkeeper.core.incident import Incident, IncidentState, Signal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.book import PART_OF, Book, closed, members
@@ -40,8 +40,11 @@ SHARED = frozenset(_FAMILY) | {None}
 _OF_DRIVERS = frozenset({Fault.GPU_DRIVER, Fault.GPU_HARDWARE})
 """What a bad driver says of GPUs that have nothing: no word of it is about one of them."""
 QUIET_S: dict[str, float] = {Fault.GPU_DRIVER: 1800.0, Fault.NETWORK_LINK: 600.0}
-"""What only words tell of is over when none came for so long: counters speak each minute, a driver
-when something runs on it (ours)."""
+"""What only words tell of may be over when none came for so long (ours). Counters speak each
+minute; a driver speaks when something runs on it: its silence on empty nodes says nothing."""
+FORGOTTEN_S = 86400.0
+"""A driver on nodes that stayed empty is no more one fault of them all after so long: people had it
+for a day (ours)."""
 NOTED_EVERY_S = 120.0
 """A domain's incident notes no more often than this that its words go on."""
 _KINDS = {
@@ -228,24 +231,49 @@ def domain_ill(
     incident: Incident, snapshot: Snapshot, settings: SenseSettings, blind: frozenset[str]
 ) -> bool | None:
     """True while enough of its nodes are ill; False when few or none are. Links that failed say
-    nothing when they hold again: that is Unknown, until the raylets' own state tells."""
+    nothing when they hold again: that is Unknown, until the raylets' own state tells. So is a
+    driver of which nothing is told, until gangs work on its nodes."""
     family = _family_of(incident)
     quiet_s = (snapshot.at - incident.updated_at).total_seconds()
     if any(quiet_s < QUIET_S[fault] for fault in _worded(incident)):
         return True
     if family == "driver":
-        return False
+        return False if quiet_s >= FORGOTTEN_S or _works_again(incident, snapshot) else None
     if family == "fabric" or (blind & {"telemetry", "redis"} and family != "gone"):
         return None
     ill = sum(_node_is_ill(name, snapshot, settings, family) for name in members(incident))
     return ill >= FEW
 
 
+def _works_again(incident: Incident, snapshot: Snapshot) -> bool:
+    """Gangs have made steps on some of its nodes for a while since the last word of it."""
+    proof = incident.updated_at + timedelta(seconds=PROOF_S)
+    newest = snapshot.at - timedelta(seconds=STEP_SEEN_S)
+    names, working = members(incident), set[str]()
+    for job in snapshot.jobs.values():
+        if job.state is not JobState.RUNNING or job.step_at is None:
+            continue
+        if job.step_at > newest and job.step_at >= max(proof, job.state_since):
+            working.update(names.intersection(job.nodes))
+    return len(working) >= FEW
+
+
+def awaits_steps(incident: Incident, now: datetime) -> bool:
+    """Whether the next steps of gangs on its nodes may show that it is over. For who skips quiet
+    stretches."""
+    if incident.fault != Fault.DOMAIN_DOWN or _family_of(incident) != "driver":
+        return False
+    return (now - incident.updated_at).total_seconds() >= QUIET_S[Fault.GPU_DRIVER]
+
+
 def quiet_ends(incident: Incident) -> list[float]:
     """When it would be over for want of words, in epoch seconds: of what only words tell of."""
     if incident.fault != Fault.DOMAIN_DOWN:
         return []
-    return [incident.updated_at.timestamp() + QUIET_S[fault] for fault in sorted(_worded(incident))]
+    ends = [QUIET_S[fault] for fault in sorted(_worded(incident))]
+    if _family_of(incident) == "driver":
+        ends.append(FORGOTTEN_S)
+    return [incident.updated_at.timestamp() + end for end in ends]
 
 
 def _worded(incident: Incident) -> set[str]:
@@ -267,4 +295,4 @@ def _node_is_ill(name: str, snapshot: Snapshot, settings: SenseSettings, family:
     return bool(clocks_cut(snapshot.frame.gpu[row], code).any())
 
 
-__all__ = ["domain_ill", "gather", "members", "quiet_ends", "unexplained"]
+__all__ = ["awaits_steps", "domain_ill", "gather", "members", "quiet_ends", "unexplained"]

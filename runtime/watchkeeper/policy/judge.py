@@ -19,7 +19,7 @@ from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Re
 from watchkeeper.policy.budgets import overspent
 from watchkeeper.policy.hear import Heard, Hearing, State, hear
 from watchkeeper.policy.invariants import Case, Invariant, refusals
-from watchkeeper.policy.limits import Touched, exceeded
+from watchkeeper.policy.limits import Looks, Touched, exceeded
 from watchkeeper.policy.model import Budget, CheckedPolicy, Limit
 from watchkeeper.policy.obligations import demanded
 from watchkeeper.policy.votes import Broken, Votes, counts
@@ -82,7 +82,7 @@ def _judge(
         return _without_policy(refused)
     hearing = Hearing(policy, kind, facts, ledger, now)
     heard = hear(hearing)
-    touched = Touched(proposal, impact, past, ledger.reaches_s)
+    touched = Touched(proposal, impact, past, Looks(ledger.reaches_s, ledger.near_s))
     broken = _broken(policy, kind, touched, ledger) if _any_grants(heard) else []
     votes = Votes.of([h for h in heard if counts(h)], broken)
     settled = _settle(votes, policy, facts, orders, refused=bool(refused))

@@ -7,7 +7,8 @@ node that is out already takes nothing out, so no `max_out` forbids its recovery
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -16,14 +17,22 @@ from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.policy.model import Limit
 
 
+class Looks(NamedTuple):
+    """How far back a ledger is complete, as `LedgerView` says it: for the whole fleet, and for the
+    domains of the action by their kind. None, and a kind that is not named: all the way."""
+
+    reaches_s: float | None = None
+    near_s: Mapping[str, float] = {}
+
+
 class Touched(Struct, frozen=True):
     """What a limit or budget is held against. past: the ledger's effects without this proposal's
-    own. reaches_s: how far back the ledger is complete for the whole fleet; None: all the way."""
+    own. looks: how far back it is complete."""
 
     proposal: Proposal
     impact: Impact
     past: tuple[PastEffect, ...]
-    reaches_s: float | None = None
+    looks: Looks = Looks()
 
 
 def exceeded(limits: Iterable[Limit], touched: Touched) -> Iterator[tuple[Limit, str]]:
@@ -56,14 +65,22 @@ def keys_of(per: str, proposal: Proposal, impact: Impact) -> list[str]:
             return [key for key in impact.domain_size if key.startswith(f"{per}:")]
 
 
+def too_far(per: str, span_s: float, looks: Looks) -> bool:
+    """Does a count over this time look back farther than the ledger is complete?"""
+    reaches = looks.reaches_s if per == "fleet" else looks.near_s.get(per)
+    return reaches is not None and not span_s <= reaches
+
+
 def unseen(per: str, span_s: float, touched: Touched) -> str:
-    """Why the ledger cannot answer for the whole fleet so far back, or ""."""
-    reaches = touched.reaches_s
-    if per != "fleet" or reaches is None or span_s <= reaches:
+    """Why the ledger cannot answer so far back, or ""."""
+    looks = touched.looks
+    if not too_far(per, span_s, looks):
         return ""
+    reaches = looks.reaches_s if per == "fleet" else looks.near_s[per]
+    whose = "the fleet's" if per == "fleet" else f"its {per}'s"
     return (
-        f"the ledger shows the fleet's last {span(reaches)} only, and this counts {span(span_s)}; "
-        "what is not known counts as used"
+        f"the ledger shows {whose} last {span(reaches or 0.0)} only, and this counts "
+        f"{span(span_s)}; what is not known counts as used"
     )
 
 

@@ -23,6 +23,7 @@ from watchkeeper.core.verdict import Orders, Verdict
 from watchkeeper.core.word import Word, digest, parse
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.model import CheckedPolicy, Prices, Rule
+from watchkeeper.policy.reach import too_short
 
 
 class VerdictInput(Word, frozen=True):
@@ -74,8 +75,9 @@ class Inputs:
         """What the policy reads for this kind of action and this input does not hold, sorted.
 
         A fact declared since, or declared with another type since, is missing; so is money that
-        was not reckoned at the policy's own prices, and a past too short for its budgets. Judged
-        all the same, it would be denied: a difference of the record, not of the policies.
+        was not reckoned at the policy's own prices, and a past too short for its rates and
+        budgets: a verdict keeps what its own policy counted. Judged all the same, it would be
+        denied: a difference of the record, not of the policies.
         `prices` are those that the input was reckoned at; None when they are not known, and then
         only the version that judged is known to have the same.
         """
@@ -85,6 +87,10 @@ class Inputs:
             lacks.append("money at its prices")
         if "ledger.reaches_s" in self.absent and looks_back_s(policy, self.kind) > _OLD_REACH_S:
             lacks.append("the costs and the past that budgets count")
+        if policy.version != self.policy_version and (
+            past := too_short(policy, self.kind, self.ledger)
+        ):
+            lacks.append(past)
         return tuple(sorted(lacks))
 
     def _holds(self, name: str) -> bool:
