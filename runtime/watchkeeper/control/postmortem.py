@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from watchkeeper.control.report_words import closed, count, hours, without
+from watchkeeper.control.report_words import closed, count, hours, went_badly, without
 from watchkeeper.control.story import Narrator, rule_of, texts
 from watchkeeper.core.action import kind_of, say
 from watchkeeper.core.event import Event, Kind
@@ -170,10 +170,8 @@ class _Reader:
             )
 
     def _went_badly(self, event: Event) -> bool:
-        """A check that finds a fault has done its work."""
         proposal = self.proposals.get(event.data["proposal"])
-        checks = proposal is not None and kind_of(proposal.action) == "check.run"
-        return event.data["result"] in ("failed", "worse", "in_doubt") and not checks
+        return went_badly(kind_of(proposal.action) if proposal else "", event.data["result"])
 
     def _reason(self, proposal: Proposal | None) -> str:
         """Why it was asked for; without the incident's title, which heads the page."""

@@ -15,6 +15,7 @@ from watchkeeper.control.report_words import (
     names,
     sentence,
     times,
+    went_badly,
     without,
 )
 from watchkeeper.control.story import rule_of
@@ -69,9 +70,7 @@ class Deed(NamedTuple):
 
     @property
     def went_badly(self) -> bool:
-        """A check that finds a fault has done its work; anything else that failed has not."""
-        failed = self.result == "failed" and kind_of(self.proposal.action) != "check.run"
-        return failed or self.result in ("worse", "in_doubt")
+        return went_badly(kind_of(self.proposal.action), self.result)
 
 
 def deeds(night: Night, books: Books) -> list[Deed]:

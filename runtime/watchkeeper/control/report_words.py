@@ -60,3 +60,9 @@ def hours(gpu_hours: float) -> str:
 def few(seqs: Sequence[int]) -> tuple[int, ...]:
     """The first few lines of the journal that something rests on, in order."""
     return tuple(sorted(seqs)[:SEQS_KEPT])
+
+
+def went_badly(kind: str, result: str) -> bool:
+    """An effect of this kind of action that ended so. A check that finds a fault has done its
+    work; anything else that failed has not."""
+    return result in ("worse", "in_doubt") or (result == "failed" and kind != "check.run")
