@@ -237,8 +237,8 @@ def postmortem(
     world: str = "",
 ) -> Postmortem | None:
     """The incident of this id, or None where the journal has none. events: the whole journal, or
-    all of it that tells of the incident, in order. now: the moment of writing, which ends one that is still open. cluster and world: where
-    the journal does not say."""
+    all of it that tells of the incident, in order. now: the moment of writing, which ends one that
+    is still open. cluster and world: where the journal does not say."""
     reader = _Reader(ident)
     for event in events:
         reader.read(event)
