@@ -164,30 +164,31 @@ def test_a_driver_that_fails_on_many_nodes_of_a_rack_is_what_was_rolled_out_to_t
     assert live(turn(works, before=later)) == []
 
 
-def gang(nodes, at):
-    """A gang that has run on these nodes for a quarter of an hour, and made a step just now."""
-    began, step_at = at - timedelta(seconds=900), at - timedelta(seconds=30)
+def gang(nodes, at, ran_s=900):
+    """A gang that has run on these nodes for so long, and made a step just now."""
+    began, step_at = at - timedelta(seconds=ran_s), at - timedelta(seconds=min(30, ran_s))
     names = tuple(f"n{n:02}" for n in nodes)
     return c.job("llm", nodes=names, state_since=began, step=9, step_at=step_at)
 
 
 @pytest.mark.parametrize(
-    ("hours", "nodes", "over"),
+    ("hours", "nodes", "ran_s", "over"),
     [
-        pytest.param(0.4, range(8), True, id="told of lately"),
-        pytest.param(0.6, (), None, id="its nodes are empty"),
-        pytest.param(0.6, range(2), None, id="two of them work"),
-        pytest.param(0.6, range(3), False, id="three work"),
-        pytest.param(25, (), False, id="a day later"),
+        pytest.param(0.4, range(8), 900, True, id="told of lately"),
+        pytest.param(0.6, (), 0, None, id="its nodes are empty"),
+        pytest.param(0.6, range(2), 900, None, id="two of them work"),
+        pytest.param(0.6, range(8), 10, None, id="a gang has just begun"),
+        pytest.param(0.6, range(3), 900, False, id="three work"),
+        pytest.param(25, (), 0, False, id="a day later"),
     ],
 )
 def test_a_bad_driver_is_over_once_gangs_work_on_its_nodes_and_not_for_want_of_words(
-    hours, nodes, over
+    hours, nodes, ran_s, over
 ):
     codes = [c.xid(119, f"n{n:02}/2", seconds_ago=30) for n in range(8)]
     (incident,) = live(turn(fleet(), *codes))
     at = c.NOW + timedelta(hours=hours)
-    snapshot = fleet(at=at, jobs=[gang(nodes, at)] if nodes else ())
+    snapshot = fleet(at=at, jobs=[gang(nodes, at, ran_s)] if nodes else ())
     assert still_ill(incident, snapshot) is over
 
 

@@ -151,14 +151,15 @@ _CRAWLS = frozenset({"gang.slow", "gang.nan"})
 
 
 def works_since_s(incident: Incident, now: datetime, jobs: Iterable[Job]) -> float | None:
-    """For how long after the last word against a node a gang has made steps on it; None where none
-    did, or where steps tell nothing of such a fault. jobs: those that run on the node."""
+    """For how long after the last word against a node, and after it began, a gang has made steps on
+    it; None where none did, or where steps tell nothing of such a fault. jobs: those that run on
+    the node."""
     words = [s.at for s in _of_its_node(incident)]
     if not words or incident.fault not in _STOPS_WORK or not check_tells(incident):
         return None
     newest = max(words)
     steps = [
-        (job.step_at - newest).total_seconds()
+        (job.step_at - max(newest, job.state_since)).total_seconds()
         for job in jobs
         if job.state is JobState.RUNNING and job.step_at is not None and job.step_at > newest
         if job.step_at >= job.state_since and (now - job.step_at).total_seconds() < STEP_SEEN_S

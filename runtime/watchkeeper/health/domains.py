@@ -246,14 +246,18 @@ def domain_ill(
 
 
 def _works_again(incident: Incident, snapshot: Snapshot) -> bool:
-    """Gangs have made steps on some of its nodes for a while since the last word of it."""
-    proof = incident.updated_at + timedelta(seconds=PROOF_S)
+    """Gangs that have run on some of its nodes for a while since the last word of it make steps.
+    One that has just begun is about to meet what the one before it met."""
+    proof = timedelta(seconds=PROOF_S)
     newest = snapshot.at - timedelta(seconds=STEP_SEEN_S)
     names, working = members(incident), set[str]()
     for job in snapshot.jobs.values():
         if job.state is not JobState.RUNNING or job.step_at is None:
             continue
-        if job.step_at > newest and job.step_at >= max(proof, job.state_since):
+        if (
+            job.step_at > newest
+            and job.step_at >= max(incident.updated_at, job.state_since) + proof
+        ):
             working.update(names.intersection(job.nodes))
     return len(working) >= FEW
 
