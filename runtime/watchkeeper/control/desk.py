@@ -19,6 +19,7 @@ from watchkeeper.control.break_glass import break_glass, owed_says, review
 from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.look import FRESH_S, stale
+from watchkeeper.control.looking import Looking, Verify
 from watchkeeper.control.past import ledger_view
 from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.spending import Spending
@@ -27,6 +28,7 @@ from watchkeeper.control.waits import reasons
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
+from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
 from watchkeeper.core.cluster import World
 from watchkeeper.core.desk import (
     Ask,
@@ -47,6 +49,7 @@ from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
 from watchkeeper.core.word import plain
+from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
 from watchkeeper.policy.usage import usage
 from watchkeeper.policy.windows import standing
 
@@ -79,6 +82,7 @@ class WatchDesk:
         self._spending = Spending(watch, book)
         self._waiter = waiter
         self._wake = wake
+        self._looking = Looking(watch, verify)
         self._answerer = answerer
         self._redis_name = redis_name
         self._lab_time = lab_time
@@ -253,6 +257,27 @@ class WatchDesk:
         return self._spending.capacity(pool)
 
     # Answering.
+
+    def layout(self, by: Grouping) -> FleetLayout:
+        return self._looking.layout(by)
+
+    def cells(self, shade: Shade, by: Grouping) -> FleetCells:
+        return self._looking.cells(shade, by)
+
+    def trace(self, node: str) -> Trace | None:
+        return self._looking.trace(node)
+
+    def policy(self) -> PolicyView:
+        return self._looking.policy()
+
+    def agents(self) -> tuple[AgentView, ...]:
+        return self._looking.agents(self.log(limit=LOG_KEPT))
+
+    def fans(self) -> tuple[FanView, ...]:
+        return self._looking.fans()
+
+    def verify(self) -> JournalCheck:
+        return self._looking.verify()
 
     def answer(
         self,

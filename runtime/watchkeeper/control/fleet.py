@@ -40,7 +40,7 @@ def node_views(snapshot: Snapshot, incidents: Iterable[Incident]) -> tuple[NodeV
 
 
 def _node(snapshot: Snapshot, node: Node, incident: Incident | None) -> NodeView:
-    state, what = _state(snapshot, node, incident)
+    state, what = node_state(snapshot, node, incident)
     row = snapshot.frame.row.get(node.name)
     host: dict[str, float | None] = dict.fromkeys(HOST_FIELDS)
     if row is not None:
@@ -66,7 +66,7 @@ def _node(snapshot: Snapshot, node: Node, incident: Incident | None) -> NodeView
     )
 
 
-def _state(snapshot: Snapshot, node: Node, incident: Incident | None) -> tuple[str, str]:
+def node_state(snapshot: Snapshot, node: Node, incident: Incident | None) -> tuple[str, str]:
     """One word and one sentence; the worst fact wins."""
     ray = snapshot.sources.get("ray")
     if ray is None or ray.error or ray.age_s is None or ray.age_s > FRESH_S:

@@ -48,4 +48,5 @@ def turn(watch: Watch) -> None:
     conclude(watch, reply)
     act(watch, snapshot)
     meter(watch, snapshot)
+    watch.traces.take(snapshot)
     publish(watch, snapshot)

@@ -17,6 +17,7 @@ from watchkeeper.control.hush import Held
 from watchkeeper.control.look import Looker
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
+from watchkeeper.control.traces import Traces
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.cluster import ClusterState, World
 from watchkeeper.core.crew import Crew, PastStep, StepResult
@@ -79,6 +80,7 @@ class Watch:
     amendments: list[Request] = field(default_factory=list)
     """Changes of questions that doors left for the turn; guarded by the record's lock."""
     told_results: list[StepResult] = field(default_factory=list)
+    traces: Traces = field(default_factory=Traces)
     delivered: set[str] = field(default_factory=set)
     asked_in_halt: frozenset[str] = frozenset()
     """Threads that the crew was asked about since the watch halted; each is asked about once."""

@@ -5,10 +5,11 @@ Doors differ; what they may ask for is this protocol, and every answer goes thro
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
+from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident, Signal
 from watchkeeper.core.proposal import Impact, Proposal
@@ -16,6 +17,9 @@ from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders, Verdict
 from watchkeeper.core.word import Word
+
+if TYPE_CHECKING:  # they are made of words of this module
+    from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
 
 
 class Person(Word, frozen=True):
@@ -351,6 +355,36 @@ class Desk(Protocol):
 
     def costs(self, days: float = 30.0) -> Costs:
         """Who held which GPUs in the last days, what it cost, and how far allowances reach."""
+    def layout(self, by: Grouping) -> FleetLayout:
+        """Where everything stands on the map. Raises Refused before the first look."""
+        ...
+
+    def cells(self, shade: Shade, by: Grouping) -> FleetCells:
+        """One reading of all cells, in the order of the layout of the same key. Raises Refused
+        likewise."""
+        ...
+
+    def trace(self, node: str) -> Trace | None:
+        """The last hour of one node; None where there is none of this name."""
+        ...
+
+    def policy(self) -> "PolicyView":
+        """The orders in force: rules, windows, what is left of each bound, what ends soon."""
+        ...
+
+    def agents(self) -> "tuple[AgentView, ...]":
+        """What each agent of the crew did, and whether its confidence was earned."""
+        ...
+
+    def fans(self) -> "tuple[FanView, ...]":
+        """Each pool's forecasts of an hour ahead, held to what came."""
+        ...
+
+    def verify(self) -> "JournalCheck":
+        """Check every line of the journal: seconds for a long one. Raises Refused while another
+        does, or where the file cannot be read from here."""
+        ...
+
         ...
 
     def what_if(

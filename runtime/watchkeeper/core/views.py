@@ -1,0 +1,138 @@
+"""What the pages about policy, agents, forecasts and the journal are drawn from."""
+
+from datetime import datetime
+
+from watchkeeper.core.desk import LimitView, LogLine
+from watchkeeper.core.report import Ending
+from watchkeeper.core.word import Word
+
+
+class WindowView(Word, frozen=True):
+    """One window now. says: until when it is open, or when it opens next."""
+
+    name: str
+    open: bool
+    says: str
+    where: str
+
+
+class RuleView(Word, frozen=True):
+    """One rule as it stands. open: its windows are open, or it has none. who: whom it asks, in
+    words. lifted_by: exceptions that lift it. shadow: recorded, never applied."""
+
+    id: str
+    effect: str
+    actions: tuple[str, ...]
+    where: str
+    open: bool
+    during: tuple[str, ...] = ()
+    when: str = ""
+    who: str = ""
+    reason: str = ""
+    enforcement: str = "hard"
+    shadow: bool = False
+    until: datetime | None = None
+    lifted_by: tuple[str, ...] = ()
+
+
+class PolicyView(Word, frozen=True):
+    """The orders in force. shadow: how often rules in shadow would have decided otherwise, such as
+    `allow_to_deny`: 3. files: name -> the start of its digest."""
+
+    at: datetime
+    version: str
+    loaded_at: datetime | None
+    error: str
+    warnings: tuple[str, ...]
+    files: dict[str, str]
+    windows: tuple[WindowView, ...]
+    rules: tuple[RuleView, ...]
+    limits: tuple[LimitView, ...]
+    endings: tuple[Ending, ...]
+    shadow: dict[str, int]
+    people: dict[str, tuple[str, ...]]
+
+
+class Bin(Word, frozen=True):
+    """Proposals whose confidence lay between low and high: how many ended, how many recovered."""
+
+    low: float
+    high: float
+    ended: int
+    recovered: int
+
+
+class KindRecord(Word, frozen=True):
+    """What became of one kind of action. brier: mean squared error of confidence against outcome
+    (0 is perfect, 0.25 is a coin that says one half); None where nothing has ended."""
+
+    kind: str
+    proposed: int
+    recovered: int
+    failed: int
+    brier: float | None
+
+
+class AgentView(Word, frozen=True):
+    """One agent of the crew, from the proposals that the books still hold. ended: effects whose
+    outcome was seen. cost: in words, what its thinking and what its acts took. last: what it said
+    last, newest first."""
+
+    name: str
+    proposed: int
+    allowed: int
+    asked: int
+    refused: int
+    approved: int
+    turned_down: int
+    recovered: int
+    failed: int
+    brier: float | None
+    bins: tuple[Bin, ...]
+    kinds: tuple[KindRecord, ...]
+    gpu_hours: float
+    cost: str
+    last: tuple[LogLine, ...] = ()
+
+    @property
+    def ended(self) -> int:
+        return self.recovered + self.failed
+
+
+class Foreseen(Word, frozen=True):
+    """What was foreseen for one moment, `ahead_s` before it, and what came (None: not read)."""
+
+    at: datetime
+    low: float
+    middle: float
+    high: float
+    came: float | None
+
+
+class FanView(Word, frozen=True):
+    """One pool's forecasts of the last hours against what came, newest last."""
+
+    pool: str
+    ahead_s: float
+    held: tuple[Foreseen, ...]
+
+    @property
+    def known(self) -> int:
+        return sum(f.came is not None for f in self.held)
+
+    @property
+    def inside(self) -> int:
+        return sum(f.came is not None and f.low <= f.came <= f.high for f in self.held)
+
+
+class JournalCheck(Word, frozen=True):
+    """Does the journal hold? problem: "" where every line follows the one before and no tail is
+    missing. took_s: seconds that reading it took."""
+
+    at: datetime
+    events: int
+    seq: int
+    head: str
+    problem: str
+    took_s: float
+    against: str = ""
