@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from watchkeeper.core.errors import UsageError
 from watchkeeper_evals.placement_eval import placement_eval, table
+from watchkeeper_evals.placement_gangs import NODES
 
 
 class Asked(NamedTuple):
@@ -22,6 +23,7 @@ class Asked(NamedTuple):
     against: Path | None = None
     topology: bool = False
     workloads: int = 15_000
+    most: int = NODES
 
 
 def run(asked: Asked, *, as_json: bool) -> str:
@@ -30,7 +32,7 @@ def run(asked: Asked, *, as_json: bool) -> str:
         from watchkeeper_evals.placement_topology import topology_eval, topology_table
 
         found = topology_eval(
-            asked.nodes, asked.workloads, asked.seeds, asked.first_seed, progress=_tell
+            asked.nodes, asked.workloads, asked.seeds, asked.first_seed, _tell, asked.most
         )
         return json.dumps(found, indent=2) if as_json else topology_table(found)
     if asked.jobs is None:

@@ -59,9 +59,9 @@ class Arrival(NamedTuple):
     runs_s: float
 
 
-def racked(machines: Sequence[Machine]) -> list[Machine]:
-    """The largest NODES machines of the list, in synthetic racks, in the order of the list."""
-    order = sorted(range(len(machines)), key=lambda at: (-machines[at].gpus, at))[:NODES]
+def racked(machines: Sequence[Machine], most: int = NODES) -> list[Machine]:
+    """The largest `most` machines of the list, in synthetic racks, in the order of the list."""
+    order = sorted(range(len(machines)), key=lambda at: (-machines[at].gpus, at))[:most]
     found = []
     for nth, at in enumerate(order):
         rack = nth // RACK

@@ -25,9 +25,10 @@ from watchkeeper.placement.rule import fitting, slots
 from watchkeeper.placement.share import Quota, Shares
 from watchkeeper.placement.topology import capacity
 from watchkeeper.placement.words import WHOLE, Gang, Placement, Seat
-from watchkeeper_evals.placement_gangs import TENANTS, Arrival, arrivals, racked
+from watchkeeper_evals.placement_gangs import NODES, TENANTS, Arrival, arrivals, racked
 from watchkeeper_evals.placement_read import read_machines
 from watchkeeper_evals.placement_rules import Rule, best_fit, first_fit
+from watchkeeper_evals.placement_victims import EVERY, Victims
 
 Figures = dict[str, Any]
 
@@ -75,9 +76,11 @@ def topology_eval(
     seeds: int = 1,
     first_seed: int = 42,
     progress: Callable[[str], None] = lambda _: None,
+    most: int = NODES,
 ) -> Figures:
-    """Every figure. Raises UsageError and Malformed for a bad node list."""
-    machines = racked(read_machines(nodes))
+    """Every figure, on the largest `most` machines of the list. Raises UsageError and Malformed
+    for a bad node list."""
+    machines = racked(read_machines(nodes), most)
     load_1m = os.getloadavg()[0]
     runs: dict[str, list[Figures]] = {name: [] for name in ("engine", "best_fit", "first_fit")}
     for seed in range(first_seed, first_seed + seeds):
@@ -113,6 +116,7 @@ def topology_table(found: Figures) -> str:
         ("used_pct", "GPU time in use while work arrived, %"),
     )
     kinds = list(found["wait_s"]["by_kind"])
+    chosen = found.get("victims")
     said = [
         f"{found['workloads']} gangs on {found['nodes']} nodes, {found['gpus']} GPUs, "
         f"seeds {found['first_seed']}..{found['first_seed'] + found['seeds'] - 1}; simulated: "
@@ -125,6 +129,12 @@ def topology_table(found: Figures) -> str:
     for kind in kinds:
         told = "".join(f"{row['wait_s']['by_kind'][kind]:12.0f}" for row in rows.values())
         said.append(f"{'wait of ' + kind + ', mean s':42}{told}")
+    if chosen:
+        said.append(
+            f"who makes room for an urgent gang: p50 {chosen['ms']['p50']:.1f} ms, p99 "
+            f"{chosen['ms']['p99']:.1f} ms ({chosen['cpu_ms']['p99']:.1f} ms of CPU), "
+            f"{chosen['asked']:.0f} asked, {chosen['running']:.0f} running"
+        )
     return "\n".join(said)
 
 
@@ -167,10 +177,11 @@ class _Play:
         self._waits: defaultdict[str, list[float]] = defaultdict(list)
         self._crossing = _Crossing(self._fleet)
         self._nth, self._busy, self._wall, self._cpu = 0, 0.0, 0.0, 0.0
+        self._victims = Victims() if type(engine) is Engine else None
 
     def to_the_end(self) -> None:
         """Until everything has started, or what still waits fits nowhere."""
-        now, coming = 0.0, self._coming
+        now, asked, coming = 0.0, 0, self._coming
         while self._nth < len(coming) or self._queue.waiting:
             more = self._nth < len(coming)
             now = _next_look(now, coming[self._nth].at if more else None, self._ends)
@@ -178,6 +189,9 @@ class _Play:
             started = self._look(now)
             self._wall += time.perf_counter() - began
             self._cpu += time.process_time() - began_cpu
+            if self._victims is not None and self._nth // EVERY > asked:
+                asked = self._nth // EVERY
+                self._victims.ask(self._queue, now)
             for placement in started:
                 self._begin(placement, now)
             if not started and not self._ends and self._nth == len(coming):
@@ -217,6 +231,7 @@ class _Play:
             "cross_nvlink_pct": self._crossing.percent("nvlink_domain"),
             "used_pct": 100 * self._busy / offered,
             "wall_s": self._wall,
+            **(self._victims.figures() if self._victims is not None else {}),
         }
 
 
@@ -263,6 +278,7 @@ def _mean(runs: list[Figures]) -> Figures:
         if isinstance(first[key], dict)
         else statistics.fmean(run[key] for run in runs)
         for key in first
+        if all(key in run for run in runs)
     }
 
 

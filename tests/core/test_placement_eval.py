@@ -164,6 +164,8 @@ def test_gangs_over_racks_are_measured_beside_simpler_rules(lists: tuple[Path, P
         assert 0 <= row["cross_rack_pct"] <= 100
         assert row["wait_s"]["mean"] >= 0
     assert "synthetic" in found["simulated"]
+    assert found["victims"]["asked"] >= 1
+    assert "victims" not in found["baselines"]["best_fit"]
 
 
 def test_made_up_racks_hold_the_largest_machines(lists: tuple[Path, Path]) -> None:

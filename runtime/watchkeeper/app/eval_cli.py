@@ -147,12 +147,15 @@ def placement(
     workloads: Annotated[
         int, typer.Option(min=10, max=1_000_000, help="With --topology: how many gangs arrive")
     ] = 15_000,
+    most: Annotated[
+        int, typer.Option(min=1, max=100_000, help="With --topology: so many nodes, largest first")
+    ] = 640,
     as_json: JsonOption = False,
 ) -> None:
     """How much of a fleet stays unused when more work arrives than it holds, and how fast."""
     from watchkeeper_evals.placement_command import Asked, run
 
-    asked = Asked(nodes, jobs, seeds, load, first_seed, against, topology, workloads)
+    asked = Asked(nodes, jobs, seeds, load, first_seed, against, topology, workloads, most)
     say(run(asked, as_json=as_json))
 
 

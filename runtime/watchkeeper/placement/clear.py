@@ -1,35 +1,24 @@
 """Who would have to go, for a gang to fit: first the domain, then the cheapest victims in it.
 
 Choosing victims over the whole fleet frees GPUs that lie apart, and the gang still waits. So each
-domain is tried by itself, on a copy of the engine, and the cheapest domain wins. Nothing is
-stopped here: `preempt` and `defragment` turn the answer into what may be proposed.
+domain is tried by itself, and the cheapest wins; what comes free is counted on the rows of those
+who leave (`room`), and only the answer is tried on a copy of the engine. Nothing is stopped here:
+`preempt` and `defragment` turn the answer into what may be proposed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from watchkeeper.placement.engine import Engine
 from watchkeeper.placement.fleet import Bools
+from watchkeeper.placement.room import Part, Room, parts
 from watchkeeper.placement.running import Running, Terms
-from watchkeeper.placement.words import WHOLE, Gang, Placement
+from watchkeeper.placement.tolls import Domain, Victim, domains
+from watchkeeper.placement.words import Gang, Placement
 
-
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """One gang that makes room. keeps: workers it goes on with; 0 means it stops.
-    price: GPU-seconds of work lost."""
-
-    run: Running
-    keeps: int
-    price: float
-
-    @property
-    def name(self) -> str:
-        return self.run.name
+__all__ = ["Accept", "Clearing", "Victim", "clear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +36,6 @@ class Clearing:
         return sum(victim.price for victim in self.victims)
 
 
-_Here = tuple[Running, int]
-
-APART = 1.25
-"""A gang that would rather lie in one domain: clearing nodes apart counts as so much dearer."""
-
 Accept = Callable[[Engine, Sequence[Victim]], bool]
 """A last question to a trial engine in which the victims are gone and the gang is placed."""
 
@@ -64,175 +48,99 @@ def clear(
     terms: Terms,
     *,
     shrink: bool = True,
-    accept: Accept = lambda _engine, _victims: True,
+    accept: Accept | None = None,
 ) -> Clearing | None:
     """The cheapest victims out of `candidates`, all in one domain where the gang asks for that.
+    Asked only where the gang does not fit as it is.
 
     shrink: elastic candidates may go on with fewer workers. None: no set of them makes room.
     """
     if not candidates:
         return None
-    trial, best = engine.copy(), None
-    domains = _domains(engine, gang, candidates, now, terms, shrink)
-    for domain in sorted(domains, key=lambda d: (d.at_least, d.name)):
+    room, best = Room(engine.fleet, gang), None
+    places = domains(engine.fleet, gang, candidates, now, terms, shrink)
+    for domain in sorted(places, key=lambda d: (d.at_least, d.name)):
         if best is not None and domain.at_least >= best[0]:
             break
-        found = _in_domain(trial, gang, domain, accept)
-        if found is None:
+        if best is not None and domain.one_more >= best[0]:
             continue
-        clearing = Clearing(gang, domain.name, *found)
-        if best is None or clearing.price * domain.worth < best[0]:
-            best = clearing.price * domain.worth, clearing
-    return best and best[1]
+        gone = _in_domain(room, domain)
+        if gone is None:
+            continue
+        price = sum(victim.price for victim in gone) * domain.worth
+        if best is not None and price >= best[0]:
+            continue
+        if accept is None or _agreed(engine, gang, domain, gone, accept):
+            best = price, domain, gone
+    if best is None:
+        return None
+    _, domain, gone = best
+    _, placement = _tried(engine, gang, domain, gone)
+    if placement is None:
+        return None
+    return Clearing(gang, domain.name, tuple(gone), placement)
 
 
-@dataclass(frozen=True, slots=True)
-class _Domain:
-    """One place to make room in. need: thousandths of GPUs that must come free; steps: victims,
-    cheapest for each GPU first, with what each frees here; at_least: no set costs less; worth:
-    what the price counts, since lying apart costs too."""
-
-    name: str
-    rows: Bools
-    need: int
-    steps: tuple[tuple[float, Victim, int], ...]
-    at_least: float
-    worth: float
-
-
-def _domains(
-    engine: Engine,
-    gang: Gang,
-    candidates: Sequence[Running],
-    now: float,
-    terms: Terms,
-    shrink: bool,
-) -> Iterator[_Domain]:
-    """The domains of the gang's level that could hold it; the whole fleet where it has no level
-    or does not insist on it."""
-    fleet, level = engine.fleet, gang.within or gang.near
-    may, wanted = fleet.suits(gang), gang.floor * gang.piece.gpu_milli
-    places: list[tuple[str, Bools, float, list[_Here]]] = []
-    if level:
-        names, ids = fleet.domain_names[level], fleet.domains[level]
-        lies_in = _by_domain(candidates, np.where(may, ids, -1).tolist(), len(names))
-        places += [(f"{level}:{n}", ids == at, 1.0, lies_in[at]) for at, n in enumerate(names)]
-    if not gang.within:
-        everywhere = _by_domain(candidates, np.where(may, 0, -1).tolist(), 1)[0]
-        worth = APART if gang.near else 1.0
-        places.append(("", np.ones(len(fleet), np.bool_), worth, everywhere))
-    for name, rows, worth, here in places:
-        steps = _steps(here, now, terms, shrink)
-        need = wanted - int(fleet.milli[rows & may].sum())
-        if need <= _freed(steps):
-            yield _Domain(name, rows, need, steps, worth * _bound(need, steps), worth)
-
-
-def _by_domain(candidates: Sequence[Running], ids: list[int], size: int) -> list[list[_Here]]:
-    """For each domain: who is there, with the thousandths of GPUs it holds there."""
-    found: list[list[_Here]] = [[] for _ in range(size)]
-    for run in candidates:
-        held: dict[int, int] = {}
-        for seat in run.placement.seats:
-            at = ids[seat.row]
-            held[at] = held.get(at, 0) + seat.milli * len(seat.gpus)
-        for at, milli in held.items():
-            if at >= 0:
-                found[at].append((run, milli))
-    return found
-
-
-def _freed(steps: Sequence[tuple[float, Victim, int]]) -> int:
-    return sum(here for _, victim, here in steps if not victim.keeps)
-
-
-def _bound(need: int, steps: Sequence[tuple[float, Victim, int]]) -> float:
-    """What the need would cost if every victim could be taken in part."""
-    cost = 0.0
-    for rate, _, here in steps:
-        if need <= 0:
+def _in_domain(room: Room, domain: Domain) -> list[Victim] | None:
+    """Victims in one domain: the cheapest until the gang fits, without those who were not needed
+    after all. None where all of them are too few."""
+    rows, need = domain.rows, domain.need
+    room.look_at(rows)
+    gone: dict[str, tuple[Victim, int, tuple[Part, ...]]] = {}
+    for victim, here in domain.steps():
+        if need <= 0 and room.fits:
             break
-        cost += rate * min(here, need) / WHOLE
+        before = gone.get(victim.name)
+        if before is not None:  # it went on with fewer, and now it stops
+            room.come_back(victim.run.placement.gang, before[2])
+            need += before[1]
+        gives = _gives(victim, rows)
+        room.leave(victim.run.placement.gang, gives)
+        gone[victim.name] = victim, here, gives
         need -= here
-    return cost
+    if not room.fits:
+        return None
+    return _pruned(room, gone)
 
 
-def _in_domain(
-    trial: Engine, gang: Gang, domain: _Domain, accept: Accept
-) -> tuple[tuple[Victim, ...], Placement] | None:
-    """Victims in one domain, and where the gang would go. Leaves `trial` as it was."""
-    avoid, before, need = ~domain.rows, dict(trial.placed), domain.need
-    gone: dict[str, tuple[Victim, int]] = {}
-    for _, victim, here in domain.steps:
-        if need <= 0 and trial.fits(gang, avoid=avoid):
-            break
-        _apply(trial, victim, domain.rows)
-        need += gone[victim.name][1] if victim.name in gone else 0
-        gone[victim.name] = (victim, here)
-        need -= here
-    kept = _pruned(trial, gang, domain, [victim for victim, _ in gone.values()], before)
-    placement = trial.place(gang, avoid=avoid)
-    agreed = placement is not None and accept(trial, kept)
-    _restore(trial, before)
-    return (tuple(kept), placement) if agreed and placement is not None else None
-
-
-def _steps(
-    present: Sequence[_Here], now: float, terms: Terms, shrink: bool
-) -> tuple[tuple[float, Victim, int], ...]:
-    """(GPU-seconds lost for each GPU freed, victim, thousandths freed), cheapest first; a gang's
-    shrinking comes before its stop."""
-    steps: list[tuple[float, int, str, Victim, int]] = []
-    for run, here in present:
-        gang, held = run.placement.gang, len(run.placement.seats)
-        stop = Victim(run, 0, terms.stop(run, now))
-        rate = stop.price * WHOLE / max(here, 1)
-        steps.append((rate, gang.priority, run.name, stop, here))
-        if shrink and held > gang.floor:
-            less = Victim(run, gang.floor, terms.shrink(run))
-            share = min(here, (held - gang.floor) * gang.piece.gpu_milli)
-            first = min(less.price * WHOLE / max(share, 1), rate)
-            steps.append((first, gang.priority - 1, run.name, less, share))
-    steps.sort(key=lambda step: step[:3])
-    return tuple((rate, victim, here) for rate, _, _, victim, here in steps)
-
-
-def _pruned(
-    trial: Engine,
-    gang: Gang,
-    domain: _Domain,
-    gone: list[Victim],
-    before: dict[str, Placement],
-) -> list[Victim]:
+def _pruned(room: Room, gone: dict[str, tuple[Victim, int, tuple[Part, ...]]]) -> list[Victim]:
     """Without those whose leaving was not needed after all, the dearest looked at first."""
-    kept = list(gone)
-    for victim in sorted(gone, key=lambda v: -v.price):
-        _put_back(trial, victim.name, before)
-        if trial.fits(gang, avoid=~domain.rows):
-            kept.remove(victim)
+    kept = {name: victim for name, (victim, _, _) in gone.items()}
+    for victim, _, gives in sorted(gone.values(), key=lambda one: -one[0].price):
+        gang = victim.run.placement.gang
+        room.come_back(gang, gives)
+        if room.fits:
+            del kept[victim.name]
         else:
-            _apply(trial, victim, domain.rows)
-    return kept
+            room.leave(gang, gives)
+    return list(kept.values())
 
 
-def _apply(trial: Engine, victim: Victim, rows: Bools) -> None:
-    if victim.keeps:
-        trial.shrink(victim.name, victim.keeps, first=rows)
-    else:
-        trial.release(victim.name)
+def _gives(victim: Victim, rows: Bools) -> tuple[Part, ...]:
+    """What it gives up: all it has, or what `Engine.shrink` takes first."""
+    placed = victim.run.placement
+    if not victim.keeps:
+        return parts(placed.seats)
+    seats = placed.seats
+    stays = sorted(range(len(seats)), key=lambda at: (bool(rows[seats[at].row]), at))
+    return parts([seats[at] for at in stays[victim.keeps :]])
 
 
-def _put_back(trial: Engine, name: str, before: dict[str, Placement]) -> None:
-    """Exactly as it was. Only where its seats are still free: nothing was placed since."""
-    if name in trial.placed:
-        trial.release(name)
-    trial.adopt(before[name])
+def _tried(
+    engine: Engine, gang: Gang, domain: Domain, gone: Sequence[Victim]
+) -> tuple[Engine, Placement | None]:
+    """A copy of the engine in which they are gone and the gang is placed."""
+    trial, rows = engine.copy(), domain.rows
+    for victim in gone:
+        if victim.keeps:
+            trial.shrink(victim.name, victim.keeps, first=rows)
+        else:
+            trial.release(victim.name)
+    return trial, trial.place(gang, avoid=~rows)
 
 
-def _restore(trial: Engine, before: dict[str, Placement]) -> None:
-    changed = [n for n, p in trial.placed.items() if before.get(n) is not p]
-    for name in changed:
-        trial.release(name)
-    for name, placement in before.items():
-        if name not in trial.placed:
-            trial.adopt(placement)
+def _agreed(
+    engine: Engine, gang: Gang, domain: Domain, gone: Sequence[Victim], accept: Accept
+) -> bool:
+    trial, placement = _tried(engine, gang, domain, gone)
+    return placement is not None and accept(trial, gone)

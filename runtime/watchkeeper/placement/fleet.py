@@ -87,6 +87,10 @@ class Fleet:
         keys = [self.domains[level] for level in LEVELS]
         self.near_by = np.empty(size, np.int64)
         self.near_by[np.lexsort((np.arange(size), *keys))] = np.arange(size)
+        self._names = {
+            column: _named([getattr(m, column) for m in self.machines])
+            for column in ("model", "pool", "zone", "tenant")
+        }
         self.closed, self.suspect, self.spare = (np.zeros(size, np.bool_) for _ in range(3))
         self.occupant = np.full(size, NOBODY, np.int64)
         self.sole = np.zeros(size, np.int64)
@@ -140,8 +144,18 @@ class Fleet:
         return found
 
     def _allowed(self, gang: Gang) -> Bools:
-        fits: Bools = np.fromiter((_suits(m, gang) for m in self.machines), np.bool_, len(self))
-        fits &= ~self.closed
+        """By what each node is and where it stands; then by its health."""
+        fits = ~self.closed
+        for column, wanted in (
+            ("model", gang.piece.models),
+            ("pool", {gang.pool} if gang.pool else ()),
+            ("zone", gang.zones),
+            ("tenant", {"", gang.tenant}),
+        ):
+            if wanted:
+                ids, names = self._names[column]
+                told = np.fromiter((name in wanted for name in names), np.bool_, len(names))
+                fits &= told[ids]
         if not gang.suspects_ok:
             fits &= ~self.suspect
         if not gang.spares_ok:
@@ -151,6 +165,15 @@ class Fleet:
     def tenant(self, name: str) -> int:
         """The number of a tenant."""
         return self._tenants.setdefault(name, len(self._tenants))
+
+    @property
+    def has_soles(self) -> bool:
+        """Somebody wants its nodes to itself."""
+        return self._soles > 0
+
+    def lodgers(self, row: int) -> dict[int, int]:
+        """Seats on a node by tenant's number: a copy."""
+        return dict(self._lodgers[row])
 
     def room(self, row: int, gpus: int, milli: int) -> tuple[int, ...]:
         """Indexes of the GPUs that the next piece would get on this node: the tightest slice, or
@@ -175,7 +198,7 @@ class Fleet:
         twin.__dict__.update(self.__dict__)
         for name in _MOVING:
             setattr(twin, name, getattr(self, name).copy())
-        twin._lodgers = [dict(lodgers) for lodgers in self._lodgers]
+        twin._lodgers = list(self._lodgers)  # each is replaced as a whole, never written to
         twin._tenants, twin._suits = dict(self._tenants), dict(self._suits)
         return twin
 
@@ -230,7 +253,7 @@ class Fleet:
         self.widest[rows] = free.max(axis=1)
 
     def _lodge(self, row: int, tenant: int, came: int, sole: int) -> None:
-        lodgers = self._lodgers[row]
+        lodgers = self._lodgers[row] = dict(self._lodgers[row])  # copies of the fleet share it
         held = lodgers.get(tenant, 0) + came
         if held:
             lodgers[tenant] = held
@@ -248,17 +271,6 @@ _MOVING = (
 )  # fmt: skip
 
 
-def _suits(machine: Machine, gang: Gang) -> bool:
-    """By what it is and where it stands, whatever its health."""
-    models, zones = gang.piece.models, gang.zones
-    return (
-        (not models or machine.model in models)
-        and (not gang.pool or machine.pool == gang.pool)
-        and (not zones or machine.zone in zones)
-        and machine.tenant in ("", gang.tenant)
-    )
-
-
 def _ints(values: Iterable[int]) -> Ints:
     return np.fromiter(values, np.int64)
 
@@ -268,3 +280,10 @@ def _numbered(names: list[str]) -> tuple[Ints, tuple[str, ...]]:
     known = tuple(sorted({name for name in names if name}))
     number = {name: at for at, name in enumerate(known)}
     return _ints(number.get(name, -1) for name in names), known
+
+
+def _named(values: list[str]) -> tuple[Ints, tuple[str, ...]]:
+    """Each value as a number into the names, the empty one among them."""
+    known = tuple(sorted(set(values)))
+    number = {name: at for at, name in enumerate(known)}
+    return _ints(number[value] for value in values), known

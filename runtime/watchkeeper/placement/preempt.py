@@ -39,16 +39,11 @@ def victims(
     gang: Gang, running: Iterable[Running], now: float, terms: Terms, reclaims: Reclaims
 ) -> list[Running]:
     """Who may be displaced for this gang, by name."""
-    return sorted(
-        (
-            run
-            for run in running
-            if run.placement.gang.preemptible
-            and terms.settled(run, now)
-            and (
-                run.placement.gang.priority < gang.priority
-                or (run.placement.gang.priority == gang.priority and reclaims(run))
-            )
-        ),
-        key=lambda run: run.name,
-    )
+    found = []
+    for run in running:
+        one = run.placement.gang
+        if not one.preemptible or one.priority > gang.priority or not terms.settled(run, now):
+            continue
+        if one.priority < gang.priority or reclaims(run):
+            found.append(run)
+    return sorted(found, key=lambda run: run.placement.gang.name)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from watchkeeper.placement.words import Placement
+
+Floats = NDArray[np.float64]
 
 OVERRUN = 0.1
 """Work that outlives its estimate is expected to take this share of it more, from now on."""
@@ -48,6 +54,14 @@ class Terms:
     def stop(self, run: Running, now: float) -> float:
         """GPU-seconds lost when the gang is stopped (or moved) now."""
         return run.placement.gpus * (run.unsaved_s(now) + self.restart_s)
+
+    def stop_each(self, runs: Sequence[Running], now: float) -> Floats:
+        """`stop` of many at once, digit for digit: f8[len(runs)]."""
+        since = np.array([run.since for run in runs])
+        saved = np.array([run.checkpoint or run.since for run in runs])
+        unsaved = np.maximum(0.0, now - np.maximum(since, saved))
+        lost: Floats = np.array([run.placement.gpus for run in runs]) * (unsaved + self.restart_s)
+        return lost
 
     def shrink(self, run: Running) -> float:
         """GPU-seconds lost when an elastic gang goes on with fewer workers: all of it pauses."""

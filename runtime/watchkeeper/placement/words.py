@@ -5,7 +5,7 @@ A gang runs whole or waits: a `Placement` holds at least `Gang.least` seats, or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 WHOLE = 1000
 """Thousandths of one GPU."""
@@ -111,17 +111,25 @@ class Seat:
 @dataclass(frozen=True, slots=True)
 class Placement:
     """A gang and its seats, one a worker: between `gang.floor` and `gang.count` of them. Given in
-    this order, worker ranks that follow one another lie close together."""
+    this order, worker ranks that follow one another lie close together.
+
+    seat_rows, seat_milli: of each seat its row, and thousandths of GPUs; gpus: held in all. Worked
+    out once, since every question of who might make room asks all that runs for them.
+    """
 
     gang: Gang
     seats: tuple[Seat, ...]
+    seat_rows: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    seat_milli: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    gpus: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        milli = tuple([len(seat.gpus) * seat.milli for seat in self.seats])
+        object.__setattr__(self, "seat_rows", tuple([seat.row for seat in self.seats]))
+        object.__setattr__(self, "seat_milli", milli)
+        object.__setattr__(self, "gpus", sum(milli) / WHOLE)
 
     @property
     def rows(self) -> tuple[int, ...]:
         """Rows of its nodes, each once, ascending."""
-        return tuple(sorted({seat.row for seat in self.seats}))
-
-    @property
-    def gpus(self) -> float:
-        """GPUs it holds."""
-        return sum(len(seat.gpus) * seat.milli for seat in self.seats) / WHOLE
+        return tuple(sorted(set(self.seat_rows)))
