@@ -48,8 +48,8 @@ from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
-from watchkeeper.core.word import plain
 from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
+from watchkeeper.core.word import plain
 from watchkeeper.policy.usage import usage
 from watchkeeper.policy.windows import standing
 
@@ -76,13 +76,14 @@ class WatchDesk:
         lab_time: str = "",
         book: PriceBook | None = None,
         cases: CaseStore | None = None,
+        verify: Verify | None = None,
     ) -> None:
         self._watch = watch
         self._reporter = Reporter(watch, cases)
         self._spending = Spending(watch, book)
+        self._looking = Looking(watch, verify)
         self._waiter = waiter
         self._wake = wake
-        self._looking = Looking(watch, verify)
         self._answerer = answerer
         self._redis_name = redis_name
         self._lab_time = lab_time
@@ -256,8 +257,6 @@ class WatchDesk:
     def capacity(self, pool: str) -> CapacityPlan:
         return self._spending.capacity(pool)
 
-    # Answering.
-
     def layout(self, by: Grouping) -> FleetLayout:
         return self._looking.layout(by)
 
@@ -278,6 +277,8 @@ class WatchDesk:
 
     def verify(self) -> JournalCheck:
         return self._looking.verify()
+
+    # Answering.
 
     def answer(
         self,
@@ -341,7 +342,6 @@ class WatchDesk:
                 f"{person.name} is not in {', '.join(ask.from_groups)}; only they may answer."
             )
 
-    def break_glass(self, proposal: str, person: Person, reason: str) -> str:
     def preview(self, proposal: str, given: Mapping[str, str], person: Person) -> Amendment:
         """See `control.amend`."""
         return amending.preview(self._watch, proposal, given, person)
@@ -352,6 +352,7 @@ class WatchDesk:
         self._wake()
         return amending.answer_of(self._watch, request)
 
+    def break_glass(self, proposal: str, person: Person, reason: str) -> str:
         """See `control.break_glass`."""
         lift = break_glass(self._watch, proposal, person, reason)
         self._wake()
