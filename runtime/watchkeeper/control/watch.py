@@ -79,8 +79,8 @@ class Watch:
     sightings: Sightings = field(default_factory=Sightings)
     amendments: list[Request] = field(default_factory=list)
     """Changes of questions that doors left for the turn; guarded by the record's lock."""
-    told_results: list[StepResult] = field(default_factory=list)
     traces: Traces = field(default_factory=Traces)
+    told_results: list[StepResult] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
     asked_in_halt: frozenset[str] = frozenset()
     """Threads that the crew was asked about since the watch halted; each is asked about once."""

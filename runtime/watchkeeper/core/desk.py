@@ -48,14 +48,14 @@ class AskStatus(Word, frozen=True):
     at: datetime | None = None
     text: str = ""
 
-
-class Ask(Word, frozen=True):
     @property
     def decided(self) -> str:
         """What a late answer is told: who decided already, when, and what became of it."""
         when = f" at {self.at.astimezone(UTC):%H:%M:%S} UTC" if self.at else ""
         return f"Already decided by {self.by or 'the watch'}{when}: {self.text}".strip()
 
+
+class Ask(Word, frozen=True):
     """One question to people, ready to be drawn: what, why now, both outcomes, blast radius,
     rule, evidence, undo, who answered, time left.
 
@@ -304,8 +304,6 @@ class Desk(Protocol):
         person already answered the same way returns the first result. Raises Refused."""
         ...
 
-    def break_glass(self, proposal: str, person: Person, reason: str) -> str:
-        """Lift the soft rules that stand in a proposal's way; says what was lifted and what is
     def preview(self, proposal: str, given: Mapping[str, str], person: Person) -> Amendment:
         """What policy says of a question with other arguments (`core.amend`), and who would have
         to approve it. Records nothing. Raises Refused and Malformed."""
@@ -316,6 +314,8 @@ class Desk(Protocol):
         digest of its preview. Raises Refused and Malformed; then nothing has changed."""
         ...
 
+    def break_glass(self, proposal: str, person: Person, reason: str) -> str:
+        """Lift the soft rules that stand in a proposal's way; says what was lifted and what is
         owed. Raises Refused."""
         ...
 
@@ -353,8 +353,6 @@ class Desk(Protocol):
 
     def events(self, after: int = 0, limit: int = 200) -> tuple[Event, ...]: ...
 
-    def costs(self, days: float = 30.0) -> Costs:
-        """Who held which GPUs in the last days, what it cost, and how far allowances reach."""
     def layout(self, by: Grouping) -> FleetLayout:
         """Where everything stands on the map. Raises Refused before the first look."""
         ...
@@ -385,6 +383,8 @@ class Desk(Protocol):
         does, or where the file cannot be read from here."""
         ...
 
+    def costs(self, days: float = 30.0) -> Costs:
+        """Who held which GPUs in the last days, what it cost, and how far allowances reach."""
         ...
 
     def what_if(
