@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from watchkeeper.core.crew import Briefing, CrewReply
+from watchkeeper.core.model import ModelCall
 from watchkeeper_agents import planner
-from watchkeeper_agents.reasoner import Reasoner, Rules
+from watchkeeper_agents.reasoner import Accountable, Reasoner, Rules
 from watchkeeper_agents.threads import Answer, Context, Threads, answer_of, wants_an_answer
 from watchkeeper_agents.words import CrewSettings, WorkItem
 
@@ -125,7 +126,8 @@ class LangGraphCrew:
         if not briefing.results and built.threads.rest(
             planner.triage(briefing, self._settings), briefing
         ):
-            return CrewReply()  # all wait as before; the graph would say the same again
+            # All wait as before; the graph would say the same again.
+            return CrewReply(calls=self._calls())
         context = Context(briefing, self._settings, self._reasoner)
         state: TurnState = built.turn.invoke({}, context=context)
         reply = state["reply"]
@@ -133,7 +135,12 @@ class LangGraphCrew:
             drafts=reply.drafts,
             conclusions=reply.conclusions,
             thoughts=(*reply.thoughts, *built.threads.complaints()),
+            calls=self._calls(),
         )
+
+    def _calls(self) -> tuple[ModelCall, ...]:
+        """What the reasoner asked of models since the last turn, for the record."""
+        return self._reasoner.calls() if isinstance(self._reasoner, Accountable) else ()
 
     def next_s(self) -> float:
         """When it thinks again though nothing changed: steady seconds, inf when it does not."""

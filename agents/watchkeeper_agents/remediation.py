@@ -18,8 +18,9 @@ from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
+from watchkeeper_agents.choosing import choose, held_back, options_for
 from watchkeeper_agents.hearing import hear, hear_beside, hushed
-from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
+from watchkeeper_agents.reasoner import GENTLER, STEP, Question, Reasoner
 from watchkeeper_agents.tools import Tools, in_words
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Memory, Move, Turn
 
@@ -157,25 +158,27 @@ def _ask(incident: Incident, memory: Memory, plan: Steps, tools: Tools, reasoner
     if why := tools.unmet(step.action):
         return _stop(memory, "waiting", why, why)
     impact = tools.impact(step.action)
+    options, gentler = options_for(incident, step, tools)
     question = Question(
         thread=incident.id,
         facts=(f"class of fault {incident.fault}", in_words(impact, step.action)),
-        options=(
-            Option("step", say(step.action)),
-            Option("wait", "Do nothing yet"),
-            Option("escalate", "Leave it to a person"),
-        ),
+        options=options,
+        agent="remediation",
+        incident=incident,
+        tools=tools,
+        attempts=memory.attempts,
     )
-    pick = decide(reasoner, question)
+    pick = choose(reasoner, question, memory)
     noted = (pick.fell_back,) if pick.fell_back else ()
-    if pick.option != "step":
-        end = "waiting" if pick.option == "wait" else "escalated"
-        move = Move(end=end, why=pick.why or f"{pick.model} chose to {pick.option}.")
-        return Turn(memory=memory, move=move, thoughts=(*noted, move.why), model=pick.model)
-    draft = _draft(incident, step, tools, plan.rest)
+    if pick.option not in (STEP, GENTLER):
+        return held_back(incident, question, pick, memory, looks(incident, tools), BY)
+    rest = plan.rest
+    if pick.option == GENTLER and gentler is not None:
+        step, rest = gentler, (step.action, *plan.rest)
+    draft = msgspec.structs.replace(_draft(incident, step, tools, rest), chosen=pick.chosen)
     found = diagnosis(incident)
     told = () if found == memory.said else (f"{found} Next: {say(step.action)}.",)
-    thoughts = (*noted, *told)
+    thoughts = (*noted, *pick.notes, *told)
     return Turn(
         memory=msgspec.structs.replace(memory, said=found),
         move=Move(draft=draft),

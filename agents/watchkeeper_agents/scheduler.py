@@ -13,14 +13,16 @@ import msgspec
 from watchkeeper.core.action import Action, PoolScale, kind_of, say
 from watchkeeper.core.cluster import Job, PoolDemand
 from watchkeeper.core.crew import StepResult
+from watchkeeper.core.facts import quantile_at
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
 from watchkeeper.core.impact import is_out
 from watchkeeper.core.incident import Incident
 from watchkeeper.placement.fit import why_waits
 from watchkeeper.placement.line import Line
 from watchkeeper_agents.ahead import Ahead, ahead_of
+from watchkeeper_agents.choosing import choose, held_back
 from watchkeeper_agents.hearing import hear, hear_beside, hushed
-from watchkeeper_agents.reasoner import Option, Question, Reasoner, decide
+from watchkeeper_agents.reasoner import Option, Question, Reasoner
 from watchkeeper_agents.tools import Tools, outlook, span
 from watchkeeper_agents.ways import Way, nodes_short, ways
 from watchkeeper_agents.words import CrewSettings, Memory, Move, Turn
@@ -222,16 +224,25 @@ def _ask(
     assert action is not None
     reason = _reason(demand, job, why, best, others, tools)
     options = (
-        Option("step", say(action)),
+        Option("step", say(action), action),
         Option("wait", "Let the gang wait"),
+        Option("ticket", "Leave it to a person, with a ticket"),
         Option("escalate", "Leave it to a person"),
     )
-    pick = decide(reasoner, Question(thread=incident.id, facts=(reason,), options=options))
-    noted = (pick.fell_back,) if pick.fell_back else ()
+    question = Question(
+        thread=incident.id,
+        facts=(reason,),
+        options=options,
+        agent="scheduler",
+        incident=incident,
+        tools=tools,
+        attempts=memory.attempts,
+        figures=_figures(demand, best, others, tools),
+    )
+    pick = choose(reasoner, question, memory)
+    noted = (pick.fell_back, *pick.notes) if pick.fell_back else pick.notes
     if pick.option != "step":
-        end = "waiting" if pick.option == "wait" else "escalated"
-        move = Move(end=end, why=pick.why or f"{pick.model} chose to {pick.option}.")
-        return Turn(memory=memory, move=move, thoughts=(*noted, move.why), model=pick.model)
+        return held_back(incident, question, pick, memory, looks(demand), BY)
     draft = tools.draft(
         incident,
         action,
@@ -241,6 +252,7 @@ def _ask(
         plan=best.plan,
         if_ignored=f"{job.name} goes on waiting for GPUs in {demand.pool}.",
     )
+    draft = msgspec.structs.replace(draft, chosen=pick.chosen)
     told = f"{why} Next: {say(action)}."
     return Turn(
         memory=msgspec.structs.replace(memory, said=told),
@@ -248,6 +260,25 @@ def _ask(
         thoughts=(*noted, *(() if told == memory.said else (told,))),
         model=pick.model,
     )
+
+
+def _figures(demand: PoolDemand, best: Way, others: list[Way], tools: Tools) -> dict[str, float]:
+    """What the engines reckoned, for a model that weighs it: numbers, and no name."""
+    forecast = tools.forecast(demand.pool)
+    found = {
+        "gpus": demand.total_gpus,
+        "gpus_in_use": demand.running_gpus,
+        "gpus_waited_for": demand.pending_gpus,
+        "step_gpu_hours": round(best.gpu_s / 3600, 2),
+    }
+    for way in others[:3]:
+        name = "wait" if way.action is None else kind_of(way.action).replace(".", "_")
+        found[f"{name}_gpu_hours"] = round(way.gpu_s / 3600, 2)
+    for name, level in (("wanted_in_1h", 0.5), ("wanted_in_1h_at_90_percent", 0.9)):
+        value = None if forecast is None else quantile_at(forecast, 3600.0, level)
+        if value is not None:
+            found[name] = round(value, 1)
+    return found
 
 
 def _reason(

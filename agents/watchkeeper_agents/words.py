@@ -92,7 +92,8 @@ class Memory(Word, frozen=True):
     attempts: every result it was told, oldest first. quiet_until: steady seconds before which it
     asks for nothing, because of `quiet_why`; None when it may ask. quiet_for: what the world
     looked like then; when that changes the quiet ends, unless it is "" (a person's wish).
-    refusals: refusals at the effect in a row. said: what it told the log last.
+    refusals: refusals at the effect in a row. said: what it told the log last. held_until: steady
+    seconds until which a model may hold back the rules' steps; None while it holds back none.
     """
 
     attempts: tuple[StepResult, ...] = ()
@@ -101,6 +102,7 @@ class Memory(Word, frozen=True):
     quiet_for: str = ""
     refusals: int = 0
     said: str = ""
+    held_until: float | None = None
 
 
 class Move(Word, frozen=True):

@@ -8,7 +8,7 @@ when the watch starts and as it goes; so a restart at any point gives the same b
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,11 +24,14 @@ from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.ledger import PastEffect
+from watchkeeper.core.model import ModelCall
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.regret import Regret
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Orders, Outcome, Verdict
 
 LEDGER_S = 31 * 86400.0
+OUTAGE_S = 600.0
+"""A watch that wrote nothing for so long before it began again was away."""
 """How long an effect counts for rates and budgets."""
 
 ENFORCE_AGAIN_S = 30.0
@@ -169,10 +172,16 @@ class Books:
     """Pages and tickets of the last hour that others than the watch caused: (steady, source, kind
     of event, about); `hush` bounds them."""
     forecasts: dict[str, Forecast] = field(default_factory=dict)
+    model_calls: deque[ModelCall] = field(default_factory=lambda: deque(maxlen=KEPT_CLOSED))
+    """What models answered of late, oldest first: `trusting` holds it against what came of it."""
     regrets: dict[str, tuple[Regret, ...]] = field(default_factory=dict)
     """Pool -> its last day's plans against what was needed, oldest first."""
     session: str = ""
     reconciled: bool = False
+    back_steady: float | None = None
+    """When the watch, or Ray under it, was last back after an outage."""
+    heard_steady: float | None = None
+    """Of the newest event."""
     fence_token: int = 0
     policy_version: str = ""
     policy_loaded_at: datetime | None = None
@@ -197,6 +206,7 @@ class Books:
         fold = _FOLDS.get(event.kind)
         if fold is not None:
             fold(self, event)
+        self.heard_steady = event.steady
         for ident in event.subject:
             prefix, number = _split_id(ident)
             if number > self.ids[prefix]:
@@ -415,7 +425,14 @@ class Books:
         for ident in resolved[:-KEPT_CLOSED]:
             del self.incidents[ident]
 
+    def _began(self, event: Event) -> None:
+        """The first start of all follows no outage."""
+        if self.heard_steady is not None and event.steady - self.heard_steady >= OUTAGE_S:
+            self.back_steady = event.steady
+
     def _session(self, event: Event) -> None:
+        if event.data.get("before"):
+            self.back_steady = event.steady
         self.session = event.data["session"]
         self.reconciled = event.kind is Kind.SESSION_RECONCILED
 
@@ -526,6 +543,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.INCIDENT_OPENED: Books._incident,
     Kind.INCIDENT_CHANGED: Books._incident,
     Kind.INCIDENT_CLOSED: Books._incident,
+    Kind.WATCH_STARTED: Books._began,
     Kind.SESSION_CHANGED: Books._session,
     Kind.SESSION_RECONCILED: Books._session,
     Kind.POLICY_LOADED: Books._policy,
@@ -541,6 +559,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.TICKETED: Books._told,
     Kind.FORECAST: Books._forecast,
     Kind.REGRET: Books._regret,
+    Kind.MODEL_CALLED: lambda b, e: b.model_calls.append(_parse(e.data["call"], ModelCall)),
 }
 
 _ID = re.compile(r"([A-Z]+)-(\d+)")

@@ -15,6 +15,7 @@ from watchkeeper.control.books import KEPT_CLOSED, File
 from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
+from watchkeeper.control.trusting import scores, would
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import REPAIRS, NotifyPage, TicketOpen, kind_of, node_of, traits_of
 from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, Draft, PastStep, StepResult
@@ -26,6 +27,7 @@ from watchkeeper.core.verdict import Verdict
 from watchkeeper.core.word import plain
 from watchkeeper.health.illness import still_ill
 from watchkeeper.policy.model import Prices
+from watchkeeper.remedy.runbook import cited
 
 DAY_S = 86400.0
 RESULT_OF = {
@@ -82,6 +84,8 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         currency=prices.currency,
         feeds=policy.feeds if policy is not None else {},
         capacity=policy.capacity if policy is not None else {},
+        scores=scores(watch),
+        would=would(watch, snapshot),
     )
     try:
         reply: object = watch.crew.ask(briefing)
@@ -240,7 +244,9 @@ def _told_so_far(watch: Watch) -> dict[str, tuple[StepResult, ...]]:
 
 
 def conclude(watch: Watch, reply: CrewReply) -> None:
-    """Take in what the crew thought, and which of its threads are over."""
+    """Take in what the crew thought, what it asked of models, and which of its threads are over."""
+    for call in reply.calls:
+        watch.record.write(Kind.MODEL_CALLED, (call.about,), call=plain(call))
     for thought in reply.thoughts:
         if watch.last_thought.get(thought.thread) != thought.text:
             watch.last_thought[thought.thread] = thought.text
@@ -284,7 +290,9 @@ def _close(watch: Watch, incident: Incident, conclusion: Conclusion) -> None:
             hush.ESCALATION,
             f"escalated:{ended.id}",
             f"{ended.id} needs a person: {ended.title}",
-            conclusion.why,
+            f"{conclusion.why} Runbook: {page}."
+            if (page := cited(ended.fault))
+            else conclusion.why,
             (ended.id,),
             about=ended.id,
             page=conclusion.page and not told,

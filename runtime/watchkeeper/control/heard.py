@@ -13,12 +13,13 @@ import msgspec
 
 from watchkeeper.core.crew import Conclusion, CrewReply, Draft, Thought
 from watchkeeper.core.errors import Malformed
+from watchkeeper.core.model import ModelCall
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import canonical, parse
 from watchkeeper.remedy.plan import RemedyView
 from watchkeeper.remedy.verify import expected_effect
 
-W = TypeVar("W", Draft, Conclusion, Thought)
+W = TypeVar("W", Draft, Conclusion, Thought, ModelCall)
 
 MOST = 4096
 """Most drafts, ends or thoughts of one turn: more than a fleet's worst moment asks for, and a
@@ -46,6 +47,7 @@ def heard(reply: object, snapshot: Snapshot) -> tuple[CrewReply, tuple[str, ...]
             drafts=tuple(drafts),
             conclusions=tuple(_sound(reply.conclusions, Conclusion, wrong)),
             thoughts=tuple(_sound(reply.thoughts, Thought, wrong)),
+            calls=tuple(_sound(reply.calls, ModelCall, wrong)),
         ),
         tuple(wrong[:10]),
     )

@@ -65,6 +65,7 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         plan=draft.plan,
         rung=draft.rung,
         if_ignored=draft.if_ignored,
+        chosen=draft.chosen,
     )
     policy = watch.policies.current()
     prices = policy.prices if policy else Prices()

@@ -24,6 +24,7 @@ from watchkeeper.core.crew import Crew, PastStep, StepResult
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.model import Scored
 from watchkeeper.core.ports import Mirror, StopFile
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.sense import SenseSettings, Sightings
@@ -97,6 +98,8 @@ class Watch:
     )
     """(changes of files and incidents, and the last resume; steady seconds until which it holds;
     the disruptive steps of the last day)."""
+    scores_of: tuple[tuple[int, int, int], tuple[Scored, ...]] = ((-1, -1, -1), ())
+    """(changes of files and incidents, calls of models; what those said, held against it)."""
     results: dict[str, tuple[File, StepResult]] = field(default_factory=dict)
     last_thought: dict[str, str] = field(default_factory=dict)
     held: Held = field(default_factory=Held)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from watchkeeper.core.action import Action
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.model import Chosen, ModelCall, Scored
 from watchkeeper.core.money import CapacityOrder, FeedOrder
 from watchkeeper.core.proposal import Effect
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.verdict import Decision
 from watchkeeper.core.word import Word
 
 
@@ -19,7 +21,7 @@ class Draft(Word, frozen=True):
     """A Proposal before control gave it an id, a time and a generation.
 
     thread: the durable thread that asks (an incident id or a work id). plan: the steps that
-    would follow, shown to whoever approves.
+    would follow, shown to whoever approves. chosen: a model chose it, and not the rules.
     """
 
     thread: str
@@ -33,6 +35,7 @@ class Draft(Word, frozen=True):
     plan: tuple[Action, ...] = ()
     rung: str = ""
     if_ignored: str = ""
+    chosen: Chosen | None = None
 
 
 class StepResult(Word, frozen=True):
@@ -94,7 +97,8 @@ class Briefing:
     24 hours, oldest first, for waves; since a person last resumed, where one did. gpu_hour: what
     the policy says a GPU-hour costs, in `currency`, by pool; empty where it names no price.
     feeds: what policy lets each power feed carry, by name. capacity: what it says of each pool's
-    size; `default` for the rest.
+    size; `default` for the rest. scores: what models said, held against what came of it. would:
+    what policy would decide on an action now, for this incident; None where nobody can say.
     """
 
     snapshot: Snapshot
@@ -111,15 +115,18 @@ class Briefing:
     currency: str = ""
     feeds: Mapping[str, FeedOrder] = field(default_factory=dict)
     capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
+    scores: tuple[Scored, ...] = ()
+    would: Callable[[Action, str], Decision] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CrewReply:
-    """What the crew returns: drafts, ends of threads, and what it thought."""
+    """What the crew returns: drafts, ends of threads, what it thought, which models it asked."""
 
     drafts: tuple[Draft, ...] = ()
     conclusions: tuple[Conclusion, ...] = ()
     thoughts: tuple[Thought, ...] = ()
+    calls: tuple[ModelCall, ...] = ()
 
 
 class Crew(Protocol):

@@ -49,6 +49,7 @@ class Kind(StrEnum):
     REGRET = "schedule.regret"
     METERED = "usage.metered"
     CHAT = "chat.said"
+    MODEL_CALLED = "model.called"
     INJECTED = "lab.injected"
     TELEMETRY_REFUSED = "telemetry.refused"
     REDIS_REBUILT = "redis.rebuilt"

@@ -22,7 +22,7 @@ from watchkeeper.core.action import (
 from watchkeeper.core.cluster import Job, JobState, Node, RayState, World
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.core.incident import ATTACKER_WRITABLE, Incident
+from watchkeeper.core.incident import ATTACKER_WRITABLE, LABELS, Incident, lowest
 from watchkeeper.core.ledger import WEEK_S, LedgerView
 from watchkeeper.core.once import once_for
 from watchkeeper.core.proposal import Impact, Proposal
@@ -85,6 +85,12 @@ FACTS: dict[str, Fact] = {
     "proposal.confidence": Fact(
         type="double", scopes=_ALL, says="0 to 1, the proposer's own", unknown=0.0
     ),
+    "proposal.model": Fact(
+        type="string",
+        scopes=_ALL,
+        says="the model that chose it among the steps that were open; empty where rules did",
+        unknown="unknown",
+    ),
     "incident.class": Fact(
         type="string",
         scopes=_ALL,
@@ -110,6 +116,13 @@ FACTS: dict[str, Fact] = {
     ),
     "evidence.age": Fact(
         type="duration", scopes=_ALL, says="age of the newest evidence", unknown=NEVER_S
+    ),
+    "evidence.label": Fact(
+        type="string",
+        scopes=_ALL,
+        says="the least trusted of the sources that it rests on; tenants' words carry nothing",
+        unknown="",
+        values=tuple(t.value for t in LABELS if t not in ATTACKER_WRITABLE),
     ),
     "impact.jobs": Fact(type="int", scopes=_ALL, says="running gangs it stops", unknown=1_000_000),
     "impact.gpus": Fact(type="double", scopes=_ALL, says="GPUs taken away", unknown=1e9),
@@ -342,6 +355,7 @@ def _of_proposal(
         "world": snapshot.world.value,
         "proposal.by": proposal.by,
         "proposal.confidence": proposal.confidence,
+        "proposal.model": proposal.chosen.model if proposal.chosen is not None else "",
         "incident.approved": approved,
         "incident.attempts": 0,
         "impact.jobs": len(impact.jobs),
@@ -369,6 +383,7 @@ def _of_proposal(
         facts["incident.confidence"] = incident.confidence
         facts["incident.attempts"] = sum(e.incident == incident.id for e in ledger.effects)
         facts["evidence.independent_sources"] = len({s.source for s in cited})
+        facts["evidence.label"] = lowest(s.trust for s in cited)
         if cited:
             newest = max(s.at for s in cited)
             facts["evidence.age"] = max(0.0, (snapshot.at - newest).total_seconds())

@@ -1,5 +1,6 @@
 """Typed facts about faults, and the stories they make."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
@@ -23,6 +24,25 @@ class Trust(StrEnum):
 
 ATTACKER_WRITABLE = frozenset({Trust.JOB_LOG, Trust.USER_CHAT})
 """Sources that a tenant can write to; they may raise a question, never carry an action."""
+
+LABELS: tuple[Trust, ...] = (
+    Trust.DRIVER,
+    Trust.KERNEL,
+    Trust.BMC,
+    Trust.PROVIDER,
+    Trust.RAY,
+    Trust.SCHEDULER,
+    Trust.FORECAST,
+    Trust.JOB_LOG,
+    Trust.USER_CHAT,
+)
+"""From the most to the least trusted. What a tenant can write comes last."""
+
+
+def lowest(labels: Iterable[Trust]) -> str:
+    """The label of what rests on all of these; "" where it rests on nothing."""
+    found = set(labels)
+    return next((label.value for label in reversed(LABELS) if label in found), "")
 
 
 class Signal(Word, frozen=True):

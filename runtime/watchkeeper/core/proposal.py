@@ -4,6 +4,7 @@ from datetime import datetime
 
 from watchkeeper.core.action import Action
 from watchkeeper.core.cluster import World
+from watchkeeper.core.model import Chosen
 from watchkeeper.core.word import Word
 
 
@@ -59,7 +60,8 @@ class Proposal(Word, frozen=True):
     by: who asks (`agent:remediation`, `agent:scheduler`, `person:NAME`). evidence: signal ids.
     plan: the steps that would follow, shown to whoever approves. generation: a hash of the
     targets' incarnations, the jobs on them, the out-count of their domains and the policy
-    version, at the time of asking (S5). rung: its place on the repair ladder.
+    version, at the time of asking (S5). rung: its place on the repair ladder. chosen: a model
+    chose it among the steps that were open; None where rules did.
     """
 
     id: str
@@ -76,3 +78,4 @@ class Proposal(Word, frozen=True):
     plan: tuple[Action, ...] = ()
     rung: str = ""
     if_ignored: str = ""
+    chosen: Chosen | None = None

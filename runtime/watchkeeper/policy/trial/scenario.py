@@ -39,6 +39,8 @@ from watchkeeper.policy.trial.scenario_past import (
 QUIET: dict[str, FactValue] = {
     "world": "lab",
     "proposal.by": "agent:remediation",
+    "proposal.model": "",
+    "evidence.label": "kernel",
     "pool.name": "workers",
     "pool.size": 20,
     "node.name": "node-01",
