@@ -7,7 +7,7 @@ methods under "The world changes".
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,9 @@ import msgspec
 from tests.browser import lab_money, morning_report
 from tests.browser import lab_morning as morning
 
+from watchkeeper.control.amend import means
+from watchkeeper.core.action import say
+from watchkeeper.core.amend import Amendment, amended, narrows, steps_of
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
@@ -22,6 +25,7 @@ from watchkeeper.core.errors import Refused, UsageError
 from watchkeeper.core.event import GENESIS, Event, Kind
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.report import Judgement, Postmortem, Report
+from watchkeeper.core.roles import roles_of
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders
 from watchkeeper.core.word import digest, plain
@@ -130,7 +134,11 @@ class FakeDesk:
         return f"{ident}: simulated explanation, from the journal."
 
     def people(self) -> tuple[Person, ...]:
-        return self._people
+        """A person without roles holds those of their groups, as in a policy that says nothing."""
+        return tuple(
+            p if p.roles else replace(p, roles=roles_of(p.groups) or ("viewer",))
+            for p in self._people
+        )
 
     def metrics(self) -> dict[str, Any]:
         with self._news:
@@ -164,7 +172,7 @@ class FakeDesk:
             if any(a.person == person.name and a.answer is answer for a in ask.approvals):
                 return ask
             if ask.status.state != "waiting":
-                raise Refused(f"Already decided by {ask.status.by}: {ask.status.text}")
+                raise Refused(ask.status.decided)
             if (digest, nonce) != (ask.digest, ask.nonce):
                 raise Refused("What you saw is not what is asked now. Read it again.")
             if self._clock.now() >= ask.expires_at:
@@ -204,6 +212,45 @@ class FakeDesk:
             self.effects.append(ask.id)
         text = f"{approval.person} {_VERBS[approval.answer]} {ask.id}. {approval.reason}".strip()
         self.say_line("Approval", text, proposal=ask.id, kind_of=Kind.ANSWERED)
+
+    def preview(self, proposal: str, given: Mapping[str, str], person: Person) -> Amendment:
+        with self._news:
+            ask = self._asks.get(proposal)
+            if ask is None or ask.status.state != "waiting":
+                raise Refused(ask.status.decided if ask else f"There is no question {proposal}.")
+            steps = amended(ask.shown.proposal, given)
+            kept = narrows(steps_of(ask.shown.proposal), steps)
+            return Amendment(
+                proposal=proposal,
+                steps=tuple(say(s) for s in steps),
+                narrows=kept,
+                by=ask.shown.proposal.by if kept else f"person:{person.name}",
+                impact=ask.shown.impact,
+                blast=ask.blast,
+                if_approved=ask.if_approved,
+                verdict=ask.verdict,
+                digest=word_digest([ask.digest, [plain(s) for s in steps]]),
+                says=means(ask.verdict, kept=kept),
+            )
+
+    def amend(self, proposal: str, given: Mapping[str, str], person: Person, *, shown: str) -> str:
+        with self._news:
+            seen = self.preview(proposal, given, person)
+            if seen.digest != shown:
+                raise Refused("What you saw is not what is asked now. Read it again.")
+            ask = self._asks[proposal]
+            steps = amended(ask.shown.proposal, given)
+            ident = f"P-{9 + sum(i.startswith('P-') for i in self._asks)}"
+            changed = replace(
+                ask.shown.proposal, id=ident, action=steps[0], plan=steps[1:], by=seen.by
+            )
+            other = replace(ask.shown, proposal=changed)
+            self._asks[ident] = replace(
+                ask, id=ident, steps=seen.steps, shown=other, digest=word_digest(other),
+                nonce=self._ids.secret(), title=f"{seen.steps[0]}?",
+            )  # fmt: skip
+            self._end(proposal, "void", f"{person.name} changed it: {ident} is asked instead.")
+            return ident
 
     def break_glass(self, proposal: str, person: Person, reason: str) -> str:
         raise Refused(f"Nothing soft stands in the way of {proposal}.")

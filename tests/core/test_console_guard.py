@@ -8,7 +8,8 @@ from tests.core.console_stage import FORM, Read, Stage, answer_form, csrf, stage
 
 from watchkeeper.console.doorkeeper import BY_ITSELF
 from watchkeeper.console.guard import BODY_LIMIT, CSP
-from watchkeeper.console.sessions import ABSOLUTE_S, IDLE_S, LOGIN_TRIES, MAX_SESSIONS
+from watchkeeper.console.rates import LOGIN_TRIES
+from watchkeeper.console.sessions import ABSOLUTE_S, IDLE_S, MAX_SESSIONS
 from watchkeeper.console.trouble import asked_for
 from watchkeeper.core.desk import Person
 

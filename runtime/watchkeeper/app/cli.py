@@ -7,7 +7,6 @@ that `watchkeeper stop` answers at once.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import sys
 from enum import StrEnum
@@ -25,6 +24,8 @@ from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.queue_cli import cancel, queue, submit
 from watchkeeper.app.report_cli import add_report_commands
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
+from watchkeeper.app.token_cli import token_app
+from watchkeeper.app.who import me as _me
 from watchkeeper.core.errors import UsageError, WatchkeeperError
 from watchkeeper.core.verdict import Autonomy
 
@@ -43,6 +44,7 @@ journal_app = typer.Typer(help="Read and check the record.", no_args_is_help=Tru
 app.add_typer(policy_app, name="policy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
+app.add_typer(token_app, name="token")
 for command in (cost, capacity, what_if, submit, cancel, queue):
     app.command()(command)
 
@@ -62,14 +64,6 @@ AsOption = Annotated[
 
 def _ask(call: str, **args: Any) -> Any:
     return door.ask(Home.find().socket, call, **args)
-
-
-def _me() -> str:
-    """The name of who types this; a user id where the system has no name for it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"
 
 
 @app.callback()
@@ -102,6 +96,12 @@ def up(
     prices: Annotated[
         str, typer.Option(envvar="WATCHKEEPER_PRICES", help="Price book of the page of costs")
     ] = "",
+    console: Annotated[
+        str,
+        typer.Option(
+            envvar="WATCHKEEPER_CONSOLE", help="TOML file: public address, sessions, single sign-on"
+        ),
+    ] = "",
     port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
     autonomy: Annotated[Autonomy | None, typer.Option(help="The dial")] = None,
     lab_time: Annotated[str, typer.Option(help='"[DAY ]HH:MM" as policy windows see it')] = "",
@@ -129,6 +129,7 @@ def up(
         policies=policies,
         policy_key=policy_key,
         prices=str(Path(prices).resolve()) if prices else "",
+        console=str(Path(console).resolve()) if console else "",
         autonomy=autonomy,
         ray_address=ray_address,
         job_api=job_api,

@@ -134,6 +134,13 @@ def approvals_table(asks: list[Row]) -> str:
     return _printed(table) if asks else "Nothing waits for you."
 
 
+def tokens_table(tokens: list[Row]) -> str:
+    table = _table("Tokens", "id", "name", "whose", "roles", "until")
+    for t in tokens:
+        table.add(t["id"], t["name"], t["owner"], ", ".join(t["roles"]), t["expires_at"][:16])
+    return _printed(table) if tokens else "There are no tokens."
+
+
 def log_lines(lines: list[Row]) -> str:
     """The chat stream as text, oldest first."""
     told = []

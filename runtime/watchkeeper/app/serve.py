@@ -7,10 +7,12 @@ import time
 
 import uvicorn
 
+from watchkeeper.app.console_config import ConsoleConfig
 from watchkeeper.console.app import create_app
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Desk
 from watchkeeper.core.errors import AlreadyRunning
+from watchkeeper.core.sign_on import Tokens
 
 START_S = 10.0
 
@@ -18,9 +20,29 @@ START_S = 10.0
 class ConsoleServer:
     """Serves the console on 127.0.0.1 until stopped."""
 
-    def __init__(self, desk: Desk, clock: Clock, ids: Ids, port: int) -> None:
-        app = create_app(desk, clock, ids, public_url=f"http://127.0.0.1:{port}")
-        config = uvicorn.Config(
+    def __init__(
+        self,
+        desk: Desk,
+        clock: Clock,
+        ids: Ids,
+        port: int,
+        config: ConsoleConfig | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
+        """Raises UsageError for a provider that cannot be."""
+        config = config or ConsoleConfig()
+        here = f"http://127.0.0.1:{port}"
+        app = create_app(
+            desk,
+            clock,
+            ids,
+            public_url=config.public_url or here,
+            local_url=here,
+            spans=config.spans(),
+            tokens=tokens,
+            sign_on=config.sign_on(clock),
+        )
+        served = uvicorn.Config(
             app,
             host="127.0.0.1",
             port=port,
@@ -30,7 +52,7 @@ class ConsoleServer:
             timeout_graceful_shutdown=2,
         )
         self._port = port
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(served)
         self._thread = threading.Thread(target=self._server.run, name="console", daemon=True)
 
     def start(self) -> None:

@@ -77,6 +77,10 @@ class Home:
     def eval_cases(self) -> Path:
         return self.path / "eval-cases.jsonl"
 
+    @property
+    def tokens(self) -> Path:
+        return self.path / "tokens.json"
+
 
 LONGEST_TURN_S = 10.0
 """Twin seconds from turn to turn, at most: over a faster twin the watch has turns more often."""
@@ -92,7 +96,7 @@ class Settings(Word, frozen=True):
     """One watch's settings, as `up` hands them to the watch process.
 
     redis is a URL. policy_key is a file with the public key that orders must be signed with, or "";
-    prices is a price book, or "".
+    prices is a price book, or ""; console is a file of `app.console_config`, or "".
     lab_dir is set when the cluster is the lab, twin_nodes when it is the twin; else ray_address
     is. policies is "" when none were given: then the watch observes only.
     """
@@ -103,6 +107,7 @@ class Settings(Word, frozen=True):
     policies: str = ""
     policy_key: str = ""
     prices: str = ""
+    console: str = ""
     autonomy: Autonomy | None = None
     lab_dir: str = ""
     ray_address: str = ""
@@ -125,6 +130,10 @@ class Settings(Word, frozen=True):
         """
         from watchkeeper.app.lab_time import policy_offset
 
+        if self.console:
+            from watchkeeper.app.console_config import read_console
+
+            read_console(self.console)
         if self.lab_time:
             policy_offset(self.lab_time, "UTC", datetime.now(UTC))
         if self.provider and not Path(self.provider).is_file():

@@ -33,6 +33,8 @@ def main(settings_path: str) -> int:
 
 
 def _run(settings: Settings, home: Home) -> int:
+    from watchkeeper.adapters.token_file import TokenFile
+    from watchkeeper.app.console_config import read_console
     from watchkeeper.app.door import Door
     from watchkeeper.app.serve import ConsoleServer
     from watchkeeper.app.wiring import build, door_calls
@@ -49,8 +51,12 @@ def _run(settings: Settings, home: Home) -> int:
     try:
         (home.run / "cluster.json").write_text(json.dumps({"cluster": running.ports.cluster}))
         running.start()
-        door = Door(home.socket, door_calls(running))
-        console = ConsoleServer(running.desk, running.watch.clock, running.watch.ids, settings.port)
+        clock, ids = running.watch.clock, running.watch.ids
+        tokens = TokenFile(home.tokens, clock, ids)
+        door = Door(home.socket, door_calls(running, tokens))
+        console = ConsoleServer(
+            running.desk, clock, ids, settings.port, read_console(settings.console), tokens
+        )
         console.start()
         _say_ready(home, settings, running.desk)
         end.wait()
@@ -64,11 +70,12 @@ def _run(settings: Settings, home: Home) -> int:
 
 
 def _say_ready(home: Home, settings: Settings, desk: object) -> None:
+    from watchkeeper.app.console_config import read_console
     from watchkeeper.control.desk import WatchDesk
 
     assert isinstance(desk, WatchDesk)
     desk.wait(0, READY_S)
-    base = f"http://127.0.0.1:{settings.port}"
+    base = read_console(settings.console).public_url or f"http://127.0.0.1:{settings.port}"
     lines = [f"Console: {base}"]
     links = desk.login_links()
     if links:

@@ -20,7 +20,9 @@ from watchkeeper.adapters.redis_telemetry import RedisTelemetry
 from watchkeeper.adapters.redis_urgent import UrgentSignals
 from watchkeeper.adapters.stop_file import FileStop
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
+from watchkeeper.adapters.token_file import TokenFile
 from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports, twin_ports
+from watchkeeper.app.console_config import read_console
 from watchkeeper.app.money_source import read_prices
 from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
@@ -140,7 +142,8 @@ def build(settings: Settings, home: Home) -> Running:
         ids=ids,
         world=ports.world,
         sense=LAB if in_lab else REAL,
-        console_url=f"http://127.0.0.1:{settings.port}",
+        console_url=read_console(settings.console).public_url
+        or f"http://127.0.0.1:{settings.port}",
         meter=Meter(),
     )
     loop = Loop(watch, settings.interval_s)
@@ -244,12 +247,16 @@ def _dial_was_set(record: Record) -> bool:
     return any(e.kind is Kind.AUTONOMY for e in record.journal.events())
 
 
-def door_calls(running: Running) -> dict[str, Callable[..., Any]]:
-    """What the command line may ask of a running watch."""
+def door_calls(running: Running, tokens: TokenFile | None = None) -> dict[str, Callable[..., Any]]:
+    """What the command line may ask of a running watch. tokens: of its console."""
     from watchkeeper.app.door_calls import calls
+    from watchkeeper.app.token_calls import token_calls
 
     watch, ports = running.watch, running.ports
-    return calls(
+    table = calls(
         running.desk, running.loop.wake, ports.inject, watch.record, watch.console_url,
         ports.admission,
     )  # fmt: skip
+    if tokens is not None:
+        table |= token_calls(running.desk, watch.record, tokens)
+    return table

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from watchkeeper.console import metrics
 from watchkeeper.console.events import Streams
+from watchkeeper.console.guard import client_of
 from watchkeeper.console.house import House
-from watchkeeper.console.page_routes import client_of
 from watchkeeper.console.pages import stale_because
 from watchkeeper.console.schema import heard, said
 from watchkeeper.console.sessions import Session
@@ -58,7 +58,7 @@ def probe_routes(house: House, streams: Streams) -> APIRouter:
         # By address and by name: behind a proxy on this host every client looks local.
         host = request.headers.get("host", "").lower()
         if client_of(request) not in LOOPBACK or host not in house.place.loopback_hosts:
-            house.doorkeeper.session(request)
+            house.doorkeeper.may_read_metrics(request)
         own = {"console_streams": float(streams.open), "console_sessions": len(house.sessions)}
         return Response(metrics.exposition(house.desk, own), media_type=metrics.CONTENT_TYPE)
 
@@ -161,7 +161,7 @@ def change_routes(house: House) -> APIRouter:
 
     @routes.post("/autonomy", summary="Turn the dial", **heard(LevelGiven, Orders))
     def autonomy(session: MayChange, body: Body) -> Response:
-        desk.set_autonomy(session.person, parse(body, LevelGiven, "The body").level)
+        house.turn_dial(session, parse(body, LevelGiven, "The body").level)
         return json_word(desk.board().orders)
 
     return routes

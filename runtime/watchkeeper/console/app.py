@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from watchkeeper import __version__
 from watchkeeper.console.api import change_routes, probe_routes, read_routes
+from watchkeeper.console.ask_routes import ask_routes
 from watchkeeper.console.events import Streams, event_routes
 from watchkeeper.console.form_routes import form_routes
 from watchkeeper.console.guard import Guard, Place
@@ -24,22 +25,47 @@ from watchkeeper.console.house import House
 from watchkeeper.console.money_routes import money_api, money_pages
 from watchkeeper.console.page_routes import page_routes
 from watchkeeper.console.pages import Pages
+from watchkeeper.console.rates import Limits
 from watchkeeper.console.report_routes import report_pages, report_reads
 from watchkeeper.console.schema import document
-from watchkeeper.console.sessions import Sessions
+from watchkeeper.console.sessions import Sessions, Spans
+from watchkeeper.console.sign_on_routes import sign_on_routes
 from watchkeeper.console.trouble import Troubles
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Desk
 from watchkeeper.core.errors import WatchkeeperError
+from watchkeeper.core.sign_on import SignOn, Tokens
 
 HERE = Path(__file__).parent
 
 
-def create_app(desk: Desk, clock: Clock, ids: Ids, *, public_url: str) -> FastAPI:
+def create_app(
+    desk: Desk,
+    clock: Clock,
+    ids: Ids,
+    *,
+    public_url: str,
+    local_url: str = "",
+    spans: Spans | None = None,
+    limits: Limits | None = None,
+    tokens: Tokens | None = None,
+    sign_on: SignOn | None = None,
+) -> FastAPI:
     """The console over this desk. public_url: where people reach it (scheme, host, port); cookies
-    are Secure when it is https. Raises ValueError when it is no http(s) address."""
-    place = Place(public_url)
-    house = House(desk, clock, Sessions(clock, ids), place, Pages(HERE / "templates"))
+    are Secure when it is https. local_url: where it listens, where that is another. tokens: of
+    programs. sign_on: the provider that people sign in by, beside one-time links. Raises
+    ValueError when an address is no http(s) address."""
+    place = Place(public_url, local_url)
+    house = House(
+        desk,
+        clock,
+        Sessions(clock, ids, spans),
+        place,
+        Pages(HERE / "templates"),
+        tokens=tokens,
+        sign_on=sign_on,
+        limits=limits,
+    )
     streams = Streams(house)
     troubles = Troubles(house.trouble_page)
     app = FastAPI(
@@ -50,16 +76,19 @@ def create_app(desk: Desk, clock: Clock, ids: Ids, *, public_url: str) -> FastAP
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(house.doorkeeper.gate)],  # no route can forget it
     )
     app.add_exception_handler(HTTPException, troubles.on_http)
     app.add_exception_handler(RequestValidationError, troubles.on_invalid)
     app.add_exception_handler(WatchkeeperError, troubles.on_ours)
     app.add_exception_handler(Exception, troubles.on_crash)
-    app.add_middleware(Guard, place=place, refusal=troubles.response)
+    app.add_middleware(Guard, place=place, refusal=troubles.response, addresses=house.addresses)
     for routes in (
+        ask_routes(house),  # before the pages: /a/together is no question
         page_routes(house),
         money_pages(house),
         form_routes(house),
+        sign_on_routes(house),
         event_routes(house, streams),
         probe_routes(house, streams),
         read_routes(house),

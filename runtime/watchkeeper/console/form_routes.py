@@ -1,6 +1,7 @@
 """The forms: POST decides, then shows the page again (303). All of them work without script."""
 
 import math
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, TypeVar
 from urllib.parse import quote
@@ -10,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from watchkeeper.console.doorkeeper import form_fields
-from watchkeeper.console.house import House
-from watchkeeper.console.page_routes import client_of
-from watchkeeper.console.sessions import ABSOLUTE_S, Session
+from watchkeeper.console.guard import client_of
+from watchkeeper.console.house import House, ProveAgain
+from watchkeeper.console.sessions import Session
 from watchkeeper.core.errors import Malformed, Refused
 from watchkeeper.core.verdict import Answer, Autonomy
 
@@ -21,10 +22,8 @@ MAX_QUESTION = 500
 E = TypeVar("E", bound=StrEnum)
 
 
-def form_routes(house: House) -> APIRouter:
-    """Routes of all forms."""
-    routes = APIRouter(include_in_schema=False)
-    desk, place = house.desk, house.place
+def checked_session(house: House) -> Callable[..., Session]:
+    """Dependency of every form: the live session, and the form's own token."""
 
     def checked(
         session: Annotated[Session, Depends(house.doorkeeper.session)], fields: Fields
@@ -32,7 +31,14 @@ def form_routes(house: House) -> APIRouter:
         house.doorkeeper.check_token(session, fields.get("csrf", ""))
         return session
 
-    Checked = Annotated[Session, Depends(checked)]  # noqa: N806
+    return checked
+
+
+def form_routes(house: House) -> APIRouter:
+    """Routes of all forms."""
+    routes = APIRouter(include_in_schema=False)
+    desk, place = house.desk, house.place
+    Checked = Annotated[Session, Depends(checked_session(house))]  # noqa: N806
 
     @routes.post("/login")
     def login(request: Request, fields: Fields) -> Response:
@@ -54,20 +60,20 @@ def form_routes(house: House) -> APIRouter:
         old = house.doorkeeper.secret(request)
         secret, _ = house.sessions.begin(person, replaces=old)
         answer = _to("/")
-        answer.set_cookie(
-            place.cookie,
-            secret,
-            max_age=int(ABSOLUTE_S),
-            httponly=True,
-            samesite="strict",
-            secure=place.https,
-            path="/",
-        )
+        house.give_cookie(answer, secret)
         return answer
 
     @routes.post("/logout")
     def logout(session: Checked) -> Response:
         house.sessions.end(session)
+        return _signed_out()
+
+    @routes.post("/logout/everywhere")
+    def logout_everywhere(session: Checked) -> Response:
+        house.sessions.end_all(session.person.name)
+        return _signed_out()
+
+    def _signed_out() -> Response:
         answer = _to("/login")
         answer.delete_cookie(
             place.cookie, path="/", httponly=True, samesite="strict", secure=place.https
@@ -82,6 +88,8 @@ def form_routes(house: House) -> APIRouter:
         given = _choice(fields, "answer", Answer)
         try:
             house.answer(ask, session, given, fields)
+        except ProveAgain as err:
+            return house.prove_page(ask, session, err.detail)
         except Refused as err:
             return house.ask_page(desk.ask(proposal) or ask, session, refused=str(err))
         return _to(f"/a/{quote(proposal, safe='')}")
@@ -98,7 +106,7 @@ def form_routes(house: House) -> APIRouter:
 
     @routes.post("/autonomy")
     def autonomy(session: Checked, fields: Fields) -> Response:
-        desk.set_autonomy(session.person, _choice(fields, "level", Autonomy))
+        house.turn_dial(session, _choice(fields, "level", Autonomy))
         return _to("/")
 
     @routes.post("/ask")

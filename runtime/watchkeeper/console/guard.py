@@ -1,5 +1,5 @@
-"""What every request passes before anything of ours reads it: host, origin, size; and the
-headers that every answer carries. Knows no session and no page."""
+"""What every request passes before anything of ours reads it: host, origin, size, how often; and
+the headers that every answer carries. Knows no session and no page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from watchkeeper.console.rates import Buckets
 
 BODY_LIMIT = 64 * 1024
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -36,15 +38,17 @@ Refusal = Callable[[Request, int, str], Response]
 class Place:
     """Where the console is reached: the hosts and origins that are ours."""
 
-    def __init__(self, public_url: str) -> None:
+    def __init__(self, public_url: str, local_url: str = "") -> None:
         parts = urlsplit(public_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"public_url must be an http(s) address, not {public_url!r}")
         self.https = parts.scheme == "https"
         self.port = parts.port or (443 if self.https else 80)
+        local = urlsplit(local_url).port or self.port
+        self.public_url = f"{parts.scheme}://{parts.netloc.lower()}"
         self.public_host = parts.netloc.lower()
-        self.loopback_hosts = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")}
-        if self.port == 80:
+        self.loopback_hosts = {f"{name}:{local}" for name in ("127.0.0.1", "localhost")}
+        if local == 80:
             self.loopback_hosts |= {"127.0.0.1", "localhost"}
         self.hosts = {self.public_host, *self.loopback_hosts}
         self.origins = {
@@ -66,12 +70,14 @@ def same_origin(headers: Headers, place: Place) -> bool:
 
 
 class Guard:
-    """ASGI: refuses a wrong host (400), a foreign origin (403) and an oversize body (413)."""
+    """ASGI: refuses a wrong host (400), a foreign origin (403), an oversize body (413), and an
+    address that asks too often (429)."""
 
-    def __init__(self, app: ASGIApp, place: Place, refusal: Refusal) -> None:
+    def __init__(self, app: ASGIApp, place: Place, refusal: Refusal, addresses: Buckets) -> None:
         self._app = app
         self._place = place
         self._refusal = refusal
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,6 +95,12 @@ class Guard:
         await (answer or self._app)(scope, receive, _with_headers(send))
 
     def _refused(self, request: Request) -> Response | None:
+        if wait := self._addresses.wait_s(client_of(request)):
+            answer = self._refusal(
+                request, 429, f"Too many requests from this address. Wait {wait} s."
+            )
+            answer.headers["retry-after"] = str(wait)
+            return answer
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._place.hosts:
             return self._refusal(
@@ -99,6 +111,11 @@ class Guard:
                 request, 403, "The request came from another site. Nothing was changed."
             )
         return None
+
+
+def client_of(request: Request) -> str:
+    """Whose requests are counted together."""
+    return request.client.host if request.client else ""
 
 
 async def _read(receive: Receive, declared: str | None) -> bytes | None:

@@ -4,33 +4,70 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
 
 from watchkeeper.console.doorkeeper import Doorkeeper
 from watchkeeper.console.guard import Place
 from watchkeeper.console.pages import Pages, stale_because
-from watchkeeper.console.sessions import LoginGate, Session, Sessions
+from watchkeeper.console.rates import Buckets, Limits, LoginGate
+from watchkeeper.console.sessions import Session, Sessions
 from watchkeeper.console.trouble import Asked
 from watchkeeper.console.words import Trouble
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.desk import Ask, Desk
 from watchkeeper.core.errors import Refused
-from watchkeeper.core.verdict import Answer
+from watchkeeper.core.roles import Role
+from watchkeeper.core.sign_on import SignOn, Tokens
+from watchkeeper.core.verdict import Answer, Autonomy
+
+DIAL = (Autonomy.OBSERVE, Autonomy.ASK, Autonomy.AUTO)
+"""From where the watch does least."""
+
+
+class ProveAgain(HTTPException):
+    """What stops work is approved by who proved a moment ago who they are (step-up)."""
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(
+            403,
+            f"Approving this stops work, so it needs a login of the last {within_s / 60:.0f} "
+            "minutes, by a person. Sign in again, and answer then. Nothing was recorded.",
+        )
 
 
 class House:
     """The console behind its routes. Every method may block and runs on a worker thread."""
 
     def __init__(
-        self, desk: Desk, clock: Clock, sessions: Sessions, place: Place, pages: Pages
+        self,
+        desk: Desk,
+        clock: Clock,
+        sessions: Sessions,
+        place: Place,
+        pages: Pages,
+        *,
+        tokens: Tokens | None = None,
+        sign_on: SignOn | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        limits = limits or Limits()
         self.desk = desk
         self.clock = clock
         self.sessions = sessions
         self.place = place
         self.pages = pages
         self.gate = LoginGate(clock)
-        self.doorkeeper = Doorkeeper(desk, sessions, place)
+        self.sign_on = sign_on
+        self.addresses = Buckets(clock, limits.address)
+        self.doorkeeper = Doorkeeper(
+            desk,
+            sessions,
+            place,
+            reads=Buckets(clock, limits.reads),
+            changes=Buckets(clock, limits.changes),
+            tokens=tokens,
+        )
 
     def page(
         self,
@@ -50,6 +87,7 @@ class House:
             board=board,
             person=session.person,
             csrf=session.csrf,
+            may=frozenset(session.person.roles),
             stale=stale_because(board),
             **more,
         )
@@ -58,18 +96,29 @@ class House:
     def bare(self, template: str, page: str, title: str, **more: Any) -> str:
         """A page for somebody who is not signed in: it tells nothing of the fleet."""
         return self.pages.render(
-            template, page=page, title=title, board=None, person=None, csrf="", stale="", **more
+            template,
+            page=page,
+            title=title,
+            board=None,
+            person=None,
+            csrf="",
+            may=frozenset(),
+            stale="",
+            **more,
         )
 
     def welcome(self, *, here: str = "", refused: str = "") -> str:
         """How to sign in. here: the page of ours that was asked for; refused: why a link failed."""
-        return self.bare("welcome.html", "login", "Sign in", here=here, refused=refused)
+        sign_on = self.sign_on.says if self.sign_on else ""
+        return self.bare(
+            "welcome.html", "login", "Sign in", here=here, refused=refused, sign_on=sign_on
+        )
 
     def trouble_page(self, trouble: Trouble, asked: Asked) -> str:
         """An error page. It asks the desk for nothing, so that it stands when the desk fails."""
         if trouble.code == 401:
             return self.welcome(here=asked.page)
-        if trouble.code == 403 and asked.path == "/login":
+        if trouble.code == 403 and asked.path in ("/login", "/login/sign-on/back"):
             return self.welcome(refused=trouble.text)
         return self.bare(
             "error.html",
@@ -93,12 +142,34 @@ class House:
             refused=refused,
         )
 
+    def prove_page(self, ask: Ask, session: Session, why: str) -> HTMLResponse:
+        """How to sign in again and come back to this decision."""
+        sign_on = self.sign_on.says if self.sign_on else ""
+        return self.page(
+            "step_up.html", "error", "Sign in again", session, 403,
+            ask=ask, why=why, sign_on=sign_on,
+        )  # fmt: skip
+
+    def give_cookie(self, answer: Response, secret: str) -> None:
+        """Signed in: for this host alone, no script reads it, no other site sends it."""
+        answer.set_cookie(
+            self.place.cookie,
+            secret,
+            max_age=int(self.sessions.spans.absolute_s),
+            httponly=True,
+            samesite="strict",
+            secure=self.place.https,
+            path="/",
+        )
+
     def answer(
         self, ask: Ask, session: Session, given: Answer, fields: dict[str, str], door: str = "web"
     ) -> Ask:
-        """Hand an answer to the desk. Raises Refused: the name was not typed, the readings are
-        too old to approve on, or the desk's own reason. Nothing is recorded then."""
+        """Hand an answer to the desk. Raises ProveAgain, and Refused: the name was not typed, the
+        readings are too old to approve on, or the desk's own reason. Nothing is recorded then."""
         if given is Answer.APPROVE and ask.status.state == "waiting":
+            if ask.typed_name and not self.sessions.fresh(session):
+                raise ProveAgain(self.sessions.spans.step_up_s)
             if ask.typed_name and fields.get("typed", "").strip() != ask.typed_name:
                 raise Refused(f"To approve, type {ask.typed_name} exactly. Nothing was recorded.")
             if stale := stale_because(self.desk.board()):
@@ -112,6 +183,15 @@ class House:
             reason=fields.get("reason", "").strip(),
             door=door,
         )
+
+    def turn_dial(self, session: Session, level: Autonomy) -> None:
+        """Down is free to all, up is not: 403 without the role."""
+        wider = DIAL.index(level) > DIAL.index(self.desk.board().orders.autonomy)
+        if wider and Role.OPERATOR not in session.person.roles:
+            raise HTTPException(
+                403, "To turn the dial up needs the role operator. Down, everybody may."
+            )
+        self.desk.set_autonomy(session.person, level)
 
 
 def notice_of(ask: Ask, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
@@ -106,8 +106,3 @@ def _journal_page(house: House, before: int) -> tuple[Event, ...]:
     after = before - 1 - JOURNAL_SHOWN
     found = house.desk.events(after if after > 0 else FROM_THE_START, JOURNAL_SHOWN)
     return tuple(e for e in reversed(found) if e.seq < before)
-
-
-def client_of(request: Request) -> str:
-    """Whose tries are counted together."""
-    return request.client.host if request.client else ""

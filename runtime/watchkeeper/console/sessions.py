@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from watchkeeper.core.clock import Clock, Ids
@@ -16,21 +16,37 @@ from watchkeeper.core.desk import Person
 
 IDLE_S = 30 * 60.0
 ABSOLUTE_S = 12 * 3600.0
+STEP_UP_S = 15 * 60.0
+"""To approve what stops work, a person must have signed in within this time."""
+
 MAX_SESSIONS = 256
-LOGIN_TRIES = 10
-LOGIN_WINDOW_S = 60.0
-MAX_CLIENTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """How long a session lasts, in seconds: unused, in all, and as proof of who is there."""
+
+    idle_s: float = IDLE_S
+    absolute_s: float = ABSOLUTE_S
+    step_up_s: float = STEP_UP_S
 
 
 @dataclass(slots=True)
 class Session:
-    """One signed-in browser or script. Times are seconds on the steady clock."""
+    """One signed-in browser or script. Times are seconds on the steady clock.
+
+    proven: when its person last proved who they are; never, for an API token. door: `link`,
+    `sign-on` or `token`. claimed: roles that the sign-on's claims, or the token's scope, give.
+    """
 
     key: str
     person: Person
     csrf: str
     began: float
     used: float
+    proven: float | None = None
+    door: str = "link"
+    claimed: tuple[str, ...] = ()
 
     def csrf_matches(self, given: str) -> bool:
         return hmac.compare_digest(self.csrf.encode(), given.encode())
@@ -39,18 +55,37 @@ class Session:
 class Sessions:
     """Begins, finds and ends sessions. Only a hash of each id is kept."""
 
-    def __init__(self, clock: Clock, ids: Ids) -> None:
+    def __init__(self, clock: Clock, ids: Ids, spans: Spans | None = None) -> None:
         self._clock = clock
         self._ids = ids
+        self.spans = spans or Spans()
         self._lock = threading.Lock()
         self._live: OrderedDict[str, Session] = OrderedDict()
 
-    def begin(self, person: Person, replaces: str = "") -> tuple[str, Session]:
-        """A fresh id and its session; the one it replaces ends (rotation on login). The longest
-        unused session gives way when there are MAX_SESSIONS."""
+    def begin(
+        self,
+        person: Person,
+        replaces: str = "",
+        *,
+        door: str = "link",
+        claimed: tuple[str, ...] = (),
+        proven_ago_s: float = 0.0,
+    ) -> tuple[str, Session]:
+        """A fresh id and its session; the one it replaces ends (rotation at login and at step-up).
+        The longest unused session gives way when there are MAX_SESSIONS. proven_ago_s: how long
+        ago the provider saw this person, where it says so."""
         secret = self._ids.secret()
         now = self._clock.steady()
-        session = Session(_key(secret), person, self._ids.secret(), now, now)
+        session = Session(
+            _key(secret),
+            person,
+            self._ids.secret(),
+            now,
+            now,
+            proven=now - max(0.0, proven_ago_s),
+            door=door,
+            claimed=claimed,
+        )
         with self._lock:
             if replaces:
                 self._live.pop(_key(replaces), None)
@@ -77,6 +112,35 @@ class Sessions:
         with self._lock:
             self._live.pop(session.key, None)
 
+    def end_all(self, name: str) -> int:
+        """End every session of this person; says how many."""
+        with self._lock:
+            theirs = [key for key, s in self._live.items() if s.person.name == name]
+            for key in theirs:
+                del self._live[key]
+            return len(theirs)
+
+    def of(self, name: str) -> tuple[Session, ...]:
+        """This person's live sessions, the longest unused first."""
+        with self._lock:
+            keys = list(self._live)
+            live = [s for key in keys if (s := self._current(key)) is not None]
+            return tuple(s for s in live if s.person.name == name)
+
+    def fresh(self, session: Session) -> bool:
+        """Has a person proved within the step-up time that it is they who sit there?"""
+        if session.proven is None:
+            return False
+        return self._clock.steady() - session.proven <= self.spans.step_up_s
+
+    def now(self) -> float:
+        """The time that sessions count by."""
+        return self._clock.steady()
+
+    def unguessed(self) -> str:
+        """A secret that nobody is told."""
+        return self._ids.secret()
+
     def __len__(self) -> int:
         return len(self._live)
 
@@ -85,38 +149,11 @@ class Sessions:
         if session is None:
             return None
         now = self._clock.steady()
-        if now - session.used > IDLE_S or now - session.began > ABSOLUTE_S:
+        spans = self.spans
+        if now - session.used > spans.idle_s or now - session.began > spans.absolute_s:
             del self._live[key]
             return None
         return session
-
-
-class LoginGate:
-    """At most LOGIN_TRIES failed logins of one client in LOGIN_WINDOW_S."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._failed: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def wait_s(self, client: str) -> float:
-        """Seconds until this client may try again; 0 = now."""
-        now = self._clock.steady()
-        with self._lock:
-            tries = self._failed.get(client)
-            while tries and now - tries[0] >= LOGIN_WINDOW_S:
-                tries.popleft()
-            if not tries or len(tries) < LOGIN_TRIES:
-                return 0.0
-            return LOGIN_WINDOW_S - (now - tries[0])
-
-    def failed(self, client: str) -> None:
-        with self._lock:
-            tries = self._failed.setdefault(client, deque(maxlen=LOGIN_TRIES))
-            tries.append(self._clock.steady())
-            self._failed.move_to_end(client)
-            while len(self._failed) > MAX_CLIENTS:
-                self._failed.popitem(last=False)
 
 
 def _key(secret: str) -> str:

@@ -45,6 +45,7 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.core.money import PriceBook
 from watchkeeper.core.ports import CaseStore
 from watchkeeper.core.report import Judgement, Postmortem, Report
+from watchkeeper.core.roles import roles_of
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
@@ -443,13 +444,17 @@ class WatchDesk:
     # People.
 
     def people(self) -> tuple[Person, ...]:
-        """The policy's people with their groups."""
+        """The policy's people with their groups, and the roles that these give."""
         policy = self._watch.policies.current()
         groups: dict[str, list[str]] = {}
         for group, names in (policy.people if policy else {}).items():
             for name in names:
                 groups.setdefault(name, []).append(group)
-        return tuple(Person(name=n, groups=tuple(g)) for n, g in sorted(groups.items()))
+        bound = policy.roles if policy else {}
+        return tuple(
+            Person(name=n, groups=tuple(g), roles=roles_of(g, bound))
+            for n, g in sorted(groups.items())
+        )
 
     def login_links(self) -> Sequence[tuple[str, str]]:
         """Fresh one-time links; those made before lapse."""

@@ -23,10 +23,12 @@ if TYPE_CHECKING:  # they are made of words of this module
 
 
 class Person(Word, frozen=True):
-    """Somebody with an account: their name and the groups and roles they hold."""
+    """Somebody with an account: their name, the policy's groups they are in (who may answer what)
+    and the roles they hold (`core.roles`: which doors open)."""
 
     name: str
     groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
 
 
 class Shown(Word, frozen=True):

@@ -20,6 +20,7 @@ from watchkeeper.policy.lint import Grade, Whole, lint
 from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule, Window
 from watchkeeper.policy.read_bounds import budgets_in, limits_in, prices_in
 from watchkeeper.policy.read_capacity import allowances_in, capacity_in, feeds_in
+from watchkeeper.policy.read_roles import roles_in
 from watchkeeper.policy.read_rules import exemptions_in, rules_in
 from watchkeeper.policy.reader import At, Reader, plain, zones
 from watchkeeper.policy.schema import DAYS, PEOPLE, POLICY
@@ -49,6 +50,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
     conditions = Conditions(documents)
     rules = rules_in(documents, windows, people, conditions)
     exemptions = exemptions_in(documents, rules, conditions, at)
+    roles = roles_in(documents, people, rules)
     if None not in read:
         problems.extend(_unresolved(documents, {*windows, *(rule.id for rule in rules)}))
     found: dict[Grade, list[Problem]] = {grade: [] for grade in Grade}
@@ -86,6 +88,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         allowances=allowances,
         capacity=capacity,
         feeds=feeds,
+        roles=roles,
     )
 
 

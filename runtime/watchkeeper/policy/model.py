@@ -231,3 +231,4 @@ class CheckedPolicy:
     allowances: tuple[Allowance, ...] = ()
     capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
     feeds: Mapping[str, FeedOrder] = field(default_factory=dict)
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

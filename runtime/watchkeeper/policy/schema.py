@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from watchkeeper.core.action import KINDS
+from watchkeeper.core.roles import BINDABLE
 
 API_VERSION = "watchkeeper/v1"
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -78,6 +79,14 @@ _ACTIONS = Many(
 _PEOPLE = Named(
     "groups of people who may be asked; a person's name is also their login",
     Many("who is in the group", Leaf("a person", pattern=PERSON)),
+)
+_ROLES = Record(
+    "which groups hold which role at the console; without it every group is viewer, operator and "
+    "approver. The group `break-glass` holds the role of that name",
+    {
+        role.value: Many(f"groups that hold the role {role}", Leaf("a group", pattern=NAME))
+        for role in BINDABLE
+    },
 )
 _WINDOW = Record(
     "a span of local time that comes back on the given days",
@@ -319,7 +328,7 @@ POLICY = Record(
 )
 PEOPLE = Record(
     "who may be asked, shared by all policies",
-    {**_HEAD, "people": _PEOPLE},
+    {**_HEAD, "people": _PEOPLE, "roles": _ROLES},
     required=("apiVersion", "kind", "metadata", "people"),
 )
 
