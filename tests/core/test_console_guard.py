@@ -350,7 +350,7 @@ def test_without_any_policy_people_can_still_stop_and_not_approve(world: Stage) 
     client = world.signed_in()
     world.desk.people_are()
     refused = client.post("/a/P-7/answer", data=answer_form(client, world.desk))
-    assert refused.status_code == 409
+    assert refused.status_code == 403
     assert client.post("/stop", data={"csrf": csrf(client)}).status_code == 303
     assert world.desk.board().orders.stopped
 
