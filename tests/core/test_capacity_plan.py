@@ -170,7 +170,7 @@ def test_where_something_is_missing_there_is_no_plan_and_it_says_what(
 
 
 def test_two_more_nodes_take_what_fits_nowhere_and_leave_the_rest_idle() -> None:
-    found = what_if(WIDE, 2, 2, 8, None, hours=8)
+    found = what_if(WIDE, 2, 2, 8, None, hours=8, service_level=0.95)
     # 16 GPUs are there; 32 then. The levels stand for .075 .225 .4 .225 .075 of the time.
     assert found.short_before == pytest.approx(8 * (16 * 0.225 + 24 * 0.075))
     assert found.short_after == pytest.approx(8 * 8 * 0.075)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watchkeeper.adapters.shadow_file import ShadowFiles
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.facts import quantile_at
 from watchkeeper.demand.choose import DemandSettings, KeptChoices, choose, forecast
 from watchkeeper.demand.learn import Effort
-from watchkeeper.demand.record import Record
+from watchkeeper.demand.record import Kept, Record, Result
 from watchkeeper.demand.reserve import Reservation, held, without
 from watchkeeper.demand.series import carried, grid
 
@@ -111,6 +114,51 @@ def test_the_backtest_runs_once_a_day_but_a_short_history_is_looked_at_each_time
     short = readings(600, 10, 8.0)
     assert "10 min" in kept.forecast("infer", short, AT).why
     assert "30 min" in kept.forecast("infer", short, AT + timedelta(minutes=20)).why
+
+
+def test_a_backtest_that_showed_nothing_is_not_run_again_every_ten_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from watchkeeper.demand import choose as room
+
+    tried: list[int] = []
+
+    samples = readings(5 * DAY, HOUR, office_hours)
+    showed_nothing = SimpleNamespace(ratio=None)
+    monkeypatch.setattr(room, "learn", lambda *_: tried.append(1) or showed_nothing)
+    kept = KeptChoices(QUICK)
+    for minutes in (0, 10, 20):
+        said = kept.forecast("idle", samples, AT + timedelta(minutes=minutes))
+        assert said.why.startswith("Nothing was wanted in the hours compared.")
+        assert said.score is None
+    assert len(tried) == 1
+
+
+def test_the_shadow_record_outlives_the_watch(tmp_path: Path) -> None:
+    files = ShadowFiles(tmp_path, "lab-1")
+    few = DemandSettings(far_s=(HOUR, 2 * HOUR), effort=QUICK.effort)
+    samples = readings(5 * DAY, HOUR, office_hours)
+    for hour in range(4):  # each asked by a watch that was just started
+        at = AT + timedelta(hours=hour)
+        told = [*samples, *((NOW + h * HOUR, office_hours(NOW + h * HOUR), 0.0) for h in range(5))]
+        said = KeptChoices(few, files).forecast("train", told, at)
+    assert said.made_over == 2, "two of four have seen all of their hours come"
+    assert said.made_score is not None
+    assert KeptChoices(few).forecast("train", told, at).made_over == 0
+    other = KeptChoices(few, ShadowFiles(tmp_path, "lab-2")).forecast("train", told, at)
+    assert other.made_over == 0, "another cluster's record is none of ours"
+
+
+@pytest.mark.parametrize("found", [b"", b"{", b'{"pool": "other"}', b'{"pool": "train", "x": 1}'])
+def test_a_shadow_record_that_cannot_be_read_begins_anew(tmp_path: Path, found: bytes) -> None:
+    files = ShadowFiles(tmp_path, "lab-1")
+    files.save(Kept(pool="train", results=(Result(1.0, 2.0, 0.5),)))
+    assert files.load("train") is not None
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(found)
+    assert files.load("train") is None
+    files.save(Kept(pool="train"))
+    assert files.load("train") == Kept(pool="train")
 
 
 def test_many_series_are_learned_wherever_the_fanout_leads_and_spoken_for_here() -> None:

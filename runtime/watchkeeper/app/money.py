@@ -21,6 +21,7 @@ from watchkeeper.capacity.what_if import what_if
 from watchkeeper.control.spending import costs_of, order_of
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.errors import UsageError
+from watchkeeper.core.facts import SERVICE_LEVEL
 from watchkeeper.core.money import PriceBook
 from watchkeeper.core.usage import Costs
 
@@ -92,7 +93,7 @@ def asked_what_if(
         first, hours = hours_of(*span, now)
     except ValueError as err:
         raise UsageError(str(err)) from err
-    level = order.service_level if order else 0.95
+    level = order.service_level if order else SERVICE_LEVEL
     return what_if(demand, add, there, gpus, book, first=first, hours=hours, service_level=level)
 
 

@@ -78,6 +78,11 @@ class Home:
         return self.path / "eval-cases.jsonl"
 
     @property
+    def shadow(self) -> Path:
+        """Shadow records of forecasts."""
+        return self.path / "shadow"
+
+    @property
     def tokens(self) -> Path:
         return self.path / "tokens.json"
 

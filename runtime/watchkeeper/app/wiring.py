@@ -18,6 +18,7 @@ from watchkeeper.adapters.redis_checkpoints import RedisCheckpoints
 from watchkeeper.adapters.redis_mirror import RedisMirror
 from watchkeeper.adapters.redis_telemetry import RedisTelemetry
 from watchkeeper.adapters.redis_urgent import UrgentSignals
+from watchkeeper.adapters.shadow_file import ShadowFiles
 from watchkeeper.adapters.stop_file import FileStop
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
 from watchkeeper.adapters.token_file import TokenFile
@@ -123,7 +124,7 @@ def build(settings: Settings, home: Home) -> Running:
         policy=shelf.current,
         clock=clock,
     )
-    forecaster = _forecaster(settings, mirror)
+    forecaster = _forecaster(settings, mirror, ShadowFiles(home.shadow, ports.cluster))
     in_lab = ports.world is World.LAB
     watch = Watch(
         record=record,
@@ -162,9 +163,11 @@ def build(settings: Settings, home: Home) -> Running:
     return Running(watch, desk, loop, journal, ports, forecaster, urgent)
 
 
-def _forecaster(settings: Settings, mirror: RedisMirror) -> BackgroundForecaster:
+def _forecaster(
+    settings: Settings, mirror: RedisMirror, shadow: ShadowFiles
+) -> BackgroundForecaster:
     """Where a cluster was given, many series are learned together as Ray tasks over there."""
-    kept = KeptChoices()
+    kept = KeptChoices(keeper=shadow)
     if not settings.ray_address:
         return BackgroundForecaster(mirror.demand_series, kept.forecast)
     ray = ApartFanout(RayAt(settings.ray_address), f"Ray at {settings.ray_address}")

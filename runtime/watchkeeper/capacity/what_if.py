@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from watchkeeper.capacity.ahead import Ahead
 from watchkeeper.core.capacity import Price, WhatIf
+from watchkeeper.core.facts import SERVICE_LEVEL
 from watchkeeper.core.money import KINDS_OF_CAPACITY, Offer, PriceBook
 
 
@@ -24,7 +25,7 @@ def what_if(
     *,
     first: int = 0,
     hours: int | None = None,
-    service_level: float = 0.95,
+    service_level: float = SERVICE_LEVEL,
 ) -> WhatIf:
     """`add` nodes for `hours` hours, from `first` hours ahead on (by default all that is forecast).
 

@@ -22,6 +22,7 @@ from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cluster import Node
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.facts import SERVICE_LEVEL
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import is_out
 from watchkeeper.core.money import CapacityOrder, PriceBook, order_for
@@ -68,7 +69,7 @@ class Spending:
         except ValueError as err:
             raise Refused(str(err)) from err
         order = order_of(policy, pool)
-        level = order.service_level if order else 0.95
+        level = order.service_level if order else SERVICE_LEVEL
         return what_if(
             demand, add, len(nodes), gpus, self._book, first=first, hours=hours, service_level=level
         )

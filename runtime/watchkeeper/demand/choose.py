@@ -18,7 +18,7 @@ from watchkeeper.core.forecast import Forecast
 from watchkeeper.demand.learn import Effort, Learned, Spoken, learn, speaker
 from watchkeeper.demand.member import tidy
 from watchkeeper.demand.naive import persisted
-from watchkeeper.demand.record import Record
+from watchkeeper.demand.record import Keeper, Record
 from watchkeeper.demand.reserve import Reservation, held, without
 from watchkeeper.demand.series import Samples, Series, grid
 
@@ -50,12 +50,13 @@ class DemandSettings:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Who may speak for a pool, and why: plain data. made_at_s: epoch seconds. learned: None for
-    persistence without a backtest."""
+    persistence without a backtest. compared: a backtest ran, whatever it showed."""
 
     method: str
     why: str
     made_at_s: float
     learned: Learned | None = None
+    compared: bool = False
 
 
 DEFAULT = DemandSettings()
@@ -116,19 +117,21 @@ class KeptChoices:
     """`forecast` for a caller that asks every minute. A choice that took a backtest is kept, with
     its fitted members, for a day; made anew earlier when its errors of late are unlike before.
 
-    It may run in a background thread; one caller at a time. Holds no samples.
+    It may run in a background thread; one caller at a time. Holds no samples. keeper: where shadow
+    records outlive it.
     """
 
-    def __init__(self, settings: DemandSettings = DEFAULT) -> None:
+    def __init__(self, settings: DemandSettings = DEFAULT, keeper: Keeper | None = None) -> None:
         self._settings = settings
+        self._keeper = keeper
         self._kept: dict[str, tuple[Choice, Spoken | None]] = {}
         self._records: dict[str, Record] = {}
 
     def due(self, pool: str, at: datetime) -> bool:
         """No choice is kept for this pool, or it is old, or it has drifted."""
         kept = self._kept.get(pool)
-        if kept is None or kept[0].learned is None:
-            return True
+        if kept is None or not kept[0].compared:
+            return True  # without a backtest it is cheap
         age = at.timestamp() - kept[0].made_at_s
         record = self._records.get(pool)
         soon = record is not None and record.drifted and age >= self._settings.keep_s / 8
@@ -170,8 +173,16 @@ class KeptChoices:
         made = _forecast(pool, series, at, self._settings, choice, spoken, None, reservations)
         if choice.learned is None or not made.horizons_s:
             return made
-        record = self._records.setdefault(pool, Record(choice.learned.usual_loss))
-        return record.told(made, series)
+        record = self._records.get(pool)
+        if record is None:
+            record = self._records[pool] = Record(choice.learned.usual_loss)
+            kept = self._keeper.load(pool) if self._keeper is not None else None
+            if kept is not None:
+                record.take_up(kept)
+        made = record.told(made, series)
+        if self._keeper is not None and record.changed:
+            self._keeper.save(record.keep(pool))
+        return made
 
     def _keep(self, pool: str, choice: Choice) -> None:
         self._kept[pool] = (choice, None)
@@ -226,8 +237,9 @@ def _choose(series: Series, settings: DemandSettings) -> Choice:
     levels = np.array(settings.levels)
     learned = learn(series, _steps(series, settings), levels, settings.effort, settings.seed)
     if learned.ratio is None:
-        return Choice("persistence", "Nothing was wanted in the hours compared.", now)
-    return Choice(_method(learned.shares), _because(learned, series), now, learned)
+        why = "Nothing was wanted in the hours compared."
+        return Choice("persistence", why, now, compared=True)
+    return Choice(_method(learned.shares), _because(learned, series), now, learned, compared=True)
 
 
 def _method(shares: dict[str, float]) -> str:
