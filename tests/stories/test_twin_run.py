@@ -20,7 +20,9 @@ from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.event import Kind
 from watchkeeper.core.ports import EffectOrder
 from watchkeeper.twin.cluster import TwinCluster
-from watchkeeper.twin.words import TwinSpec
+from watchkeeper.twin.laws import laws
+from watchkeeper.twin.topology import build
+from watchkeeper.twin.words import TrueFault, TwinSpec
 
 ORDERS = read_policy_dir(Path(__file__).parents[2] / "policies")
 TWO_HOURS = TwinSpec(
@@ -46,6 +48,25 @@ def test_skipped_and_dense_give_the_same_signals_verdicts_and_effects() -> None:
     assert skipped.turns < dense.turns / 2
     assert not dense.violations
     assert not skipped.violations
+
+
+def test_a_bad_driver_that_people_roll_back_after_hours_makes_us_repair_no_node() -> None:
+    spec = TwinSpec(seed=1, nodes=288, days=5 / 24, gang_nodes=(96, 48, 24), faults=False)
+    rollout = TrueFault(
+        id=0,
+        law="driver_rollout",
+        at_s=1800.0,
+        nodes=tuple(range(32, 80)),
+        gpu=-1,
+        ends_s=float("inf"),
+        first="xid.119",
+        luck=0.5,
+    )
+    cluster = TwinCluster(spec, build(spec), (rollout,), (), laws())
+    night = play(spec, ORDERS, cluster=cluster)
+    assert night.incidents["domain_down"] == 2
+    assert night.effects["job.requeue"] >= 2, "its gang met the bad driver again and again"
+    assert night.false_actions.taken == 0
 
 
 @pytest.mark.skipif("WATCHKEEPER_NIGHTLY" not in os.environ, reason="minutes: make nightly")
