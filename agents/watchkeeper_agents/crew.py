@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from watchkeeper.core.crew import Briefing, CrewReply
+from watchkeeper.core.crew import Briefing, CrewReply, Thought
 from watchkeeper.core.model import ModelCall
 from watchkeeper_agents import planner
 from watchkeeper_agents.reasoner import Accountable, Reasoner, Rules
@@ -127,20 +127,24 @@ class LangGraphCrew:
             planner.triage(briefing, self._settings), briefing
         ):
             # All wait as before; the graph would say the same again.
-            return CrewReply(calls=self._calls())
+            return CrewReply(thoughts=self._read(briefing), calls=self._calls())
         context = Context(briefing, self._settings, self._reasoner)
         state: TurnState = built.turn.invoke({}, context=context)
         reply = state["reply"]
         return CrewReply(
             drafts=reply.drafts,
             conclusions=reply.conclusions,
-            thoughts=(*reply.thoughts, *built.threads.complaints()),
+            thoughts=(*reply.thoughts, *built.threads.complaints(), *self._read(briefing)),
             calls=self._calls(),
         )
 
     def _calls(self) -> tuple[ModelCall, ...]:
         """What the reasoner asked of models since the last turn, for the record."""
         return self._reasoner.calls() if isinstance(self._reasoner, Accountable) else ()
+
+    def _read(self, briefing: Briefing) -> tuple[Thought, ...]:
+        """What a reader without tools made of raw text; it decides nothing."""
+        return self._reasoner.look(briefing) if isinstance(self._reasoner, Accountable) else ()
 
     def next_s(self) -> float:
         """When it thinks again though nothing changed: steady seconds, inf when it does not."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from watchkeeper.core.action import Action, targets_of
-from watchkeeper.core.crew import StepResult
+from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Chosen, ModelCall
 from watchkeeper.core.word import digest
@@ -109,6 +109,10 @@ class Accountable(Protocol):
 
     def calls(self) -> tuple[ModelCall, ...]:
         """Every call since this was asked last, for the record."""
+        ...
+
+    def look(self, briefing: Briefing) -> tuple[Thought, ...]:
+        """What it has to say for people alone, such as of raw text that it read. Never blocks."""
         ...
 
 

@@ -6,8 +6,6 @@ The words beside it are shown to people, cut and cleaned; nothing decides on the
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from typing import Any
 
 import msgspec
@@ -15,12 +13,11 @@ import msgspec
 from watchkeeper.core.incident import HypothesisStatus
 from watchkeeper.core.word import Word
 from watchkeeper_agents.models.case import Case
+from watchkeeper_agents.models.plain import in_plain_words
 
 MOST_WHY = 400
 MOST_BYTES = 16_384
 """A longer answer is rambling, whatever it holds."""
-_LINK = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+|\bwww\.\S+", re.IGNORECASE)
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class NotOpen(ValueError):
@@ -106,15 +103,3 @@ def read_answer(text: str, case: Case) -> AnswerSaid:
         ),
         checks=tuple(dict.fromkeys(s for s in said.checks if s in steps))[:8],
     )
-
-
-def in_plain_words(text: str, cap: int = MOST_WHY) -> str:
-    """Words of a model made harmless to look at: no control, format or private characters, no
-    links, one line, at most `cap` characters."""
-    kept = "".join(
-        " " if c in "\n\r\t" else c
-        for c in text[: cap * 8]
-        if c in "\n\r\t" or unicodedata.category(c) not in _HIDDEN
-    )
-    kept = " ".join(_LINK.sub("[link left out]", kept).split())
-    return kept if len(kept) <= cap else kept[: cap - 1].rstrip() + "…"

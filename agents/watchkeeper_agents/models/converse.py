@@ -6,10 +6,7 @@ Every call is bounded before it is made, and written down whatever became of it.
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
-
-import msgspec
+from dataclasses import dataclass
 
 from watchkeeper.core.action import kind_of
 from watchkeeper.core.model import ModelAsk, ModelCall, ModelClient, ModelFailed, ModelReply, Said
@@ -18,17 +15,14 @@ from watchkeeper.core.word import canonical, digest
 from watchkeeper_agents.models import belt
 from watchkeeper_agents.models.answer import AnswerSaid, NotOpen, read_answer, schema_for
 from watchkeeper_agents.models.case import Case
+from watchkeeper_agents.models.clerk import KEPT, Clerk, costed, ended
 from watchkeeper_agents.models.pages import prompt
 from watchkeeper_agents.models.settings import Seat
-from watchkeeper_agents.models.spending import Breaker, Purse
+from watchkeeper_agents.models.spending import CHARS_A_TOKEN
 from watchkeeper_agents.reasoner import Question
 
 MOST_TOOLS = 4
 """Tools of one step that are answered."""
-KEPT = 2_000
-"""Characters of an answer that the record keeps."""
-CHARS_A_TOKEN = 3
-"""Fewer than any tokenizer makes of English or JSON, so that a cap is reckoned on the safe side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,51 +32,6 @@ class Talk:
     prompt: str
     said: AnswerSaid | None = None
     why: str = ""
-
-
-@dataclass(slots=True)
-class Clerk:
-    """Keeps purse, breakers and the calls that are not in the record yet, for all threads."""
-
-    purse: Purse
-    breakers: dict[str, Breaker]
-    lock: threading.Lock
-    _calls: list[ModelCall] = field(default_factory=list)
-
-    def shut(self, model: str, about: str, now: float, tokens: int, money: float) -> str:
-        """Why the next call may not be made; "" when it may."""
-        with self.lock:
-            return self.purse.shut(about, now, tokens, money) or self.breakers[model].shut(now)
-
-    def note(self, model: str, call: ModelCall) -> None:
-        """One call ended."""
-        with self.lock:
-            self.purse.spend(call)
-            self.breakers[model].hear(call)
-            self._calls.append(call)
-
-    def late(
-        self, client: ModelClient, seat: Seat, question: Question, case: Case, now: float
-    ) -> None:
-        """It was waited for long enough. Its own call is written down too, once it ends."""
-        call = ModelCall(
-            agent=question.agent,
-            model=client.name,
-            about=question.thread,
-            prompt=prompt(question.agent).id,
-            asked=digest(case),
-            ended="late",
-            steady=now,
-            fault=case.fault,
-            why=f"no answer within {seat.patience_s:g} s",
-        )
-        self.note(seat.model, call)
-
-    def take(self) -> tuple[ModelCall, ...]:
-        """The calls since the last time, for the record."""
-        with self.lock:
-            taken, self._calls = tuple(self._calls), []
-        return taken
 
 
 def converse(
@@ -111,15 +60,15 @@ def converse(
             reply = client.call(ask)
         except ModelFailed as err:
             why = redact(str(err))
-            clerk.note(seat.model, _ended(call, err.what, why=why, took_s=err.spent_s))
+            clerk.note(seat.model, ended(call, err.what, why=why, took_s=err.spent_s))
             return Talk(page.id, why=f"{err.what}: {why}")
         except Exception as err:  # a client's own bug is a failure of the model, not of the watch
-            clerk.note(seat.model, _ended(call, "refused", why=type(err).__name__))
+            clerk.note(seat.model, ended(call, "refused", why=type(err).__name__))
             return Talk(page.id, why=f"the client failed: {type(err).__name__}")
-        call = _costed(call, reply, client)
+        call = costed(call, reply, client)
         if reply.calls and not ask.last:
             names = tuple(c.name[:40] for c in reply.calls[:MOST_TOOLS])
-            clerk.note(seat.model, _ended(call, "tools", tools=names))
+            clerk.note(seat.model, ended(call, "tools", tools=names))
             said += _tools(reply, question, used)
             continue
         return _last_word(reply, case, call, page.id, seat, clerk)
@@ -146,13 +95,13 @@ def _last_word(
     try:
         answer = read_answer(reply.text, case)
     except NotOpen as err:
-        clerk.note(seat.model, _ended(call, "not open", why=str(err)))
+        clerk.note(seat.model, ended(call, "not open", why=str(err)))
         return Talk(page, why=str(err))
     except ValueError as err:
         why = redact(str(err))[:200]
-        clerk.note(seat.model, _ended(call, "malformed", why=why))
+        clerk.note(seat.model, ended(call, "malformed", why=why))
         return Talk(page, why=f"no answer of the closed set ({why})")
-    done = _ended(call, "answered", option=answer.option, confidence=answer.confidence)
+    done = ended(call, "answered", option=answer.option, confidence=answer.confidence)
     clerk.note(seat.model, done)
     return Talk(page, said=answer)
 
@@ -172,23 +121,3 @@ def _begun(
         fault=case.fault,
         kind=kind_of(first) if first is not None else "",
     )
-
-
-def _costed(call: ModelCall, reply: ModelReply, client: ModelClient) -> ModelCall:
-    return _with(
-        call,
-        answer=redact(reply.text)[:KEPT],
-        answer_hash=digest([reply.text, reply.calls]),
-        tokens_in=reply.tokens_in,
-        tokens_out=reply.tokens_out,
-        took_s=round(reply.took_s, 3),
-        cost=round(client.price(reply.tokens_in, reply.tokens_out), 6),
-    )
-
-
-def _ended(call: ModelCall, ended: str, **more: object) -> ModelCall:
-    return _with(call, ended=ended, **more)
-
-
-def _with(call: ModelCall, **changes: object) -> ModelCall:
-    return msgspec.structs.replace(call, **changes)

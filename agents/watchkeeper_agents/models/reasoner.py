@@ -7,48 +7,40 @@ all, or gentler; it can neither add a step nor take one out.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from watchkeeper.core.action import kind_of
+from watchkeeper.core.crew import Briefing, Thought
 from watchkeeper.core.model import Chosen, ModelCall, ModelClient
+from watchkeeper.core.word import digest
 from watchkeeper_agents.models.answer import AnswerSaid
 from watchkeeper_agents.models.case import Case, case_of
-from watchkeeper_agents.models.converse import Clerk, Talk, converse
-from watchkeeper_agents.models.pages import runbook
+from watchkeeper_agents.models.clerk import Clerk, Run, in_line
+from watchkeeper_agents.models.converse import Talk, converse
+from watchkeeper_agents.models.pages import prompt, runbook
+from watchkeeper_agents.models.reader import reader_of
 from watchkeeper_agents.models.settings import Seat, UseOfModels
-from watchkeeper_agents.models.spending import Breaker, Purse
 from watchkeeper_agents.models.trust import strategy
 from watchkeeper_agents.reasoner import STEP, Answer, ByRules, Question, Thinking
 
-Run: TypeAlias = Callable[[Callable[[], Talk]], "Future[Talk]"]
-"""Starts one conversation and gives its future: at once done where it ran in line."""
-
+MOST_AT_ONCE = 16
+"""Questions that wait for an answer at one time; in a burst the others are the rules'."""
 MOST_KEPT = 2048
 """Questions whose answers are remembered; the oldest is forgotten first."""
 
 
-def in_line(work: Callable[[], Talk]) -> Future[Talk]:
-    """Runs it now. For a twin, where no real time passes, and for tests."""
-    future: Future[Talk] = Future()
-    try:
-        future.set_result(work())
-    except Exception as err:  # as a pool would keep it
-        future.set_exception(err)
-    return future
-
-
 @dataclass(slots=True)
 class _Asked:
-    """One question under way. over: it was late, and the rules went on."""
+    """One question under way. over: it was late, and the rules went on. told: what came of it is in
+    the log."""
 
     future: Future[Talk]
     began: float
     case: Case
     over: bool = False
+    told: bool = False
 
 
 class ModelReasoner:
@@ -65,12 +57,15 @@ class ModelReasoner:
         past: Iterable[ModelCall] = (),
     ) -> None:
         self._use, self._clients, self._run = use, clients, run
-        self._clerk = Clerk(
-            Purse(use.caps), {name: Breaker(use.breaker) for name in clients}, threading.Lock()
-        )
-        for call in past:
-            self._clerk.purse.spend(call)
+        self._clerk = Clerk(use, clients, past)
         self._asked: dict[str, _Asked] = {}
+        self._reader = reader_of(use, clients, self._clerk, run)
+
+    def look(self, briefing: Briefing) -> tuple[Thought, ...]:
+        """What the tool-less reader made of the raw text of open incidents, for the log."""
+        if self._reader is None:
+            return ()
+        return self._reader.look(briefing.incidents, briefing.snapshot.steady)
 
     def pick(self, question: Question) -> Answer:
         """See `Reasoner.pick`. Raises ByRules, Thinking."""
@@ -102,15 +97,17 @@ class ModelReasoner:
             now,
             self._use.trust,
         )
-        if who.who != STRATEGY_MODEL:
-            raise ByRules(f"{client.name} is not asked about {question.incident.fault}: {who.why}")
         case = case_of(question)
         clerk = self._clerk
 
         def work() -> Talk:
             return converse(client, seat, question, case, now, clerk)
 
-        asked = _Asked(self._run(work), now, case)
+        why = "" if who.who == STRATEGY_MODEL else f"not asked about {case.fault}: {who.why}"
+        if sum(not a.future.done() for a in self._asked.values()) >= MOST_AT_ONCE:
+            why = f"{MOST_AT_ONCE} questions wait for it already"
+        future = in_line(lambda: Talk(prompt="", why=why)) if why else self._run(work)
+        asked = _Asked(future, now, case)
         self._asked[question.key] = asked
         while len(self._asked) > MOST_KEPT:
             del self._asked[next(iter(self._asked))]
@@ -126,15 +123,32 @@ class ModelReasoner:
                 raise Thinking(f"{client.name} is asked; the rules go on in {left:.0f} s at most.")
             asked.over = True
             asked.future.cancel()
-            self._clerk.late(client, seat, question, asked.case, now)
+            self._clerk.note(seat.model, _late(client, seat, question, asked.case, now))
             raise ByRules(f"{client.name} gave no answer within {seat.patience_s:g} s")
-        talk = asked.future.result()
+        talk, first = asked.future.result(), not asked.told
+        asked.told = True
         if talk.said is None:
-            raise ByRules(f"{client.name}: {talk.why}")
-        return _answer(question, seat, asked.case, talk, talk.said, client.name)
+            raise ByRules(f"The rules decide. {client.name}: {talk.why}" if first else "")
+        answer = _answer(question, seat, asked.case, talk, talk.said, client.name)
+        return answer if first else answer._replace(notes=())
 
 
 STRATEGY_MODEL = "model"
+
+
+def _late(client: ModelClient, seat: Seat, question: Question, case: Case, now: float) -> ModelCall:
+    """It was waited for long enough. Its own call is written down too, once it ends."""
+    return ModelCall(
+        agent=question.agent,
+        model=client.name,
+        about=question.thread,
+        prompt=prompt(question.agent).id,
+        asked=digest(case),
+        ended="late",
+        steady=now,
+        fault=case.fault,
+        why=f"no answer within {seat.patience_s:g} s",
+    )
 
 
 def _answer(

@@ -13,6 +13,8 @@ from watchkeeper.core.model import ModelCall
 from watchkeeper_agents.models.settings import BreakerSettings, Cap, Caps
 
 DAY_S = 86400.0
+CHARS_A_TOKEN = 3
+"""Fewer than any tokenizer makes of English or JSON, so that a cap is reckoned on the safe side."""
 FAILED = frozenset(
     {"timeout", "unreachable", "refused", "too long", "garbled", "malformed", "not open", "late"}
 )

@@ -17,7 +17,7 @@ import msgspec
 
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.model import ModelAsk, ModelFailed, ModelReply, Said, ToolCall
-from watchkeeper.core.redact import redact
+from watchkeeper.core.redact import GONE, redact
 
 MOST_BYTES = 1_000_000
 """Longest answer that is read off the wire; one token is at most some hundred bytes of JSON."""
@@ -103,7 +103,7 @@ class LangChainModel:
             raise ModelFailed("too long", str(err)) from err
         except Exception as err:  # each provider has its own; what it was is told in our words
             raise _failed(err, self._key) from err
-        return _reply(answer, ask)
+        return _reply(answer, ask, self._key)
 
 
 class TooLong(Exception):
@@ -223,8 +223,8 @@ def _messages(ask: ModelAsk, spec: ModelSpec) -> list[Any]:
     return [one(said) for said in ask.said]
 
 
-def _reply(answer: Any, ask: ModelAsk) -> ModelReply:
-    """What came back, in our words. A call of the answer tool is the answer."""
+def _reply(answer: Any, ask: ModelAsk, key: str) -> ModelReply:
+    """What came back, in our words and without our key. A call of the answer tool is the answer."""
     text = _text(getattr(answer, "content", ""))
     calls: list[ToolCall] = []
     for call in getattr(answer, "tool_calls", None) or ():
@@ -242,6 +242,8 @@ def _reply(answer: Any, ask: ModelAsk) -> ModelReply:
     if not counted:
         sent = sum(len(s.text) for s in ask.said) // CHARS_A_TOKEN
         got = len(text) // CHARS_A_TOKEN
+    if key:  # nobody told it, but a gateway between may echo what it was sent
+        text = text.replace(key, GONE)
     return ModelReply(
         text=text, calls=tuple(calls), tokens_in=sent, tokens_out=got, counted=counted
     )

@@ -21,7 +21,7 @@ from watchkeeper.app.eval_cli import eval_app
 from watchkeeper.app.money_cli import capacity, cost, what_if
 from watchkeeper.app.policy_cli import policy_app
 from watchkeeper.app.printing import Output, OutputOption, say, show
-from watchkeeper.app.queue_cli import cancel, queue, submit
+from watchkeeper.app.queue_cli import cancel, queue, reserve, submit, unreserve
 from watchkeeper.app.report_cli import add_report_commands
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
 from watchkeeper.app.token_cli import token_app
@@ -45,7 +45,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
 app.add_typer(token_app, name="token")
-for command in (cost, capacity, what_if, submit, cancel, queue):
+for command in (cost, capacity, what_if, submit, cancel, queue, reserve, unreserve):
     app.command()(command)
 
 
@@ -102,6 +102,10 @@ def up(
             envvar="WATCHKEEPER_CONSOLE", help="TOML file: public address, sessions, single sign-on"
         ),
     ] = "",
+    models: Annotated[
+        str,
+        typer.Option(envvar="WATCHKEEPER_MODELS", help="TOML file of models; none: rules alone"),
+    ] = "",
     port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
     autonomy: Annotated[Autonomy | None, typer.Option(help="The dial")] = None,
     lab_time: Annotated[str, typer.Option(help='"[DAY ]HH:MM" as policy windows see it')] = "",
@@ -129,6 +133,7 @@ def up(
         policies=policies,
         policy_key=policy_key,
         prices=str(Path(prices).resolve()) if prices else "",
+        models=str(Path(models).resolve()) if models else "",
         console=str(Path(console).resolve()) if console else "",
         autonomy=autonomy,
         ray_address=ray_address,

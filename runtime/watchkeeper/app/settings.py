@@ -83,6 +83,10 @@ class Home:
         return self.path / "shadow"
 
     @property
+    def reservations(self) -> Path:
+        return self.path / "reservations.jsonl"
+
+    @property
     def tokens(self) -> Path:
         return self.path / "tokens.json"
 
@@ -101,7 +105,8 @@ class Settings(Word, frozen=True):
     """One watch's settings, as `up` hands them to the watch process.
 
     redis is a URL. policy_key is a file with the public key that orders must be signed with, or "";
-    prices is a price book, or ""; console is a file of `app.console_config`, or "".
+    prices is a price book, models a file of `app.model_settings`, console one of
+    `app.console_config`; each may be "".
     lab_dir is set when the cluster is the lab, twin_nodes when it is the twin; else ray_address
     is. policies is "" when none were given: then the watch observes only.
     """
@@ -112,6 +117,7 @@ class Settings(Word, frozen=True):
     policies: str = ""
     policy_key: str = ""
     prices: str = ""
+    models: str = ""
     console: str = ""
     autonomy: Autonomy | None = None
     lab_dir: str = ""
@@ -143,6 +149,10 @@ class Settings(Word, frozen=True):
             policy_offset(self.lab_time, "UTC", datetime.now(UTC))
         if self.provider and not Path(self.provider).is_file():
             raise UsageError(f"There is no provider file at {self.provider}.")
+        if self.models:
+            from watchkeeper.app.model_settings import read_models
+
+            read_models(Path(self.models))
         _journal_holds(home.journal / "journal.jsonl")
         if self.redis:
             _redis_answers(self.redis)

@@ -6,9 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from watchkeeper.adapters.apart_fanout import ApartFanout, RayAt
 from watchkeeper.adapters.case_file import CaseFile
@@ -18,12 +18,14 @@ from watchkeeper.adapters.redis_checkpoints import RedisCheckpoints
 from watchkeeper.adapters.redis_mirror import RedisMirror
 from watchkeeper.adapters.redis_telemetry import RedisTelemetry
 from watchkeeper.adapters.redis_urgent import UrgentSignals
+from watchkeeper.adapters.reservation_book import Keeping, ReservationBook
 from watchkeeper.adapters.shadow_file import ShadowFiles
 from watchkeeper.adapters.stop_file import FileStop
 from watchkeeper.adapters.system_clock import SystemClock, SystemIds, boot_id
 from watchkeeper.adapters.token_file import TokenFile
 from watchkeeper.app.cluster_wiring import ClusterPorts, lab_ports, real_ports, twin_ports
 from watchkeeper.app.console_config import read_console
+from watchkeeper.app.journal_check import checker
 from watchkeeper.app.money_source import read_prices
 from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
@@ -31,7 +33,7 @@ from watchkeeper.app.twin_live import TwinTime
 from watchkeeper.capacity.meter import Meter
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.execute import Executor
-from watchkeeper.control.foresee import BackgroundForecaster
+from watchkeeper.control.foresee import BackgroundForecaster, Series
 from watchkeeper.control.look import Looker
 from watchkeeper.control.loop import Loop
 from watchkeeper.control.metering import end_metering
@@ -41,15 +43,20 @@ from watchkeeper.control.tell import Teller
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.cluster import World
 from watchkeeper.core.event import Kind
+from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.ports import Actuator
 from watchkeeper.core.verdict import Autonomy
 from watchkeeper.demand.choose import KeptChoices
+from watchkeeper.demand.reserve import Reservation
 from watchkeeper.health.sense import LAB, REAL
 from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings
 from watchkeeper_agents.chat import answer_from
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.words import CrewSettings
+
+if TYPE_CHECKING:
+    from watchkeeper.app.model_settings import Models
 
 LAB_REMEDY = RemedySettings(
     linger_s=10.0, drain_deadline_s=20.0, settle_s=6.0, silent_after_s=15.0, ray_limit_s=15.0
@@ -76,6 +83,8 @@ class Running:
     ports: ClusterPorts
     forecaster: BackgroundForecaster
     urgent: UrgentSignals
+    book: ReservationBook
+    models: Models | None = None
 
     def start(self) -> None:
         """Begin turns, and let what is urgent wake them."""
@@ -87,6 +96,8 @@ class Running:
         self.urgent.close()
         self.loop.stop()
         self.forecaster.close()
+        if self.models is not None:
+            self.models.close()
         self.ports.close()
         with contextlib.suppress(Exception):
             end_metering(self.watch)
@@ -113,23 +124,27 @@ def build(settings: Settings, home: Home) -> Running:
     telemetry = ports.telemetry or RedisTelemetry(
         settings.redis, ports.cluster, ports.world, clock=clock
     )
-    looker = Looker(ports.reader, telemetry, clock)
+    book = ReservationBook(home.reservations, ports.cluster, clock)
+    keeping = Keeping(ports.reader, book, clock)
+    looker = Looker(keeping, telemetry, clock)
     shelf = Shelf(policy_source(settings), clock.now(), record.books.policy_files)
     stop = FileStop(home.stop_file, clock)
     executor = Executor(
         record=record,
-        actuators=by_kind(ports.actuators),
+        actuators=by_kind((*ports.actuators, book)),
         stop=stop,
         look=looker.look,
         policy=shelf.current,
         clock=clock,
     )
-    forecaster = _forecaster(settings, mirror, ShadowFiles(home.shadow, ports.cluster))
+    forecaster = _forecaster(settings, mirror, ShadowFiles(home.shadow, ports.cluster), keeping)
     in_lab = ports.world is World.LAB
+    models = _models(settings, record)
     watch = Watch(
         record=record,
         looker=looker,
         crew=LangGraphCrew(
+            reasoner=models.reasoner if models is not None else None,
             saver=RedisCheckpoints(settings.redis, ports.cluster),
             settings=LAB_CREW if in_lab else CrewSettings(),
         ),
@@ -157,23 +172,37 @@ def build(settings: Settings, home: Home) -> Running:
         lab_time=settings.lab_time,
         book=read_prices(Path(settings.prices) if settings.prices else None),
         cases=CaseFile(home.eval_cases),
+        verify=checker(journal.path, home, clock),
     )
     _begin(record, settings, ports, journal)
     urgent = UrgentSignals(settings.redis, ports.cluster, loop.wake)
-    return Running(watch, desk, loop, journal, ports, forecaster, urgent)
+    return Running(watch, desk, loop, journal, ports, forecaster, urgent, book, models)
+
+
+def _models(settings: Settings, record: Record) -> Models | None:
+    """The models that the crew may ask; None where none are configured: rules alone."""
+    if not settings.models:
+        return None
+    from watchkeeper.app.model_settings import models_of, read_models
+
+    return models_of(read_models(Path(settings.models)), record.books.model_calls)
 
 
 def _forecaster(
-    settings: Settings, mirror: RedisMirror, shadow: ShadowFiles
+    settings: Settings, mirror: RedisMirror, shadow: ShadowFiles, keeping: Keeping
 ) -> BackgroundForecaster:
     """Where a cluster was given, many series are learned together as Ray tasks over there."""
     kept = KeptChoices(keeper=shadow)
+
+    def forecast(name: str, series: Series, at: datetime) -> Forecast:
+        return kept.forecast(name, series, at, [Reservation(*r) for r in keeping.gpus(name)])
+
     if not settings.ray_address:
-        return BackgroundForecaster(mirror.demand_series, kept.forecast)
+        return BackgroundForecaster(mirror.demand_series, forecast)
     ray = ApartFanout(RayAt(settings.ray_address), f"Ray at {settings.ray_address}")
     return BackgroundForecaster(
         mirror.demand_series,
-        kept.forecast,
+        forecast,
         learn=lambda series, at: kept.learn_many(series, at, ray),
     )
 
@@ -258,7 +287,7 @@ def door_calls(running: Running, tokens: TokenFile | None = None) -> dict[str, C
     watch, ports = running.watch, running.ports
     table = calls(
         running.desk, running.loop.wake, ports.inject, watch.record, watch.console_url,
-        ports.admission,
+        ports.admission, running.book.give_up,
     )  # fmt: skip
     if tokens is not None:
         table |= token_calls(running.desk, watch.record, tokens)
