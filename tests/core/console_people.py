@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 from fastapi.routing import iter_route_contexts
 from tests.core.console_stage import Stage
 
@@ -76,3 +78,11 @@ def _body(path: str, world: Stage) -> dict[str, str]:
             "typed": ask.typed_name,
         }
     return {"level": "observe"} if path.endswith("/autonomy") else {}
+
+
+def lasting(world: Stage, proposal: str = "P-7") -> None:
+    """The question's time is not up for a while."""
+    ask = world.desk.ask(proposal)
+    assert ask is not None
+    later = world.clock.now() + timedelta(hours=8)
+    world.desk.put(msgspec.structs.replace(ask, expires_at=later))

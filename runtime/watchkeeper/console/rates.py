@@ -56,6 +56,9 @@ class Buckets:
                 self._left.popitem(last=False)
         return 0 if enough else math.ceil((1.0 - left) / rate.per_s)
 
+    def __len__(self) -> int:
+        return len(self._left)
+
 
 class LoginGate:
     """At most LOGIN_TRIES failed logins of one client in LOGIN_WINDOW_S."""
