@@ -67,6 +67,32 @@ def folded(events: list[Event]) -> Books:
     return books
 
 
+@pytest.mark.parametrize(
+    ("away_s", "slow"), [(30.0, False), (599.0, False), (601.0, True), (86_400.0, True)]
+)
+def test_s23_a_watch_that_was_away_for_ten_minutes_knows_when_it_was_back(
+    tmp_path: Path, away_s: float, slow: bool
+) -> None:
+    story = Story(tmp_path, pools={"train": 4})
+    story.turns(1)
+    story.record.write(Kind.WATCH_STARTED, text="the first start", world="twin", cluster="c")
+    assert story.record.books.back_steady is None, "a first start follows no outage"
+    story.clock.pass_s(away_s)
+    story.record.write(Kind.WATCH_STARTED, text="back", world="twin", cluster="c")
+    back = story.record.books.back_steady
+    assert back == (story.clock.steady() if slow else None)
+    story.journal.close()
+
+
+def test_s23_ray_that_began_anew_is_an_outage_too(tmp_path: Path) -> None:
+    story = Story(tmp_path, pools={"train": 4})
+    story.turns(1)
+    assert story.record.books.back_steady is None, "the first session is none"
+    story.record.write(Kind.SESSION_CHANGED, session="new", before=story.record.books.session)
+    assert story.record.books.back_steady == story.clock.steady()
+    story.journal.close()
+
+
 def test_the_day_had_everything_in_it(lived: Story) -> None:
     kinds = {e.kind for e in lived.journal.events()}
     assert kinds >= {

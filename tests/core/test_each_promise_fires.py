@@ -9,7 +9,8 @@ What cannot be shown so, and why:
   know; shown here as a refusal that disappears, not as a harm.
 - S5 of lives, S6, S18: held twice, by the executor and by the provider's door; the guard sees the
   attempt only where the door is opened too.
-- S8, S16, S17, S22, S24, S25: by construction (import arrows, loaders, no provider), nothing to
+- S16 is S7 for what cannot be undone.
+- S8, S17, S22, S24, S25: by construction (import arrows, loaders, no provider), nothing to
   take out; tests/contracts/test_arrows.py and tests/core/test_policy_load.py hold them.
 - S11: not in this version.
 """
@@ -29,7 +30,7 @@ from tests.properties.hostile_crews import RECKLESS, draft, spec
 from tests.stories.world import Story
 
 from watchkeeper.app.twin_parts import Parts, put_together
-from watchkeeper.control import brief, execute, gate, keep, propose
+from watchkeeper.control import brief, execute, keep, past, propose
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.life import State
 from watchkeeper.control.turn import turn
@@ -225,6 +226,15 @@ def s21(stage: Stage) -> Asks:
     return each(NodeCordon, workers(stage, 1))
 
 
+def s23(stage: Stage) -> Asks:
+    """Ray was started anew, and is reconciled."""
+    session = stage.parts.watch.record.books.session
+    write = stage.parts.watch.record.write
+    write(Kind.SESSION_CHANGED, session=session, before="another")
+    write(Kind.SESSION_RECONCILED, session=session, fences={}, jobs=[])
+    return each(NodeCordon, workers(stage, 16, apart=4), incident="")
+
+
 def s27(stage: Stage) -> Asks:
     return each(NodeDrain, workers(stage, 3), incident="")
 
@@ -283,6 +293,7 @@ JUDGED: dict[str, tuple[Callable[[Stage], Asks], int]] = {
     "S19": (s19, 60),
     "S20": (s20, 80),
     "S21": (s21, 3),
+    "S23": (s23, 4),
     "S27": (s27, 3),
     "S29": (s29, 3),
 }
@@ -496,7 +507,7 @@ def test_s28_a_stepped_wall_clock_refills_nothing_and_a_ledger_aged_by_it_is_see
         def by_the_wall(effect: Any, _steady: float) -> float:
             return float((story.clock.now() - effect.started_at).total_seconds())
 
-        monkeypatch.setattr(gate, "_age_of", by_the_wall)
+        monkeypatch.setattr(past, "_age_of", by_the_wall)
     story.turns(24)
     assert story.done().count("node.cordon") == 20
     story.clock.step_wall(7200.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from msgspec import structs
 from tests.core.policy_case import (
@@ -336,6 +338,34 @@ def test_s21_a_kind_that_made_things_worse_stays_closed(open_policy: object) -> 
 
 
 JOBS: dict[str, Job] = {"g": gang("g", "train-01", "train-03")}
+
+
+@pytest.mark.parametrize(
+    ("back_s", "begun", "fine"),
+    [
+        (None, 10, True),
+        (10.0, 0, True),
+        (61.0, 1, False),
+        (179.0, 1, False),
+        (181.0, 1, True),
+        (181.0, 2, False),
+        (899.0, 4, True),
+        (899.0, 5, False),
+        (900.0, 5, True),
+        (math.nan, 0, False),
+    ],
+)
+def test_s23_after_an_outage_one_repair_begins_in_each_three_minutes(
+    back_s: float | None, begun: int, fine: bool, open_policy: object
+) -> None:
+    effects = tuple(past("node.cordon", incident=f"INC-{i + 10}") for i in range(begun))
+    before = past("node.drain", incident="INC-9", age_s=5000.0)
+    given = Given(effects=(*effects, before), ledger={"back_s": back_s})
+    assert ("S23" not in refused(given, open_policy)) is fine
+    assert "S23" not in refused(given.but(action=CHECK), open_policy), "it disturbs nobody"
+    own = (*effects, past("node.cordon", incident="INC-1"))
+    if back_s is not None and back_s > 60.0:
+        assert "S23" not in refused(given.but(effects=own), open_policy), "its own next step"
 
 
 @pytest.mark.parametrize(

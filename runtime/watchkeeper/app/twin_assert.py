@@ -14,7 +14,7 @@ from typing import NamedTuple
 from watchkeeper.control.books import File
 from watchkeeper.control.life import BADLY, State
 from watchkeeper.control.record import Record
-from watchkeeper.core.action import TRAITS, NodeRestart, kind_of, node_of, targets_of
+from watchkeeper.core.action import TRAITS, kind_of, node_of, targets_of
 from watchkeeper.core.cluster import ClusterState, Job, JobState, Node, RayState
 from watchkeeper.core.ports import EffectOrder, Receipt, StopFile
 from watchkeeper.core.verdict import Answer, Autonomy
@@ -23,9 +23,11 @@ from watchkeeper.twin.cluster import TwinCluster
 HOUR_S, DAY_S, WEEK_S = 3600.0, 86400.0, 7 * 86400.0
 MOST_AN_HOUR, MOST_REQUEUES, MOST_REPAIRS = 20, 5, 3
 SILENT_S, QUIET_S = 300.0, 60.0
+SLOW_S, SLOW_STEP_S = 900.0, 180.0
 INTENT_S = 400.0
 """What nobody was asked about is carried out within 5 minutes, or never; and one turn."""
 TAKES_OUT = frozenset({"node.cordon", "node.drain", "node.reboot", "node.replace", "node.restart"})
+ENDS_ALL = frozenset({"node.restart", "node.reboot", "node.replace", "gpu.reset"})
 REPAIRS = frozenset({"node.drain", "node.restart", "node.reboot", "node.replace", "gpu.reset"})
 UNDER_WAY = frozenset({State.STARTED, State.ISSUED})
 HALVED = ("pool", "rack", "leaf", "nvlink_domain", "power_feed", "zone")
@@ -201,6 +203,7 @@ class Asserting:
             hour = sum(TRAITS[p.kind].disruptive for p in ledger.within(now_s, HOUR_S))
             if hour >= MOST_AN_HOUR:
                 yield self._says("S3", order, f"{hour + 1} disruptive effects in an hour")
+            yield from self._slowly(order)
         if kind == "job.requeue":
             day = sum(p.kind == kind and p.target == target for p in ledger.within(now_s, DAY_S))
             gang = self._cluster.read().jobs.get(target.removeprefix("job:"))
@@ -213,6 +216,20 @@ class Asserting:
             if max(len(others), same) > MOST_REPAIRS:
                 yield self._says("S20", order, f"{name} repaired {len(others)} times in 7 days")
 
+    def _slowly(self, order: EffectOrder) -> Iterator[Violation]:
+        """Work that begins after an outage, one repair for each step of time."""
+        back = self._record.books.back_steady
+        back_s = SLOW_S if back is None else self._cluster.clock.steady() - back
+        if back_s >= SLOW_S:
+            return
+        begun = {
+            p.incident or p.target
+            for p in self.ledger.within(self._cluster.clock.s, back_s)
+            if TRAITS[p.kind].disruptive
+        }
+        if order.note not in begun and len(begun) > back_s // SLOW_STEP_S:
+            yield self._says("S23", order, f"{len(begun)} begun {back_s:.0f} s after an outage")
+
     def _the_node(self, order: EffectOrder, node: Node, state: ClusterState) -> Iterator[Violation]:
         action, kind = order.action, kind_of(order.action)
         if node.control_path:
@@ -221,7 +238,7 @@ class Asserting:
             yield self._says("S5", order, f"{node.name} is another incarnation")
         lives = node.ray_state in (RayState.ALIVE, RayState.DRAINING)
         busy = [j.name for j in _running_on(state, node.name)]
-        if isinstance(action, NodeRestart) and lives and busy:
+        if kind in ENDS_ALL and lives and busy:
             yield self._says("S7", order, f"{node.name} runs {', '.join(busy)}")
         if TRAITS[kind].disruptive:
             yield from self._silence(order, node, lives=lives)

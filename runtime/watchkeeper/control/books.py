@@ -180,7 +180,7 @@ class Books:
     reconciled: bool = False
     back_steady: float | None = None
     """When the watch, or Ray under it, was last back after an outage."""
-    heard_steady: float | None = None
+    heard_steady: float | None = field(default=None, compare=False)
     """Of the newest event."""
     fence_token: int = 0
     policy_version: str = ""

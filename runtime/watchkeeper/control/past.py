@@ -21,6 +21,7 @@ from watchkeeper.core.ledger import LedgerView, PastEffect
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.illness import ILL_WINDOW_S, newly_unhealthy
+from watchkeeper.policy.invariants import SLOW_S
 from watchkeeper.policy.limits import Looks
 from watchkeeper.policy.model import CheckedPolicy
 from watchkeeper.policy.reach import counted_back
@@ -118,7 +119,14 @@ def ledger_view(
         closed=tuple(sorted(books.closed_kinds)),
         halted=books.halted,
         reconciled=books.reconciled and books.session == snapshot.state.session,
+        back_s=_back_for(books, snapshot.steady),
     )
+
+
+def _back_for(books: Books, steady: float) -> float | None:
+    """Seconds since the last outage was over, as long as that is of any matter (S23)."""
+    back = None if books.back_steady is None else steady - books.back_steady
+    return back if back is not None and back < SLOW_S else None
 
 
 def fell_ill(books: Books, snapshot: Snapshot) -> dict[str, int]:

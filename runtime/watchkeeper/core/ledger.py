@@ -40,6 +40,8 @@ class LedgerView(Word, frozen=True):
     closed: kinds of action whose gate is closed after a worse outcome. halted: reason the watch
     halted itself, or "".
     reconciled: fences and jobs of this GCS session were reconciled with the journal.
+    back_s: seconds since the watch, or Ray under it, was back after an outage; None where there was
+    none of late.
     """
 
     effects: tuple[PastEffect, ...] = ()
@@ -52,3 +54,4 @@ class LedgerView(Word, frozen=True):
     reaches_s: float | None = None
     lifted: tuple[str, ...] = ()
     near_s: dict[str, float] = {}
+    back_s: float | None = None

@@ -33,6 +33,10 @@ SILENCE_S = 300.0
 QUIET_AFTER_S = 60.0
 """S10: a node whose telemetry is older than this counts as silent."""
 
+SLOW_S, SLOW_STEP_S = 900.0, 180.0
+"""S23: for so long after an outage a repair begins in each such step only: what looks broken then
+may only be late, and what was waiting would begin at once."""
+
 SECOND_SOURCE = 2
 REPAIRS_7D = 3
 REQUEUES_24H = 5
@@ -238,6 +242,22 @@ def _s21(case: Case) -> str:
     return f"the gate for {case.kind} is closed after a worse outcome; a person must open it"
 
 
+def _s23(case: Case) -> str:
+    back_s = case.ledger.back_s
+    if back_s is None or back_s >= SLOW_S or _a_person_recovers(case):
+        return ""
+    begun = {
+        e.incident or e.proposal for e in case.past if e.age_s <= back_s and _disruptive(e.action)
+    }
+    incident = case.proposal.incident
+    if (incident and incident in begun) or len(begun) <= back_s // SLOW_STEP_S:
+        return ""
+    return (
+        f"an outage ended {back_s:.0f} s ago: until {SLOW_S:g} s have passed, one repair begins in "
+        f"each {SLOW_STEP_S:g} s"
+    )
+
+
 def _s27(case: Case) -> str:
     under_way = [e for e in case.past if e.open]
     if not under_way:
@@ -316,6 +336,7 @@ INVARIANTS: tuple[Invariant, ...] = (
         wakes=True,
     ),
     Invariant("S21", "A kind of action that made things worse stays closed.", _s21, _ALL),
+    Invariant("S23", "After an outage work resumes slowly.", _s23, _DISRUPTIVE),
     Invariant("S27", "One disruptive action at a time in a rack, leaf, NVLink or job.", _s27, _ALL),
     Invariant("S29", "Worlds never mix.", _s29, _ALL),
 )
