@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -54,7 +55,7 @@ def test_nobody_else_is_told_that_they_answered(world: Stage) -> None:
     assert "You approved" not in bob.get("/a/P-7").text
 
 
-def test_fifty_clicks_at_once_are_one_answer_and_every_one_gets_its_page(world: Stage) -> None:
+def test_a_hundred_clicks_at_once_are_one_answer_and_every_one_gets_its_page(world: Stage) -> None:
     client = world.signed_in()
     form = answer_form(client, world.desk)
     cookies = dict(client.cookies)
@@ -65,8 +66,8 @@ def test_fifty_clicks_at_once_are_one_answer_and_every_one_gets_its_page(world: 
         return one.post("/a/P-7/answer", data=form).status_code
 
     with ThreadPoolExecutor(16) as pool:
-        codes = list(pool.map(click, range(50)))
-    assert codes == [303] * 50
+        codes = list(pool.map(click, range(100)))
+    assert codes == [303] * 100
     assert answered(world.desk) == 1
     assert world.desk.effects == ["P-7"]
 
@@ -306,6 +307,7 @@ def test_text_from_outside_is_inert_on_every_page(world: Stage, path: str, text:
     assert read.tags.count("img") == clean.tags.count("img")
     assert not [a for a in read.attributes if a[1].startswith("on")]
     targets = [v for _, name, v in read.attributes if name in ("href", "src", "action")]
-    assert not [t for t in targets if "evil" in t or t.lower().startswith("javascript")]
+    elsewhere = [t for t in targets if urlsplit(t).scheme or urlsplit(t).netloc]
+    assert [t for t in elsewhere if not t.startswith("data:image/")] == []
     assert "49{%" not in answer.text
     assert not set(answer.text) & set("\x1b\x07\u202e\u2066")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,15 +15,17 @@ import pytest
 import uvicorn
 from tests.core.console_stage import Stage, stage
 
-from watchkeeper.console import events
+from watchkeeper.console import broadcast, events
 from watchkeeper.console.sessions import IDLE_S
 from watchkeeper.console.signatures import signature
+from watchkeeper.control.desk import LOG_KEPT
+from watchkeeper.core.desk import Person
 
 
 @pytest.fixture
 def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Stage, dict[str, str]]]:
     """A console on a free port, and the headers of a session there."""
-    monkeypatch.setattr(events, "SLICE_S", 0.1)
+    monkeypatch.setattr(broadcast, "SLICE_S", 0.1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -129,6 +132,128 @@ def test_a_question_whose_time_is_up_has_another_signature_before_the_desk_ends_
     ask = world.desk.asks()[0]
     assert signature(ask, world.clock.now()).startswith("waiting:")
     assert signature(ask, ask.expires_at).startswith("expired:")
+
+
+def ids_until(lines: Iterator[str], last: str) -> list[str]:
+    found: list[str] = []
+    while not found or found[-1] != last:
+        found.append(read(lines, "line")["id"])
+    return found
+
+
+def test_fourteen_seconds_without_a_network_lose_nothing_and_repeat_nothing(
+    live: tuple[Stage, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcast, "RING", 8)  # so that most was dropped from what is kept drawn
+    monkeypatch.setattr(events, "LINES_AT_ONCE", 7)
+    world, headers = live
+    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+        lines = stream.iter_lines()
+        world.desk.say_line("Saw", "before")
+        seen = read(lines, "line")["id"]
+    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as other:
+        kept = other.iter_lines()
+        read(kept, "line")
+        for n in range(30):
+            world.desk.say_line("Saw", f"while away {n}")
+        world.clock.pass_s(14)
+        back = {**headers, "last-event-id": seen}
+        with httpx.stream("GET", f"{world.url}/events?after=3", headers=back) as stream:
+            got = ids_until(stream.iter_lines(), "43")
+        assert got == [str(n) for n in range(14, 44)]
+        assert ids_until(kept, "43") == got
+
+
+@pytest.mark.parametrize("after", [1, 10_000], ids=["too long away", "of another journal"])
+def test_a_page_that_cannot_be_told_all_is_told_to_load_again(
+    live: tuple[Stage, dict[str, str]], monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr(events, "MAX_BEHIND", 5)
+    world, headers = live
+    with httpx.stream("GET", f"{world.url}/events?after={after}", headers=headers) as stream:
+        lines = stream.iter_lines()
+        assert read(lines, "gap") == {"id": "12", "event": "gap", "data": events.GAP}
+        world.desk.say_line("Saw", "news")
+        assert read(lines, "line")["id"] == "13"
+
+
+def test_the_desk_keeps_as_many_lines_as_a_page_may_have_missed() -> None:
+    assert events.MAX_BEHIND <= LOG_KEPT
+
+
+def test_what_did_not_change_is_not_sent_again(live: tuple[Stage, dict[str, str]]) -> None:
+    world, headers = live
+    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+        lines = stream.iter_lines()
+        assert set(json.loads(read(lines, "state")["data"])["asks"]) == {"P-7", "P-8"}
+        world.desk.stop(world.desk.people()[0], "drill")
+        told = json.loads(read(lines, "state")["data"])
+        assert "Stopped" in told["html"]
+        assert "asks" not in told
+        world.desk.void("P-7")
+        assert set(json.loads(read(lines, "state")["data"])["asks"]) == {"P-8"}
+
+
+def test_the_stream_ends_when_its_person_leaves_the_policy(
+    live: tuple[Stage, dict[str, str]],
+) -> None:
+    world, headers = live
+    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+        lines = stream.iter_lines()
+        read(lines, "state")
+        world.desk.people_are(Person(name="bob", groups=("oncall",)))
+        assert "ended" in read(lines, "end")["data"]
+
+
+def test_a_hundred_open_pages_get_each_line_once(live: tuple[Stage, dict[str, str]]) -> None:
+    world, _ = live
+    got: list[list[str]] = []
+
+    async def listen(client: httpx.AsyncClient, cookie: str) -> None:
+        headers = {"cookie": cookie}
+        async with client.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+            found: list[str] = []
+            ready.release()
+            async for line in stream.aiter_lines():
+                if line.startswith("id: "):
+                    found.append(line[4:])
+                if len(found) == 3:
+                    break
+            got.append(found)
+
+    async def all_of_them(cookies: list[str]) -> None:
+        limits = httpx.Limits(max_connections=200)
+        async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+            tasks = [asyncio.create_task(listen(client, cookies[n % 2])) for n in range(100)]
+            for _ in tasks:
+                await ready.acquire()
+            for n in range(3):
+                await asyncio.to_thread(world.desk.say_line, "Saw", f"line {n}")
+            await asyncio.gather(*tasks)
+
+    ready = asyncio.Semaphore(0)
+    cookies = []
+    for name in ("ann", "bob"):
+        login = httpx.post(f"{world.url}/login", data={"token": world.link(name)})
+        cookies.append(login.headers["set-cookie"].partition(";")[0])
+    asyncio.run(all_of_them(cookies))
+    assert got == [["13", "14", "15"]] * 100
+
+
+def test_one_person_cannot_take_every_place(
+    live: tuple[Stage, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_OF_ONE", 1)
+    world, headers = live
+    url = f"{world.url}/events?after=12"
+    bob = httpx.post(f"{world.url}/login", data={"token": world.link("bob")})
+    other = {"cookie": bob.headers["set-cookie"].partition(";")[0]}
+    with httpx.stream("GET", url, headers=headers) as mine:
+        lines = mine.iter_lines()
+        read(lines, "state")
+        assert httpx.get(url, headers=headers).status_code == 503
+        with httpx.stream("GET", url, headers=other) as his:
+            assert his.status_code == 200
 
 
 def test_the_stream_ends_with_the_session_and_keeps_nobody_signed_in(

@@ -1,61 +1,37 @@
 """The live stream: journal lines as they are written, and the state line, as server-sent events.
 
-One thread waits on the desk for all open pages together; a page that was away goes on after the
-last line it saw.
+What is sent is drawn once for all (`broadcast`). A page that was away goes on after the last line
+it saw; one that missed more than is kept is told so. Each look asks again who listens.
 """
 
-import asyncio
-import json
+from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from watchkeeper.console.broadcast import Beat, Broadcast, Drawn
 from watchkeeper.console.house import House
-from watchkeeper.console.pages import stale_because
 from watchkeeper.console.sessions import Session
-from watchkeeper.console.signatures import signatures, waits_key
 
-MAX_STREAMS = 32
-SLICE_S = 5.0
-"""How long one wait on the desk lasts; also how often the ages on the state line are drawn anew."""
+MAX_STREAMS = 256
+MAX_OF_ONE = 64
+"""Streams of one person: their open pages never keep another person out."""
+
 PING_S = 15
+SEND_S = 30.0
+"""A client that takes nothing for so long is gone; what waits for it is let go."""
+
 LINES_AT_ONCE = 200
+MAX_BEHIND = 2000
+"""Events that a page may have missed and still be told each line of; the desk keeps as many lines.
+At one event a second, which is a busy night, this is half an hour without a network."""
 
-
-class Pulse:
-    """Shares one blocking wait among all streams of one event loop."""
-
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._task: asyncio.Task[int] | None = None
-        self._from = 0
-
-    async def after(self, seen: int) -> int:
-        """The newest sequence number, once it is later than `seen` or SLICE_S have passed."""
-        task = self._task
-        loop = asyncio.get_running_loop()
-        if task is None or task.done() or task.get_loop() is not loop:
-            self._from = seen
-            task = self._task = loop.create_task(self._wait(seen))
-        elif self._from > seen:
-            return self._from  # others wait for later news already: there is some for this one
-        return await asyncio.shield(task)
-
-    async def _wait(self, seen: int) -> int:
-        # A thread of its own: streams never use up those that serve pages and answers.
-        return await anyio.to_thread.run_sync(
-            self._house.desk.wait,
-            seen,
-            SLICE_S,
-            abandon_on_cancel=True,
-            limiter=anyio.CapacityLimiter(1),
-        )
+GAP = "More happened than is kept for a page that was away. Load the page again."
 
 
 class Streams:
@@ -63,61 +39,91 @@ class Streams:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._pulse = Pulse(house)
-        self.open = 0
+        self._broadcast = Broadcast(house)
+        self._open: Counter[str] = Counter()
+
+    @property
+    def open(self) -> int:
+        """How many listen now."""
+        return self._open.total()
 
     def response(self, session: Session, after: int) -> EventSourceResponse:
-        """A stream of what came later than `after`; refused with 503 when MAX_STREAMS are open."""
-        return _Counted(self, self._events(session, after))
+        """A stream of what came later than `after`; refused with 503 when there are too many."""
+        return _Counted(self, session, self._events(session, after))
+
+    def enter(self, person: str) -> None:
+        """One more of this person. Raises 503."""
+        if self.open >= MAX_STREAMS or self._open[person] >= MAX_OF_ONE:
+            whose = "listen already" if self.open >= MAX_STREAMS else f"of {person} listen already"
+            raise HTTPException(503, f"{self._open[person]} pages {whose}.", {"retry-after": "30"})
+        self._open[person] += 1
+        self._broadcast.join()
+
+    def leave(self, person: str) -> None:
+        self._open[person] -= 1
+        if self._open[person] <= 0:
+            del self._open[person]
+        self._broadcast.leave()
 
     async def _events(self, session: Session, after: int) -> AsyncIterator[ServerSentEvent]:
-        sent, seen = after, after
-        told: dict[str, Any] = {}
-        while self._house.sessions.alive(session):
-            for seq, html in await run_in_threadpool(self._lines, sent):
+        sent, told, waits = after, "", ""
+        beat = await self._broadcast.after(0)
+        if after and (beat.newest - after > MAX_BEHIND or await self._unknown(after, beat)):
+            sent = beat.newest
+            yield ServerSentEvent(data=GAP, event="gap", id=str(sent))
+        while self._house.doorkeeper.live(session):
+            async for seq, html in self._missed(sent, beat):
                 yield ServerSentEvent(data=html, event="line", id=str(seq))
                 sent = seq
-            newest, state = await run_in_threadpool(self._state)
-            seen = max(seen, newest)
-            if state != {**told, "newest": newest}:
-                told = state
-                yield ServerSentEvent(data=json.dumps(state), event="state")
-            seen = max(seen, await self._pulse.after(seen))
+            if beat.same != told:
+                state = beat.state if beat.waits != waits else beat.state_again
+                told, waits = beat.same, beat.waits
+                yield ServerSentEvent(data=state, event="state")
+            beat = await self._broadcast.after(beat.number)
         yield ServerSentEvent(data="The session has ended.", event="end")
 
-    def _lines(self, sent: int) -> list[tuple[int, str]]:
-        lines = self._house.desk.log(sent, LINES_AT_ONCE)
-        return [(line.seq, self._house.pages.line(line)) for line in lines]
+    async def _unknown(self, after: int, beat: Beat) -> bool:
+        """Did the page see a line that this journal does not have? It is another's, then."""
+        if after <= beat.newest:
+            return False
+        health = await run_in_threadpool(self._house.desk.health)
+        return after > health.journal_seq
 
-    def _state(self) -> tuple[int, dict[str, Any]]:
-        board = self._house.desk.board()
-        newest = board.health.journal_seq
-        html = self._house.pages.state(board)
-        return newest, {
-            "html": html,
-            "waiting": len(board.waiting),
-            "asks": signatures(board),
-            "waits": waits_key(board),
-            "stale": bool(stale_because(board)),
-            "newest": newest,
-        }
+    async def _missed(self, sent: int, beat: Beat) -> AsyncIterator[Drawn]:
+        """Lines of the beat that come after `sent`; those before its first are drawn for this
+        stream alone."""
+        while sent and sent < beat.covers:
+            drawn = await run_in_threadpool(self._before, sent, beat.covers)
+            if not drawn:
+                break
+            for line in drawn:
+                yield line
+                sent = line[0]
+        for line in beat.lines:
+            if line[0] > sent:
+                yield line
+
+    def _before(self, sent: int, covers: int) -> list[Drawn]:
+        found = self._house.desk.log(sent, LINES_AT_ONCE)
+        return self._broadcast.draw(tuple(line for line in found if line.seq <= covers))
 
 
 class _Counted(EventSourceResponse):
     """Gives its place back however it ends."""
 
-    def __init__(self, streams: Streams, content: AsyncIterator[ServerSentEvent]) -> None:
-        super().__init__(content, ping=PING_S)
+    def __init__(
+        self, streams: Streams, session: Session, content: AsyncIterator[ServerSentEvent]
+    ) -> None:
+        super().__init__(content, ping=PING_S, send_timeout=SEND_S)
         self._streams = streams
+        self._person = session.person.name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._streams.open >= MAX_STREAMS:
-            raise HTTPException(503, f"{MAX_STREAMS} pages listen already.", {"retry-after": "30"})
-        self._streams.open += 1
+        self._streams.enter(self._person)
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._streams.open -= 1
+            self._streams.leave(self._person)
 
 
 def event_routes(house: House, streams: Streams) -> APIRouter:
@@ -130,7 +136,7 @@ def event_routes(house: House, streams: Streams) -> APIRouter:
         after: Annotated[int, Query(ge=0, le=2**53)] = 0,
         last_event_id: Annotated[str, Header(max_length=20)] = "",
     ) -> EventSourceResponse:
-        if last_event_id.isdigit():
+        if last_event_id.isascii() and last_event_id.isdigit():
             after = int(last_event_id)  # what the browser saw last goes before the address
         return streams.response(session, after)
 
