@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Protocol
 
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.record import Record
+from watchkeeper.core.action import PoolReserve
+from watchkeeper.core.cluster import Reserved
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.event import Kind
@@ -35,9 +38,10 @@ def calls(
     record: Record,
     base: str,
     admission: Admission | None = None,
+    give_up: Callable[[str], Reserved] | None = None,
 ) -> dict[str, Callable[..., Any]]:
     """Name to function; what is not here cannot be asked. base: the console's address. admission:
-    takes gangs in, where the cluster has a job API."""
+    takes gangs in, where the cluster has a job API. give_up: ends a reservation before its time."""
 
     def line() -> Admission:
         if admission is None:
@@ -52,6 +56,30 @@ def calls(
         record.write(Kind.NOTE, (f"job:{name}",), text=f"{name} was handed in.", by=_by(person))
         wake()
         return name
+
+    def reserve(
+        pool: str, nodes: int, begin: str, until: str, tenant: str, person: str, reason: str = ""
+    ) -> dict[str, str]:
+        try:
+            action = PoolReserve(
+                pool=pool,
+                nodes=nodes,
+                begin=datetime.fromisoformat(begin),
+                until=datetime.fromisoformat(until),
+                tenant=tenant,
+            )
+        except ValueError as err:
+            raise UsageError(f"This cannot be reserved: {err}.") from None
+        made = desk.reserve(action, answering(person), reason)
+        return {"proposal": made.proposal, "says": made.says}
+
+    def unreserve(ident: str, person: str = "") -> None:
+        if give_up is None:
+            raise UsageError("Nothing can be reserved here.")
+        kept = give_up(ident)
+        text = f"{kept.ident} was given up: {kept.nodes} nodes of {kept.pool} for {kept.whom}."
+        record.write(Kind.NOTE, (f"pool:{kept.pool}",), text=text, by=_by(person), durable=True)
+        wake()
 
     def cancel(name: str, person: str = "") -> None:
         line().cancel(name)
@@ -115,5 +143,7 @@ def calls(
         "wake": wake,
         "submit": submit,
         "cancel": cancel,
+        "reserve": reserve,
+        "unreserve": unreserve,
         "inject": break_it,
     }

@@ -63,6 +63,13 @@ def status_table(board: Row) -> str:
     if shadow := board.get("shadow"):
         told = ", ".join(f"{n} times {change.replace('_', ' ')}" for change, n in shadow.items())
         head.append(f"Rules in shadow would have decided otherwise: {told}.")
+    for kept in board.get("reserved", ()):
+        whom = kept["tenant"] or "nobody's work"
+        head.append(
+            f"Reserved {kept['ident']}: {kept['nodes']} of {kept['pool']} for {whom}, "
+            f"{kept['begin'][:16].replace('T', ' ')} to "
+            f"{kept['until'][:16].replace('T', ' ')} UTC."
+        )
     if board["halted"]:
         head.append(f"HALTED: {board['halted']}")
     if board["waiting"]:

@@ -1,4 +1,5 @@
-"""`watchkeeper submit`, `cancel` and `queue`: hand a gang in, take it back, see who waits and why.
+"""`watchkeeper submit`, `cancel`, `queue`, `reserve` and `unreserve`: hand a gang in, take it back,
+see who waits and why, have nodes kept for a time.
 
 They speak to the running watch. A gang that is handed in waits until it is admitted whole.
 """
@@ -6,6 +7,7 @@ They speak to the running watch. A gang that is handed in waits until it is admi
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ import typer
 from watchkeeper.app import door
 from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.settings import Home
+from watchkeeper.app.when import span_of
 from watchkeeper.core.since import seconds
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The gang's name")]
@@ -67,6 +70,34 @@ def cancel(name: NameArgument, who: AsOption = "") -> None:
     """Take a waiting gang back. One that runs is stopped with `ray job stop`."""
     _ask("cancel", name=name, person=who)
     say(f"{name} waits no longer.")
+
+
+def reserve(
+    pool: Annotated[str, typer.Argument(help="The pool")],
+    nodes: Annotated[int, typer.Option(min=1, max=1000, help="How many")],
+    until: Annotated[str, typer.Option(help='"18:00", "mon 18:00" or "2026-12-01 18:00"')],
+    begin: Annotated[str, typer.Option("--from", help="The same; else from now on")] = "",
+    zone: Annotated[str, typer.Option("--tz", help="The zone of these times")] = "UTC",
+    tenant: Annotated[str, typer.Option(help="Whose work may use them; else nobody's")] = "",
+    reason: Annotated[str, typer.Option(help="Why, for those who decide")] = "",
+    who: AsOption = "",
+) -> None:
+    """Have nodes of a pool kept for a time, for one tenant. Policy decides, as of any action."""
+    first, last = span_of(begin, until, zone, datetime.now(UTC))
+    found = _ask(
+        "reserve", pool=pool, nodes=nodes, begin=first.isoformat(), until=last.isoformat(),
+        tenant=tenant, person=who, reason=reason,
+    )  # fmt: skip
+    say(f"{found['proposal']}: {found['says']} `watchkeeper status` shows what is reserved.")
+
+
+def unreserve(
+    ident: Annotated[str, typer.Argument(metavar="ID", help="Such as R3, from `status`")],
+    who: AsOption = "",
+) -> None:
+    """Give up a reservation before its time. What it kept is free at once."""
+    _ask("unreserve", ident=ident, person=who)
+    say(f"{ident} is given up.")
 
 
 def queue(output: OutputOption = Output.TABLE) -> None:

@@ -22,10 +22,12 @@ from watchkeeper.control.look import FRESH_S, stale
 from watchkeeper.control.looking import Looking, Verify
 from watchkeeper.control.past import ledger_view
 from watchkeeper.control.reporting import Reporter
+from watchkeeper.control.reserving import Wish, outcome_of, wish
 from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, story_of
 from watchkeeper.control.waits import reasons
 from watchkeeper.control.watch import Watch
+from watchkeeper.core.action import PoolReserve
 from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
@@ -189,8 +191,15 @@ class WatchDesk:
 
     def _whys(self, snapshot: Snapshot | None) -> dict[str, str]:
         """Why gangs wait: not under the lock either, since it may take milliseconds."""
+                reserved=snapshot.state.reserved if snapshot else (),
         if snapshot is None:
             return {}
+    def reserve(self, action: PoolReserve, person: Person, reason: str = "") -> Wish:
+        """Ask for nodes to be kept, and wait for what policy says. Raises Refused."""
+        left = wish(self._watch, action, person, reason)
+        self._wake()
+        return outcome_of(self._watch, left)
+
         with self._watch.record.lock:
             open_now = self._watch.record.books.open_incidents()
         return reasons(snapshot, open_now)

@@ -19,6 +19,7 @@ from watchkeeper.control.propose import (
     judge_what_was_lifted,
     propose,
 )
+from watchkeeper.control.reserving import propose_what_people_wish
 from watchkeeper.control.think import say_blind, think
 from watchkeeper.control.verify import verify
 from watchkeeper.control.watch import Watch
@@ -39,6 +40,7 @@ def turn(watch: Watch) -> None:
     end_stale_questions(watch, snapshot)
     judge_what_was_lifted(watch, snapshot)
     ask_what_was_amended(watch, snapshot)
+    propose_what_people_wish(watch, snapshot)
     reply = ask_the_crew(watch, snapshot)
     for draft in reply.drafts:
         proposal = propose(watch, snapshot, draft)

@@ -33,6 +33,7 @@ from watchkeeper.policy.model import CheckedPolicy
 if TYPE_CHECKING:
     from watchkeeper.control.amend import Request
     from watchkeeper.control.regret import Stretch
+    from watchkeeper.control.reserving import Wish
 
 
 class PolicyShelf(Protocol):
@@ -80,6 +81,8 @@ class Watch:
     sightings: Sightings = field(default_factory=Sightings)
     amendments: list[Request] = field(default_factory=list)
     """Changes of questions that doors left for the turn; guarded by the record's lock."""
+    wishes: list[Wish] = field(default_factory=list)
+    """Reservations that people asked for at a door; guarded by the record's lock."""
     traces: Traces = field(default_factory=Traces)
     told_results: list[StepResult] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)

@@ -31,6 +31,10 @@ MOST_GPUS = 256
 """More GPUs than any node has: an index beyond it is a slip, not a GPU."""
 
 
+MOST_DAYS_RESERVED = 31
+"""Longer than this is no reservation but another size of the pool."""
+
+
 def check_range(value: float, low: float, high: float, what: str) -> None:
     """Refuse a number outside low..high, and what is no number (NaN). Raises ValueError."""
     if not low <= value <= high:
@@ -174,14 +178,32 @@ class PoolScale(Word, frozen=True, tag_field="kind", tag="pool.scale"):
 
 
 class PoolReserve(Word, frozen=True, tag_field="kind", tag="pool.reserve"):
-    """Hold nodes of a pool for a time to come."""
+    """Keep nodes of a pool from begin until then: for one tenant's work, or for nobody's.
+
+    Without a time nothing can be kept: a provider refuses that.
+    """
 
     pool: str
     nodes: int
+    begin: datetime | None = None
+    until: datetime | None = None
+    tenant: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.pool, "pool")
         check_range(self.nodes, 1, 1000, "nodes")
+        if self.tenant:
+            check_name(self.tenant, "tenant")
+        if (self.begin is None) is not (self.until is None):
+            raise ValueError("begin and until go together: both, or neither")
+        if self.begin is not None and self.until is not None:
+            if self.begin.tzinfo is None or self.until.tzinfo is None:
+                raise ValueError("begin and until need a time zone")
+            length_d = (self.until - self.begin).total_seconds() / 86400
+            if not 0 < length_d <= MOST_DAYS_RESERVED:
+                raise ValueError(
+                    f"until must be after begin, and within {MOST_DAYS_RESERVED} days of it"
+                )
 
 
 class CheckRun(_NodeAction, frozen=True, tag="check.run"):
@@ -371,7 +393,13 @@ def say(action: Action) -> str:
         case PoolScale():
             return f"Add {action.add} node{'s' if action.add != 1 else ''} to {action.pool}"
         case PoolReserve():
-            return f"Reserve {action.nodes} nodes of {action.pool}"
+            noun = "node" if action.nodes == 1 else "nodes"
+            whom = f" for {action.tenant}" if action.tenant else ""
+            span = ""
+            if action.begin is not None and action.until is not None:
+                first, last = action.begin.astimezone(UTC), action.until.astimezone(UTC)
+                span = f" from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+            return f"Reserve {action.nodes} {noun} of {action.pool}{whom}{span}"
         case CheckRun():
             return f"Check {action.node}"
         case TicketOpen():

@@ -44,7 +44,7 @@ ARGUMENTS: dict[tuple[str, str], Argument] = {
 
 FIXED = frozenset({
     "node", "incarnation", "gpu", "job", "attempt_id", "for_job", "pool", "subject", "title",
-    "body", "workers", "before",
+    "body", "workers", "before", "begin", "until", "tenant",
 })  # fmt: skip
 """Fields that name a target, or follow from evidence: never a person's to type. `nodes` of a place
 is one of them too; a contract test holds every field of every action against these two tables."""

@@ -152,10 +152,28 @@ class PoolDemand(Word, frozen=True):
     blocked_job: str = ""
 
 
+class Reserved(Word, frozen=True):
+    """Nodes of a pool that are kept for a time to come, until it is over. ident: such as `R3`.
+    tenant: whose work may use them; "" where nobody's may, as for maintenance."""
+
+    ident: str
+    pool: str
+    nodes: int
+    begin: datetime
+    until: datetime
+    tenant: str = ""
+
+    @property
+    def whom(self) -> str:
+        """For whom, in words."""
+        return self.tenant or "nobody's work"
+
+
 class ClusterState(Word, frozen=True):
     """One reading of the cluster by the adapter that alone knows Ray. `session` changes when the
     GCS starts anew; approvals and leases of another session are void. `scaler`: who else adds and
-    removes nodes here, such as Ray's autoscaler; "" where nobody does."""
+    removes nodes here, such as Ray's autoscaler; "" where nobody does. `reserved`: what is kept now
+    or from a time to come, soonest first."""
 
     session: str
     cluster: str
@@ -168,3 +186,4 @@ class ClusterState(Word, frozen=True):
     demand: tuple[PoolDemand, ...] = ()
     gaps: tuple[str, ...] = ()
     scaler: str = ""
+    reserved: tuple[Reserved, ...] = ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
+from watchkeeper.core.cluster import Reserved
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident, Signal
 from watchkeeper.core.proposal import Impact, Proposal
@@ -211,7 +212,7 @@ class Health(Word, frozen=True):
 class Board(Word, frozen=True):
     """Everything on the first page. reviews: uses of break-glass that nobody has reviewed, each
     in a sentence. shadow: how often rules in shadow would have decided otherwise, such as
-    `allow_to_deny`: 3."""
+    `allow_to_deny`: 3. reserved: nodes kept now or from a time to come, soonest first."""
 
     at: datetime
     health: Health
@@ -234,6 +235,7 @@ class Board(Word, frozen=True):
     unserved: tuple[str, ...] = ()
     reviews: tuple[str, ...] = ()
     shadow: dict[str, int] = {}
+    reserved: tuple[Reserved, ...] = ()
 
 
 class StoryStep(Word, frozen=True):

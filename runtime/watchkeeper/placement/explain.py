@@ -13,6 +13,7 @@ import numpy as np
 from watchkeeper.core.word import utc
 from watchkeeper.placement.engine import Engine
 from watchkeeper.placement.fleet import AMPLE, Bools, Fleet
+from watchkeeper.placement.keep import Hold
 from watchkeeper.placement.reserve import Reservation
 from watchkeeper.placement.rule import fitting, slots
 from watchkeeper.placement.topology import capacity
@@ -122,9 +123,23 @@ def _short(engine: Engine, gang: Gang) -> list[str]:
             told.append(f"{len(named) - MOST_NAMED} more")
         said.append(f"the rest is held by {_list(told)}")
     said += _scarce(fleet, gang.piece, fleet.may(gang) & rows)
+    said += _reserved(fleet, gang, rows)
     if out := _out(fleet, rows):
         said.append(out)
     return said
+
+
+def _reserved(fleet: Fleet, gang: Gang, rows: Bools) -> list[str]:
+    """Nodes that are kept for somebody else, by reservation."""
+    told = []
+    for kept in fleet.kept:
+        count = int((kept.rows & rows).sum())
+        if count and isinstance(kept, Hold) and not kept.lets(gang):
+            begun = "" if kept.begins_s <= 0 else f" in {kept.begins_s / 3600:.1f} h"
+            whom = kept.tenant or "nobody's work"
+            nodes = f"{count} node{'s are' if count > 1 else ' is'}"
+            told.append(f"{nodes} reserved for {whom}{begun} ({kept.name})")
+    return told
 
 
 def _closest(fleet: Fleet, gang: Gang) -> tuple[Bools, str]:

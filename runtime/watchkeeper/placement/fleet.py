@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,17 @@ class Machine:
     rack: str = ""
     leaf: str = ""
     zone: str = ""
+
+
+class Kept(Protocol):
+    """Nodes that are kept for somebody; `keep.Hold` is one."""
+
+    @property
+    def rows(self) -> Bools: ...
+
+    def lets(self, gang: Gang) -> bool:
+        """This gang may use them now."""
+        ...
 
 
 class Fleet:
@@ -98,6 +110,7 @@ class Fleet:
         self._tenants: dict[str, int] = {}
         self._suits: dict[tuple[object, ...], Bools] = {}
         self._soles = 0
+        self.kept: tuple[Kept, ...] = ()
         self.given_back = 0
         self.epoch = 0
 
@@ -121,6 +134,13 @@ class Fleet:
         self.epoch += 1
         self.given_back += 1
 
+    def keep(self, held: Sequence[Kept]) -> None:
+        """Keep nodes for reservations, in place of those kept before."""
+        self.kept = tuple(held)
+        self._suits = {}
+        self.epoch += 1
+        self.given_back += 1
+
     def may(self, gang: Gang) -> Bools:
         """Nodes that this gang may use as things stand, whatever is free there: bool[N]. Not to be
         written to."""
@@ -137,6 +157,7 @@ class Fleet:
         piece = gang.piece
         key = (
             piece.models, gang.pool, gang.zones, gang.tenant, gang.suspects_ok, gang.spares_ok,
+            *[kept.lets(gang) for kept in self.kept],
         )  # fmt: skip
         found = self._suits.get(key)
         if found is None:
@@ -156,6 +177,9 @@ class Fleet:
                 ids, names = self._names[column]
                 told = np.fromiter((name in wanted for name in names), np.bool_, len(names))
                 fits &= told[ids]
+        for kept in self.kept:
+            if not kept.lets(gang):
+                fits &= ~kept.rows
         if not gang.suspects_ok:
             fits &= ~self.suspect
         if not gang.spares_ok:

@@ -20,6 +20,7 @@ from watchkeeper.placement.defragment import Moves, defragment
 from watchkeeper.placement.engine import Engine
 from watchkeeper.placement.explain import why
 from watchkeeper.placement.inventory import Inventory, take_stock
+from watchkeeper.placement.keep import holds
 from watchkeeper.placement.preempt import preempt
 from watchkeeper.placement.queue import Queue
 from watchkeeper.placement.reserve import Reservation, reserve
@@ -133,6 +134,9 @@ def line_of(
     now = snapshot.at.timestamp()
     stock = _stock(snapshot, frozenset(suspects), frozenset(spares))
     queue = _Trial(stock.engine.copy(), shares, terms or Terms())
+    if snapshot.state.reserved:
+        kept = holds(stock.engine, stock.running.values(), snapshot.state.reserved, now)
+        queue.engine.fleet.keep(kept)
     for job in sorted(waiting, key=lambda j: (j.state_since, j.name)):
         if job.name in stock.waiting:
             queue.add(stock.waiting[job.name], job.state_since.timestamp())

@@ -160,6 +160,7 @@ class Queue:
         shape = (
             gang.piece, workers, gang.least, gang.within, gang.tenant, gang.sole, gang.pool,
             gang.zones, gang.suspects_ok, gang.spares_ok, self._holds if avoid is not None else -1,
+            *[kept.lets(gang) for kept in self.engine.fleet.kept],
         )  # fmt: skip
         given = self.engine.fleet.given_back
         if self._failed.get(shape) == given:

@@ -25,7 +25,7 @@ from watchkeeper.core.action import (
     PoolScale,
     TicketOpen,
 )
-from watchkeeper.core.cluster import Job, JobState, Node, RayState
+from watchkeeper.core.cluster import Job, JobState, Node, RayState, Reserved
 from watchkeeper.core.telemetry import Snapshot
 
 _NodeScoped = (
@@ -61,8 +61,36 @@ def _of_pool(action: PoolScale | PoolReserve, snapshot: Snapshot) -> str:
             f"{owner} scales this cluster, and a pool has one owner: two would undo each other's "
             "work. Turn it off there, or take pool.scale out of the policy here."
         )
-    pools = {n.pool for n in snapshot.nodes.values()}
-    return "" if action.pool in pools else f"There is no pool named {action.pool}."
+    size = sum(n.pool == action.pool and not n.control_path for n in snapshot.nodes.values())
+    if not size:
+        return f"There is no pool named {action.pool}."
+    return _of_reserve(action, size, snapshot) if isinstance(action, PoolReserve) else ""
+
+
+def _of_reserve(action: PoolReserve, size: int, snapshot: Snapshot) -> str:
+    """Kept nodes must be there: together with what is kept at the same time, all of them."""
+    if action.begin is None or action.until is None:
+        return "Say from when and until when: nothing is kept for ever."
+    if action.until <= snapshot.at:
+        return "That time is over."
+    beside = [
+        r
+        for r in snapshot.state.reserved
+        if r.pool == action.pool and r.begin < action.until and action.begin < r.until
+    ]
+    if any(_same(r, action) for r in beside):
+        return ""  # it is kept already: right before the effect, and after it
+    kept = sum(r.nodes for r in beside)
+    if kept + action.nodes <= size:
+        return ""
+    others = f", and {kept} of them are reserved then" if kept else ""
+    return f"{action.pool} has {size} nodes{others}."
+
+
+def _same(kept: Reserved, action: PoolReserve) -> bool:
+    return (kept.nodes, kept.begin, kept.until, kept.tenant) == (
+        action.nodes, action.begin, action.until, action.tenant,
+    )  # fmt: skip
 
 
 def _of_node(action: _NodeScoped, snapshot: Snapshot) -> str:

@@ -20,6 +20,7 @@ from watchkeeper.core.action import (
     JobRequeue,
     NodeCordon,
     NodeDrain,
+    PoolReserve,
     PoolScale,
     kind_of,
     node_of,
@@ -42,7 +43,15 @@ HARM_S = 180.0
 hour would else be blamed for whatever a large fleet loses meanwhile."""
 _NEAR = ("rack", "nvlink_domain")
 _SPARES_THE_LIVING = frozenset(
-    {"node.restart", "node.uncordon", "check.run", "job.requeue", "job.place", "pool.scale"}
+    {
+        "node.restart",
+        "node.uncordon",
+        "check.run",
+        "job.requeue",
+        "job.place",
+        "pool.scale",
+        "pool.reserve",
+    }
 )
 """These touch nothing that runs: one node more that is out is a coincidence, two are not."""
 
@@ -118,6 +127,8 @@ def _holds(
     if isinstance(action, PoolScale):
         have, wanted = _serving(snapshot, action.pool), _number(effect.detail)
         return have >= (wanted or 0) or None, f"{action.pool} has {have} nodes alive."
+    if isinstance(action, PoolReserve):
+        return _reserved(action, snapshot)
     node = snapshot.nodes.get(node_of(action))
     if node is None:
         gone = effect.predicate == "node.gone"
@@ -151,6 +162,17 @@ def _holds(
             )
         case other:
             return False, f"Nothing here can verify {other!r}."
+
+
+def _reserved(action: PoolReserve, snapshot: Snapshot) -> tuple[bool | None, str]:
+    if action.until is not None and action.until <= snapshot.at:
+        return True, "The time it was for is over."
+    for kept in snapshot.state.reserved:
+        if (kept.pool, kept.nodes, kept.begin, kept.until, kept.tenant) == (
+            action.pool, action.nodes, action.begin, action.until, action.tenant,
+        ):  # fmt: skip
+            return True, f"{kept.ident}: {kept.nodes} nodes of {kept.pool} for {kept.whom}."
+    return None, f"Nothing shows that nodes of {action.pool} are reserved."
 
 
 def _fenced(node: Node, snapshot: Snapshot) -> tuple[bool | None, str]:

@@ -1,0 +1,112 @@
+"""A person asks for an action of their own accord: the turn proposes it, and policy judges it.
+
+A door leaves the wish and waits for the answer; only the turn makes Proposals. So far this is how
+nodes are reserved. The requester is the person, who therefore never counts to the quorum.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from watchkeeper.control.propose import ask_people_if_told_to, judge_it, proof_of, propose
+from watchkeeper.control.watch import Watch
+from watchkeeper.core.action import PoolReserve, kind_of, say
+from watchkeeper.core.crew import Draft
+from watchkeeper.core.desk import Person
+from watchkeeper.core.errors import Refused
+from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.verdict import Decision
+from watchkeeper.core.word import digest
+from watchkeeper.remedy.precondition import unmet
+
+WAIT_S = 8.0
+"""How long a door waits for the turn."""
+
+
+@dataclass(eq=False)
+class Wish:
+    """One reservation that a door left for the turn. Ends with `says`: what became of it, and with
+    `proposal`; or with `refused`."""
+
+    action: PoolReserve
+    person: Person
+    reason: str
+    proposal: str = ""
+    says: str = ""
+    refused: str = ""
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+def wish(watch: Watch, action: PoolReserve, person: Person, reason: str) -> Wish:
+    """Leave it for the turn. Raises Refused where it could not work, whatever policy says."""
+    if person.name.startswith("agent:"):
+        raise Refused("Agents reserve nothing for themselves (S15).")
+    if kind_of(action) not in watch.serves:
+        raise Refused(f"No provider serves {kind_of(action)} here.")
+    with watch.record.lock:
+        if watch.latest is None:
+            raise Refused("The cluster was not read yet; wait for the first turn.")
+        if action.begin is None or action.until is None:
+            raise Refused("Say from when and until when: nothing is kept for ever.")
+        if why := unmet(action, watch.latest):
+            raise Refused(why)
+        left = Wish(action, person, reason.strip())
+        watch.wishes.append(left)
+        return left
+
+
+def outcome_of(watch: Watch, left: Wish, timeout_s: float = WAIT_S) -> Wish:
+    """The wish once the turn has judged it. Raises Refused; then nothing was asked."""
+    if not left.done.wait(timeout_s):
+        with watch.record.lock:
+            if left in watch.wishes:  # it was not begun, and shall not be now
+                watch.wishes.remove(left)
+                raise Refused("The watch is busy. Nothing was reserved; try again.")
+        left.done.wait(timeout_s)
+    if not left.proposal:
+        raise Refused(left.refused or "Nothing was reserved.")
+    return left
+
+
+def propose_what_people_wish(watch: Watch, snapshot: Snapshot) -> None:
+    """A step of the turn: each wish becomes a Proposal and is judged like any other."""
+    with watch.record.lock:
+        wishes = list(watch.wishes)
+        watch.wishes.clear()
+    for left in wishes:
+        try:
+            _propose(watch, snapshot, left)
+        except Refused as err:
+            left.refused = str(err)
+        finally:
+            left.done.set()
+
+
+def _propose(watch: Watch, snapshot: Snapshot, left: Wish) -> None:
+    if why := unmet(left.action, snapshot):
+        raise Refused(why)
+    asked = (left.action, left.person.name, watch.clock.now())
+    draft = Draft(
+        thread=f"wish:{digest(asked)[:12]}",
+        action=left.action,
+        by=f"person:{left.person.name}",
+        reason=left.reason or f"{left.person.name} asked for it.",
+        confidence=1.0,
+        effect=proof_of(left.action, snapshot),
+        rung="person: pool.reserve",
+        if_ignored="Nothing is kept; others may start there.",
+    )
+    proposal = propose(watch, snapshot, draft)
+    if proposal is None:
+        raise Refused(f"{say(left.action)}: nothing here can do that.")
+    verdict = judge_it(watch, snapshot, proposal)
+    ask_people_if_told_to(watch, snapshot, proposal, verdict)
+    left.proposal = proposal.id
+    match verdict.decision:
+        case Decision.DENY:
+            left.says = f"Policy refuses it: {verdict.because}."
+        case Decision.ASK:
+            left.says = "Policy asks people about it first. You may not approve it yourself."
+        case Decision.ALLOW:
+            left.says = "Policy allows it. The nodes are kept from the next look on."
