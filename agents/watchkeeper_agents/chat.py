@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from watchkeeper.core.desk import Board, JobView, LogLine, NodeView, PoolView
+from watchkeeper_agents import chat_past
 
 _ORDERS = (
     "approve", "deny", "restart", "drain", "reboot", "cordon", "uncordon", "quarantine", "requeue",
@@ -43,7 +44,11 @@ def answer(question: str, facts: ChatFacts) -> str:
         )
     if "demand" in words or "forecast" in words:
         return _demand(asked, words, facts)
+    if past := _past(asked, set(words), facts):
+        return past
     if "why" in words:
+        if "my" in words and {"job", "jobs", "gang"} & set(words) and not _subjects(words, facts):
+            return _line(facts.board)
         return _why(words, facts)
     if {"queue", "line", "waits", "waiting"} & set(words):
         return _line(facts.board)
@@ -60,6 +65,22 @@ def answer(question: str, facts: ChatFacts) -> str:
     return _help()
 
 
+def _past(asked: str, words: set[str], facts: ChatFacts) -> str:
+    """What happened, was done, is written, and is left of it; "" for anything else."""
+    named = _subjects(list(words), facts)
+    if {"happened", "happen", "night", "did", "done"} & words and not named:
+        return chat_past.happened(asked, facts.board, facts.log)
+    if "shadow" in words or ({"policy", "rule", "rules"} & words and {"change", "changes"} & words):
+        return chat_past.shadow(facts.board)
+    if {"left", "budget", "budgets", "limit", "limits"} & words and not named:
+        return chat_past.left(facts.board)
+    if {"waits", "waiting", "pending", "approvals", "questions"} & words and {
+        "me", "us", "approvals", "questions", "people", "person",
+    } & words:  # fmt: skip
+        return chat_past.waits_for_people(facts.board)
+    return ""
+
+
 def answer_from(question: str, board: Board, log: tuple[LogLine, ...]) -> str:
     """`answer`, in the shape in which the desk asks."""
     return answer(question, ChatFacts(board, log))
@@ -67,9 +88,10 @@ def answer_from(question: str, board: Board, log: tuple[LogLine, ...]) -> str:
 
 def _help() -> str:
     return (
-        "I can answer from the record: what is wrong; why did something happen to a node, job or "
-        "incident; why does a job wait; who waits; what was planned and what was needed; demand at "
-        "14:00 or in 2 hours."
+        "I can answer from the record: what is wrong; what waits for me; what happened last night; "
+        "why did something happen to a node, job or incident; why does a job wait; who waits; what "
+        "was planned and what was needed; demand at 14:00 or in 2 hours; what is left of the "
+        "budgets; what the rules in shadow would change."
     )
 
 
@@ -140,7 +162,7 @@ def _why(words: list[str], facts: ChatFacts) -> str:
         if a.id.lower() in subjects or a.shown.proposal.incident.lower() in subjects
     ]
     lines = [line for line in facts.log if _about(line, subjects)]
-    said += [_quote(line) for line in lines[-_QUOTED:]]
+    said += [chat_past.quote(line) for line in lines[-_QUOTED:]]
     return " ".join(said) or f"The newest lines of the log say nothing about {sorted(subjects)[0]}."
 
 
@@ -154,7 +176,7 @@ def _why_waits(job: JobView, facts: ChatFacts) -> str:
                 f"{pool.total_gpus:g} GPUs are not in use; {pool.pending_gpus:g} are waited for."
             )
     lines = [line for line in facts.log if _about(line, {job.name.lower()})]
-    said += [_quote(line) for line in lines[-2:]]
+    said += [chat_past.quote(line) for line in lines[-2:]]
     return " ".join(said)
 
 
@@ -193,11 +215,6 @@ def _about(line: LogLine, subjects: set[str]) -> bool:
     if {line.incident.lower(), line.proposal.lower()} & subjects:
         return True
     return bool(set(_WORD.findall(line.text.lower())) & subjects)
-
-
-def _quote(line: LogLine) -> str:
-    where = f", {line.where}" if line.where else ""
-    return f"{line.at:%H:%M:%S} {line.kind}: {line.text.rstrip('.')} (line {line.seq}{where})."
 
 
 def _demand(asked: str, words: list[str], facts: ChatFacts) -> str:

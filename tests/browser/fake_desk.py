@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from tests.browser import lab_money, morning_report
+from tests.browser import lab_looks, lab_money, morning_report
 from tests.browser import lab_morning as morning
 
 from watchkeeper.control.amend import means
 from watchkeeper.core.action import say
 from watchkeeper.core.amend import Amendment, amended, narrows, steps_of
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
+from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
 from watchkeeper.core.errors import Refused, UsageError
@@ -28,8 +29,11 @@ from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.roles import roles_of
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders
+from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
 from watchkeeper.core.word import digest, plain
 from watchkeeper.core.word import digest as word_digest
+from watchkeeper_agents.chat import answer_from
+from watchkeeper_agents.chat_past import suggestions
 
 replace = msgspec.structs.replace
 ANN = Person(name="ann", groups=("oncall",))
@@ -111,6 +115,29 @@ class FakeDesk:
         with self._news:
             found = [e for e in self._events if e.seq > after]
         return tuple(found[:limit] if after else found[-limit:])
+
+    def layout(self, by: Grouping) -> FleetLayout:
+        return lab_looks.layout(self._board, by)
+
+    def cells(self, shade: Shade, by: Grouping) -> FleetCells:
+        return lab_looks.cells(self.board(), shade, by)
+
+    def trace(self, node: str) -> Trace | None:
+        found = next((n for n in self._board.nodes if n.name == node), None)
+        return found and lab_looks.trace(found, self._clock.now())
+
+    def policy(self) -> PolicyView:
+        return lab_looks.policy(self.board())
+
+    def agents(self) -> tuple[AgentView, ...]:
+        return lab_looks.agents(self.log())
+
+    def fans(self) -> tuple[FanView, ...]:
+        return lab_looks.fans(self._clock.now())
+
+    def verify(self) -> JournalCheck:
+        health = self.health()
+        return lab_looks.check(self._clock.now(), health.journal_seq, health.journal_head)
 
     def costs(self, days: float = 30.0) -> Costs:
         return self.costs_are
@@ -280,12 +307,14 @@ class FakeDesk:
     def say(self, person: Person, question: str) -> LogLine:
         return self.say_line(
             "You asked",
-            "One GPU is lost: GPU 3 of train-02 (XID 79). A question waits for you: P-7. "
-            "Answered by rules, no model was used.",
+            answer_from(question, self.board(), self.log(limit=2000)),
             tone="you",
             question=question,
             kind_of=Kind.CHAT,
         )
+
+    def suggest(self) -> tuple[str, ...]:
+        return suggestions(self.board())
 
     def report(self, since: datetime | timedelta | None = None) -> Report:
         now = self._clock.now()
@@ -423,7 +452,9 @@ class FakeDesk:
                 steady=self._clock.steady(),
                 kind=kind,
                 subject=tuple(s for s in (line.incident, line.proposal) if s),
-                data={"text": line.text},
+                data={"question": line.question, "answer": line.text}
+                if line.question
+                else {"text": line.text},
                 prev=prev,
             )
             event = replace(event, hash=digest(plain(event)))

@@ -158,7 +158,7 @@ def test_the_document_lists_every_route_and_resolves_every_reference(world: Stag
     reads = ["status", "board", "log", "incidents", "incidents/{incident}", "approvals"]
     reads += ["approvals/{proposal}", "nodes", "nodes/{name}", "fleet", "explain/{ident}"]
     reads += ["journal", "report", "incidents/{incident}/postmortem", "costs", "capacity"]
-    reads += ["what-if"]
+    reads += ["what-if", "fleet/layout", "fleet/cells", "nodes/{name}/trace"]
     changes = ("approvals/{proposal}/answer", "stop", "resume", "autonomy")
     expected = {(f"/api/v1/{p}", "get") for p in reads}
     expected |= {(f"/api/v1/{p}", "post") for p in changes}

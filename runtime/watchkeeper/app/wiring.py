@@ -52,6 +52,7 @@ from watchkeeper.health.sense import LAB, REAL
 from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings
 from watchkeeper_agents.chat import answer_from
+from watchkeeper_agents.chat_past import suggestions
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.words import CrewSettings
 
@@ -168,6 +169,7 @@ def build(settings: Settings, home: Home) -> Running:
         waiter=journal,
         wake=loop.wake,
         answerer=answer_from,
+        suggester=suggestions,
         redis_name=settings.redis_says,
         lab_time=settings.lab_time,
         book=read_prices(Path(settings.prices) if settings.prices else None),

@@ -18,10 +18,12 @@ from starlette.types import Scope
 from watchkeeper import __version__
 from watchkeeper.console.api import change_routes, probe_routes, read_routes
 from watchkeeper.console.ask_routes import ask_routes
+from watchkeeper.console.chat_routes import chat_routes
 from watchkeeper.console.events import Streams, event_routes
 from watchkeeper.console.form_routes import form_routes
 from watchkeeper.console.guard import Guard, Place
 from watchkeeper.console.house import House
+from watchkeeper.console.look_routes import look_pages, look_reads
 from watchkeeper.console.money_routes import money_api, money_pages
 from watchkeeper.console.page_routes import page_routes
 from watchkeeper.console.pages import Pages
@@ -89,8 +91,11 @@ def create_app(
         money_pages(house),
         form_routes(house),
         sign_on_routes(house),
+        look_pages(house),
+        chat_routes(house),
         event_routes(house, streams),
         probe_routes(house, streams),
+        look_reads(house),  # before the rest: /fleet/cells is no node
         read_routes(house),
         money_api(house),
         change_routes(house),

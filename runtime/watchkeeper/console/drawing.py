@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from watchkeeper.console import plots as plots_module
 from watchkeeper.console.chart import demand_chart
+from watchkeeper.console.linked import linked
 from watchkeeper.console.money import bar, burn_chart, money
 from watchkeeper.console.tame import tame, tame_lines
+from watchkeeper.console.together import alike
+from watchkeeper.core.amend import fields_of
 from watchkeeper.core.desk import Ask, Board, JobView, LimitView, NodeView, Person
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
 from watchkeeper.core.since import span as spoken
@@ -26,8 +30,6 @@ FRESH_S = 15.0
 """Older readings are called stale on the page; whether Approve is off is the server's word."""
 NEVER_BROKEN = 28
 """A name longer than this may break across lines: a page that scrolls sideways is worse."""
-GPUS_DRAWN = 2000
-"""In a larger fleet the map has one mark for each node: its worst GPU and its mean load."""
 WORST_SHOWN = 12
 """Rows of the table on the first page; the fleet page has them all."""
 
@@ -318,14 +320,24 @@ def requeue_line(job: JobView) -> str:
     return f"{opening(said)}." if said == "can be requeued" else f"Cannot be requeued: {said}."
 
 
-def marks_are(board: Board) -> str:
-    """What one mark of the map stands for: `gpu`, or `node` in a fleet too large for that."""
-    return "gpu" if board.health.gpus <= GPUS_DRAWN else "node"
+def in_block(nodes: tuple[NodeView, ...], domain: str, block: str | None) -> tuple[NodeView, ...]:
+    """The nodes of one domain (`rack`, `nvlink_domain`, `pool`); all of them for None."""
+    return nodes if block is None else tuple(n for n in nodes if getattr(n, domain) == block)
+
+
+def seconds(value: float) -> timedelta:
+    """To add to a time."""
+    return timedelta(seconds=value)
 
 
 def answered_on_card(ask: Ask) -> bool:
     """A harmless question may be answered on its card; one that wants a name typed may not."""
     return not ask.typed_name
+
+
+def changeable(ask: Ask) -> bool:
+    """Has it an argument that a person may change, and did nobody answer yet?"""
+    return not ask.approvals and bool(fields_of(ask.shown.proposal))
 
 
 def filters() -> dict[str, Callable[..., Any]]:
@@ -336,6 +348,13 @@ def filters() -> dict[str, Callable[..., Any]]:
         of_count, opening, grouped, status_word, signal_title, target_words, counts, agreement,
         trusts, simulated_label, worst, need_a_look, mark, full, state_word,
         incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart,
-        requeue_line, marks_are, bar, burn_chart, money,
+        requeue_line, in_block, seconds, alike, changeable, bar, burn_chart, money,
     )  # fmt: skip
-    return {f.__name__: f for f in shared}
+    plots: tuple[Callable[..., Any], ...] = (
+        linked,
+        plots_module.spark,
+        plots_module.fan,
+        plots_module.calibration,
+    )
+    named: dict[str, Callable[..., Any]] = {f.__name__: f for f in (*shared, *plots)}
+    return named | {"trace_of": plots_module.trace}

@@ -115,7 +115,7 @@ def form_routes(house: House) -> APIRouter:
         if not question:
             raise Malformed("The question is empty.")
         line = desk.say(session.person, question)
-        return _to(f"/#l{line.seq}")
+        return _to(f"/chat/{line.seq}" if fields.get("from") == "chat" else f"/#l{line.seq}")
 
     return routes
 

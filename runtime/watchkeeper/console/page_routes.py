@@ -53,22 +53,13 @@ def page_routes(house: House) -> APIRouter:
         )
 
     @routes.get("/i/{incident}")
-    def incident(session: SignedIn, incident: str) -> HTMLResponse:
+    def incident(session: SignedIn, incident: str, parts: bool = False) -> HTMLResponse:
         story = desk.story(incident)
         if story is None:
             raise HTTPException(404, f"There is no incident {incident[:60]}.")
-        return house.page("incident.html", "incident", story.incident.title, session, story=story)
-
-    @routes.get("/fleet")
-    def fleet(session: SignedIn, parts: bool = False) -> HTMLResponse:
-        return house.page("fleet.html", "fleet", "Fleet", session, parts=parts)
-
-    @routes.get("/nodes/{name}")
-    def node(session: SignedIn, name: str) -> HTMLResponse:
-        found = next((n for n in desk.board().nodes if n.name == name), None)
-        if found is None:
-            raise HTTPException(404, f"There is no node {name[:60]}.")
-        return house.page("node.html", "node", found.name, session, node=found)
+        return house.page(
+            "incident.html", "incident", story.incident.title, session, story=story, parts=parts
+        )
 
     @routes.get("/journal")
     def journal(

@@ -18,6 +18,7 @@ from watchkeeper.console.words import (
     Trouble,
 )
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
+from watchkeeper.core.cells import FleetCells, FleetLayout, Trace
 from watchkeeper.core.desk import Ask, Board, Health, LogLine, NodeView, Story
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident
@@ -35,6 +36,9 @@ WORDS = (
     Ask,
     NodeView,
     FleetMap,
+    FleetLayout,
+    FleetCells,
+    Trace,
     Explanation,
     Event,
     Health,

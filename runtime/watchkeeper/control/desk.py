@@ -24,7 +24,7 @@ from watchkeeper.control.past import ledger_view
 from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.reserving import Wish, outcome_of, wish
 from watchkeeper.control.spending import Spending
-from watchkeeper.control.story import Narrator, story_of
+from watchkeeper.control.story import Narrator, events_of, story_of
 from watchkeeper.control.waits import reasons
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import PoolReserve
@@ -57,6 +57,8 @@ from watchkeeper.policy.usage import usage
 from watchkeeper.policy.windows import standing
 
 LOG_KEPT = 2000
+LOG_READ = 20_000
+"""Lines of the journal that the first look at the log reads: a long record is not read whole."""
 
 
 class Waiter(Protocol):
@@ -80,6 +82,7 @@ class WatchDesk:
         book: PriceBook | None = None,
         cases: CaseStore | None = None,
         verify: Verify | None = None,
+        suggester: Callable[[Board], tuple[str, ...]] = lambda _board: (),
     ) -> None:
         self._watch = watch
         self._reporter = Reporter(watch, cases)
@@ -88,11 +91,12 @@ class WatchDesk:
         self._waiter = waiter
         self._wake = wake
         self._answerer = answerer
+        self._suggester = suggester
         self._redis_name = redis_name
         self._lab_time = lab_time
         self._narrator = Narrator()
         self._lines: deque[LogLine] = deque(maxlen=LOG_KEPT)
-        self._told = 0
+        self._told = max(0, watch.record.journal.head[0] - LOG_READ)
         self._tokens: dict[str, Person] = {}
 
     # Reading.
@@ -236,7 +240,9 @@ class WatchDesk:
         found = books.incidents.get(incident)
         if found is None:
             return None
-        return story_of(found, self._watch.record.journal.events(), books.policy_version)
+        return story_of(
+            found, events_of(self._watch.record.journal, incident), books.policy_version
+        )
 
     def asks(self) -> tuple[Ask, ...]:
         with self._watch.record.lock:
@@ -406,9 +412,10 @@ class WatchDesk:
             story = self.story(ident)
             if story is not None:
                 return told_story(story)
-        related = [e for e in self._watch.record.journal.events() if ident in e.subject]
-        if ident.isdigit():
-            related = [e for e in self._watch.record.journal.events() if e.seq == int(ident)]
+        journal = self._watch.record.journal
+        related = [e for e in journal.about({ident}) if ident in e.subject]
+        if ident.isdigit() and len(ident) < 16:
+            related = [e for e in islice(journal.events(int(ident) - 1), 1) if e.seq == int(ident)]
         if not related:
             raise Refused(f"Nothing in the journal is called {ident}.")
         return "\n\n".join(told_event(e) for e in related)
@@ -416,11 +423,15 @@ class WatchDesk:
     def say(self, person: Person, question: str) -> LogLine:
         """Answer from the record; never grants anything."""
         asked = question.strip()[:500]
-        answer = self._answerer(asked, self.board(), self.log(limit=200))
+        answer = self._answerer(asked, self.board(), self.log(limit=LOG_KEPT))
         event = self._watch.record.write(Kind.CHAT, by=person.name, question=asked, answer=answer)
         line = Narrator().line(event)
         assert line is not None
         return line
+
+    def suggest(self) -> tuple[str, ...]:
+        """See `core.desk.Desk.suggest`."""
+        return self._suggester(self.board())
 
     # Reporting.
 

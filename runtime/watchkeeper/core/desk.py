@@ -341,6 +341,10 @@ class Desk(Protocol):
         """Answer a question in the chat from the record; never grants anything."""
         ...
 
+    def suggest(self) -> tuple[str, ...]:
+        """Questions that the chat can answer now, the likeliest first."""
+        ...
+
     def people(self) -> tuple[Person, ...]: ...
 
     def login_links(self) -> Sequence[tuple[str, str]]:

@@ -1,0 +1,92 @@
+"""The chat: ask in plain words, read the answer with links to evidence, find it again. It never
+grants: an answer is a line of the log like any other."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
+
+from watchkeeper.console.house import House
+from watchkeeper.console.sessions import Session
+from watchkeeper.core.desk import Desk, LogLine
+from watchkeeper.core.event import Kind
+
+SEARCHED = 2000
+SHOWN = 40
+CHAT = "You asked"
+
+
+def chat_routes(house: House) -> APIRouter:
+    """GET /chat and each answer under its own address. Asking is POST /ask."""
+    routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    SignedIn = Annotated[Session, Depends(house.doorkeeper.session)]  # noqa: N806
+    desk = house.desk
+
+    @routes.get("/chat")
+    def chat(
+        session: SignedIn,
+        find: Annotated[str, Query(max_length=200)] = "",
+        question: Annotated[str, Query(max_length=500)] = "",
+    ) -> HTMLResponse:
+        log = desk.log(limit=SEARCHED)
+        lines = found(log, find) if find.strip() else tuple(x for x in log if x.kind == CHAT)
+        return house.page(
+            "chat.html",
+            "chat",
+            f"Found: {find}" if find.strip() else "Ask",
+            session,
+            lines=tuple(reversed(lines))[:SHOWN],
+            matches=len(lines),
+            find=find.strip(),
+            question=question,
+            suggestions=desk.suggest(),
+            one=None,
+        )
+
+    @routes.get("/chat/{seq}")
+    def answer(session: SignedIn, seq: int) -> HTMLResponse:
+        line = said_at(desk, seq)
+        if line is None:
+            raise HTTPException(404, f"Line {seq} is no answer of the chat.")
+        return house.page(
+            "chat.html",
+            "chat",
+            line.question,
+            session,
+            lines=(),
+            matches=0,
+            find="",
+            question="",
+            suggestions=desk.suggest(),
+            one=line,
+        )
+
+    return routes
+
+
+def found(log: tuple[LogLine, ...], find: str) -> tuple[LogLine, ...]:
+    """Lines that hold every word, whatever their kind, oldest first."""
+    words = find.casefold().split()
+
+    def holds(line: LogLine) -> bool:
+        text = f"{line.kind} {line.text} {line.question} {line.incident} {line.proposal}".casefold()
+        return all(word in text for word in words)
+
+    return tuple(line for line in log if holds(line))
+
+
+def said_at(desk: Desk, seq: int) -> LogLine | None:
+    """One answer, from the journal: it stands there for as long as the journal does."""
+    event = next(iter(desk.events(seq - 1, 1)), None) if seq > 1 else None
+    if event is None or event.seq != seq or event.kind is not Kind.CHAT:
+        return None
+    data = event.data
+    return LogLine(
+        seq=seq,
+        at=event.at,
+        kind=CHAT,
+        tone="you",
+        text=str(data.get("answer", "")),
+        question=str(data.get("question", "")),
+    )
