@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from watchkeeper.core.action import Action, targets_of
+from watchkeeper.core.action import Action, targets_of, traits_of
 from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Chosen, ModelCall
@@ -52,7 +52,8 @@ class Question:
         results. A reasoner is asked once."""
         told = [(o.id, o.action and (o.action, targets_of(o.action))) for o in self.options]
         fault = self.incident.fault if self.incident is not None else ""
-        return f"{self.thread} {digest((fault, told, len(self.attempts)))[:16]}"
+        results = sum(traits_of(r.action).changes for r in self.attempts)  # a ticket is no step
+        return f"{self.thread} {digest((fault, told, results))[:16]}"
 
 
 class Answer(NamedTuple):
