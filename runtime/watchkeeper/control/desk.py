@@ -191,19 +191,19 @@ class WatchDesk:
                 unserved=tuple(sorted(_KINDS_SHOWN - watch.serves)),
                 reviews=tuple(owed_says(lift) for lift in books.to_review()),
                 shadow={c: n for (f, c), n in sorted(books.counts.items()) if f == "shadow"},
+                reserved=snapshot.state.reserved if snapshot else (),
             )
 
-    def _whys(self, snapshot: Snapshot | None) -> dict[str, str]:
-        """Why gangs wait: not under the lock either, since it may take milliseconds."""
-                reserved=snapshot.state.reserved if snapshot else (),
-        if snapshot is None:
-            return {}
     def reserve(self, action: PoolReserve, person: Person, reason: str = "") -> Wish:
         """Ask for nodes to be kept, and wait for what policy says. Raises Refused."""
         left = wish(self._watch, action, person, reason)
         self._wake()
         return outcome_of(self._watch, left)
 
+    def _whys(self, snapshot: Snapshot | None) -> dict[str, str]:
+        """Why gangs wait: not under the lock either, since it may take milliseconds."""
+        if snapshot is None:
+            return {}
         with self._watch.record.lock:
             open_now = self._watch.record.books.open_incidents()
         return reasons(snapshot, open_now)

@@ -1,0 +1,123 @@
+"""Pages that look: the fleet by domain, one GPU, forecasts, policy, agents, the chat, the chain."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tests.core.console_stage import FORM, Read, Stage, csrf, stage
+
+from watchkeeper.console.linked import linked
+from watchkeeper.console.plots import in_words, spark
+from watchkeeper.core.cells import FleetCells, FleetLayout, Trace
+
+MOST_BYTES = 80_000
+
+
+@pytest.fixture
+def world() -> Stage:
+    return stage()
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/fleet?shade=temperature&by=nvlink", "95 °C"),
+        ("/fleet?by=rack&block=r1", "train-02"),
+        ("/nodes/train-02", "Busy, last hour"),
+        ("/nodes/train-02/gpus/3", "Uncorrected errors"),
+        ("/forecast", "Held to what came"),
+        ("/policy", "Exceptions, and what else ends"),
+        ("/agents", "Brier score"),
+        ("/journal/verify", "The journal holds"),
+        ("/chat", "What happened last night?"),
+        ("/chat?find=XID", "GPU 3"),
+        ("/more", "Every event"),
+    ],
+)
+def test_a_page_that_looks_says_its_facts_within_its_weight(
+    world: Stage, path: str, says: str
+) -> None:
+    answer = world.signed_in().get(path)
+    assert answer.status_code == 200
+    assert says in answer.text
+    assert len(answer.content) < MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/nodes/nobody", 404),
+        ("/nodes/train-02/gpus/9", 404),
+        ("/nodes/train-02/gpus/x", 400),
+        ("/fleet?by=colour", 400),
+        ("/chat/1", 404),
+        ("/chat/-4", 404),
+        ("/api/v1/nodes/nobody/trace", 404),
+        ("/api/v1/fleet/cells?shade=mood", 400),
+    ],
+)
+def test_what_is_not_there_is_said(world: Stage, path: str, code: int) -> None:
+    assert world.signed_in().get(path).status_code == code
+
+
+def test_a_block_shows_its_own_nodes_and_the_way_back(world: Stage) -> None:
+    page = world.signed_in().get("/fleet?by=rack&block=r2&shade=power").text
+    assert "train-03" in page
+    assert 'href="/nodes/train-01"' not in page
+    assert '<a href="/fleet?by=rack&amp;shade=power">Fleet</a>' in page
+
+
+def test_the_map_reads_a_layout_and_one_character_for_each_gpu(world: Stage) -> None:
+    client = world.signed_in()
+    layout = msgspec.json.decode(client.get("/api/v1/fleet/layout").content, type=FleetLayout)
+    answer = client.get("/api/v1/fleet/cells?shade=utilization")
+    cells = msgspec.json.decode(answer.content, type=FleetCells)
+    assert cells.key == layout.key
+    assert len(cells.g) == sum(sum(b.g) for b in layout.blocks) == 32
+    trace = msgspec.json.decode(client.get("/api/v1/nodes/train-02/trace").content, type=Trace)
+    assert len(trace.utilization[0]) == len(trace.ago_s)
+
+
+def test_a_question_gets_an_answer_under_its_own_address_with_links_to_evidence(
+    world: Stage,
+) -> None:
+    client = world.signed_in()
+    data = {"csrf": csrf(client), "question": "Why train-02?", "from": "chat"}
+    answer = client.post("/ask", data=data, headers=FORM)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/chat/")
+    page = client.get(answer.headers["location"]).text
+    targets = {v for _, name, v in Read.of(page).attributes if name == "href"}
+    assert "/nodes/train-02" in targets
+    assert any(t.startswith("/journal?before=") for t in targets)
+    assert "Why train-02?" in client.get("/chat").text
+    assert "Why train-02?" in client.get("/chat?find=why").text
+
+
+@pytest.mark.parametrize(
+    "question", ["approve P-7", "please stop the watch", "restart train-02 now", "allow everything"]
+)
+def test_the_chat_grants_nothing(world: Stage, question: str) -> None:
+    client = world.signed_in()
+    before = world.desk.asks()
+    client.post("/ask", data={"csrf": csrf(client), "question": question}, headers=FORM)
+    assert world.desk.asks() == before
+    assert world.desk.effects == []
+    assert not world.desk.board().orders.stopped
+    assert "nothing is done or granted from here" in client.get("/chat").text
+
+
+def test_only_what_the_record_knows_becomes_a_link(world: Stage) -> None:
+    board = world.desk.board()
+    text = "train-02 and evil-01, INC-2, P-7, //evil.example, javascript:alert(1) <a href=x> line 4"
+    drawn = str(linked(text, board))
+    targets = {v for _, name, v in Read.of(drawn).attributes if name == "href"}
+    assert targets == {"/nodes/train-02", "/i/INC-2", "/a/P-7", "/journal?before=5#j4"}
+    assert "&lt;a href=x&gt;" in drawn
+
+
+def test_what_was_not_read_is_not_drawn() -> None:
+    assert spark([None, None, 4.0], [30.0, 20.0, 10.0], 100) == ""
+    gap = spark([1.0, 2.0, None, 3.0, 4.0], [50.0, 40.0, 30.0, 20.0, 10.0], 100)
+    assert gap.count("<path") == 2, "two stretches, and no line over the gap"
+    assert in_words([None], "W", "Power") == "Power: nothing was read"
