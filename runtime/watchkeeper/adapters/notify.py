@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.errors import UsageError
+from watchkeeper.core.tame import harmless_json, tame, tame_lines
 
 PAGES_PER_HOUR = 30
 TICKETS_PER_HOUR = 120
@@ -103,8 +104,8 @@ class Notify:
             "at": self._clock.now().isoformat(),
             "kind": kind,
             "key": key,
-            "title": title[:_TEXT],
-            "body": body[:_TEXT],
+            "title": tame(title, _TEXT),
+            "body": tame_lines(body, _TEXT),
         }
         self._log(notice)
         if self._webhook is None:
@@ -118,7 +119,7 @@ class Notify:
             self._log({**notice, "kind": "webhook.failed", "body": "The webhook is too slow."})
 
     def _log(self, notice: dict[str, str]) -> None:
-        line = json.dumps(notice, ensure_ascii=False) + "\n"
+        line = harmless_json(json.dumps(notice, ensure_ascii=False)) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

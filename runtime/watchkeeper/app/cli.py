@@ -20,13 +20,14 @@ from watchkeeper.app import door
 from watchkeeper.app.eval_cli import eval_app
 from watchkeeper.app.money_cli import capacity, cost, what_if
 from watchkeeper.app.policy_cli import policy_app
-from watchkeeper.app.printing import Output, OutputOption, say, show
+from watchkeeper.app.printing import Output, OutputOption, say, say_drawn, show
 from watchkeeper.app.queue_cli import cancel, queue, reserve, submit, unreserve
 from watchkeeper.app.report_cli import add_report_commands
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
 from watchkeeper.app.token_cli import token_app
 from watchkeeper.app.who import me as _me
 from watchkeeper.core.errors import UsageError, WatchkeeperError
+from watchkeeper.core.tame import harmless, harmless_json
 from watchkeeper.core.verdict import Autonomy
 
 app = typer.Typer(
@@ -170,14 +171,14 @@ def watch(
     from watchkeeper.app.print_tables import log_lines
 
     lines = _ask("log", after=0, limit=limit)
-    say(log_lines(lines))
+    say_drawn(log_lines(lines))
     after = lines[-1]["seq"] if lines else 0
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
             _ask("wait", within_s=30.0, after=after, timeout_s=20.0)
             lines = _ask("log", after=after, limit=200)
             if lines:
-                say(log_lines(lines))
+                say_drawn(log_lines(lines))
                 after = lines[-1]["seq"]
 
 
@@ -193,9 +194,7 @@ def incidents(output: OutputOption = Output.TABLE) -> None:
 @app.command()
 def explain(ident: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Why: an incident, a proposal, or an event by its number."""
-    from watchkeeper.app.print_tables import harmless
-
-    say(harmless(_ask("explain", ident=ident)))
+    say(_ask("explain", ident=ident))
 
 
 @app.command()
@@ -364,7 +363,7 @@ def journal_tail(limit: Annotated[int, typer.Option(min=1)] = 20) -> None:
     from watchkeeper.core.word import canonical
 
     for event in deque(read_events(_journal_path()), maxlen=limit):
-        say(canonical(event).decode())
+        say(harmless_json(canonical(event).decode()))
 
 
 @journal_app.command("verify")
@@ -395,8 +394,10 @@ def journal_export(
     except OSError as err:
         raise UsageError(f"{to} cannot be written: {err.strerror}.") from err
     with out if to else contextlib.nullcontext():
+        bare = to is None and sys.stdout.isatty()  # a file gets the bytes that were hashed
         for event in read_events(path):
-            out.write(canonical(event) + b"\n")
+            line = canonical(event)
+            out.write((harmless_json(line.decode()).encode() if bare else line) + b"\n")
 
 
 def _journal_path() -> Path:
@@ -436,7 +437,7 @@ def main() -> None:
     try:
         app()
     except WatchkeeperError as err:
-        typer.echo(f"watchkeeper: {err}", err=True)
+        typer.echo(harmless(f"watchkeeper: {err}"), err=True)
         sys.exit(err.exit_code)
 
 

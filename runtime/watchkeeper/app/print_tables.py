@@ -11,15 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from watchkeeper.core.tame import harmless
+
 Row = dict[str, Any]
 
 MOST_WAITS = 8
 """Gangs whose reason for waiting is printed; `-o json` has all."""
-
-
-def harmless(text: str) -> str:
-    """The text without what a terminal would obey: control characters become a visible dot."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{MIDDLE DOT}" for c in text)
 
 
 class _Grid(Table):

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from watchkeeper.core.tame import harmless
+
 
 class Output(StrEnum):
     """How a listing is printed."""
@@ -21,7 +23,12 @@ OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table, jso
 
 
 def say(text: str) -> None:
-    """Print a line on standard output."""
+    """Print a line on standard output. Whoever wrote the text, a terminal obeys none of it."""
+    typer.echo(harmless(text))
+
+
+def say_drawn(text: str) -> None:
+    """Print what `print_tables` drew: its cells are harmless, and its own colours stay."""
     typer.echo(text)
 
 
@@ -35,4 +42,4 @@ def show(output: Output, value: Any, table: str) -> None:
 
             say(as_yaml(value).rstrip())
         case Output.TABLE:
-            say(table)
+            say_drawn(table)

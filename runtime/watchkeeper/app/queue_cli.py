@@ -104,6 +104,6 @@ def queue(output: OutputOption = Output.TABLE) -> None:
     """Who waits, for what, and since when it is known how long."""
     found = [job for job in _ask("board")["jobs"] if job["state"] == "waiting"]
     lines = [job["why_waits"] or f"{job['name']} waits for {job['gpus']:g} GPUs." for job in found]
-    from watchkeeper.app.print_tables import harmless
+    from watchkeeper.core.tame import harmless
 
     show(output, found, harmless("\n".join(lines)) or "Nobody waits.")

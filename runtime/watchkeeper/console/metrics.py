@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from watchkeeper.core.desk import Desk, Health
+from watchkeeper.core.tame import tame
 
 PREFIX = "watchkeeper_"
 MAX_LABELS = 64
@@ -56,7 +57,7 @@ class _Collector:
         info = GaugeMetricFamily(
             PREFIX + "policy_info", "The policy in force.", labels=("version",)
         )
-        info.add_metric((health.policy_version,), 1.0)
+        info.add_metric((tame(health.policy_version, 120),), 1.0)
         yield info
         for name, value in sorted(self._counted.items()):
             if _NAME.fullmatch(name) and name not in gauges:
@@ -70,7 +71,7 @@ def _family(name: str, value: Any) -> Any:
         return kind(full, _help(name), value=float(value))
     family = kind(full, _help(name), labels=(LABEL.get(name, "kind"),))
     for label, number in _bounded(value).items():
-        family.add_metric((label,), number)
+        family.add_metric((tame(label, 120),), number)
     return family
 
 

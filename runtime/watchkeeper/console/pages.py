@@ -19,9 +19,11 @@ from watchkeeper.core.desk import Board, LogLine
 
 STALE_AFTER_S = 15.0
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Controls (ANSI escapes among them), zero-width and bidirectional marks; tab and newline stay."""
+"""Controls (ANSI escapes among them), zero-width, bidirectional and tag characters, separators of
+lines; tab and newline stay."""
 
 
 def visible(text: str) -> str:

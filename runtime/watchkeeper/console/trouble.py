@@ -23,6 +23,7 @@ from watchkeeper.core.errors import (
     Refused,
     WatchkeeperError,
 )
+from watchkeeper.core.tame import harmless_json
 
 log = logging.getLogger("watchkeeper.console")
 
@@ -132,7 +133,10 @@ class Troubles:
 
 def json_word(word: object, code: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A core word, or a tuple of them, as the one JSON that the product writes."""
-    return Response(msgspec.json.encode(word), code, headers, "application/json")
+    data = msgspec.json.encode(word)
+    if not data.isascii() or b"\x7f" in data:  # seldom: what is shown on a terminal stays text
+        data = harmless_json(data.decode()).encode()
+    return Response(data, code, headers, "application/json")
 
 
 def _is_stock(err: HTTPException) -> bool:

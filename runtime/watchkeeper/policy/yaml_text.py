@@ -14,6 +14,7 @@ import yaml
 from msgspec import Struct
 
 from watchkeeper.core.errors import Problem
+from watchkeeper.core.tame import hidden
 
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 16
@@ -207,4 +208,7 @@ def _mark(event: Any) -> Mark:
 
 def as_yaml(value: object) -> str:
     """Plain values as YAML, for `-o yaml`; keys keep their order."""
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    if any(hidden(c) for c in text):  # PyYAML passes on what turns the reading direction
+        text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=False))
+    return text
