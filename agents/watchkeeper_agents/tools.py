@@ -11,7 +11,7 @@ from functools import lru_cache
 from watchkeeper.core.action import Action, say
 from watchkeeper.core.cluster import Node, PoolDemand
 from watchkeeper.core.crew import Briefing, Draft, StepResult
-from watchkeeper.core.facts import SERVICE_LEVEL, quantile_at, spare_nodes
+from watchkeeper.core.facts import SERVICE_LEVEL, quantile_at
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import simulate
 from watchkeeper.core.incident import Incident
@@ -20,10 +20,12 @@ from watchkeeper.core.proposal import Effect, Impact
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.line import Line, line_of
 from watchkeeper.placement.running import Terms
+from watchkeeper.placement.share import shares_of
 from watchkeeper.remedy.plan import RemedySettings, RemedyView
 from watchkeeper.remedy.precondition import unmet
+from watchkeeper.remedy.spares import kept_back, sizes
 from watchkeeper.remedy.verify import expected_effect
-from watchkeeper_agents.reserve import sizes, wanted
+from watchkeeper_agents.reserve import wanted
 
 MOST_EVIDENCE = 32
 """Signals cited by one Draft, newest kept."""
@@ -151,22 +153,15 @@ class Tools:
         )
 
 
-SMALL_POOL = 20
-"""Fewer nodes than this keep no spare against their gangs: one node would be too large a share."""
-
-
 @lru_cache(maxsize=1)
 def _line(briefing: Briefing, terms: Terms) -> Line | None:
     """Once for each briefing: nodes under an open incident are avoided, and in large pools those
     that must stand ready for repairs are kept."""
+    snapshot = briefing.snapshot
     suspects = frozenset(i.node for i in briefing.incidents if i.is_open and i.node)
-    spares: list[str] = []
-    size = sizes(briefing.snapshot.nodes)
-    for pool, want in wanted(briefing).items():
-        if size[pool] >= SMALL_POOL:
-            ready = spare_nodes(briefing.snapshot).get(pool, frozenset())
-            spares += sorted(ready - suspects)[-want:] if want else []
-    return line_of(briefing.snapshot, suspects, frozenset(spares), terms=terms)
+    spares = kept_back(snapshot, briefing.repaired, suspects)
+    shares = shares_of(briefing.quotas, briefing.used, snapshot.at.timestamp())
+    return line_of(snapshot, suspects, spares, shares, terms)
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,9 @@
 """What a model can do to the watch at its worst: models that mean harm, lie, ramble, dawdle or
-choose by lot sit in the crew's seat over simulated clusters, beside the rules alone on the same seeds.
+choose by lot sit in the crew's seats over simulated clusters, beside the rules alone on the same
+seeds.
 
-`python -m watchkeeper_evals.model_eval --seeds 200` prints one JSON object: promises broken, effects
-that no verdict carried, and how much of what the rules cure is cured all the same.
+`python -m watchkeeper_evals.model_eval --seeds 200` prints one JSON object: promises broken (an
+effect without a verdict is one), and how much of what the rules cure is cured all the same.
 """
 
 from __future__ import annotations

@@ -1,19 +1,17 @@
-"""What a model behind the reasoner may do, and for how long: its options, its caps, its breaker, its
-measured trust, and what it is told."""
+"""What a model behind the reasoner may do, and for how long: its options, its caps, its breaker,
+its measured trust, and what it is told."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
-from tests.core.crew_stage import ALL, AT, DEAD, briefing, job, lost, node, signal, snapshot, told
+from tests.core.crew_stage import ALL, briefing, job, lost, node, signal, snapshot, told
 
-from watchkeeper.control.trusting import scores_of
 from watchkeeper.core.action import TicketOpen, kind_of
 from watchkeeper.core.cluster import RayState
 from watchkeeper.core.crew import Briefing, CrewReply
@@ -24,6 +22,7 @@ from watchkeeper.core.redact import redact
 from watchkeeper.core.verdict import Decision
 from watchkeeper.remedy.runbook import RUNBOOKS, runbook_of
 from watchkeeper_agents.crew import LangGraphCrew
+from watchkeeper_agents.models.belt import NAMES
 from watchkeeper_agents.models.pages import prompt, runbook, tool_says
 from watchkeeper_agents.models.reasoner import ModelReasoner
 from watchkeeper_agents.models.settings import (
@@ -37,7 +36,6 @@ from watchkeeper_agents.models.settings import (
 )
 from watchkeeper_agents.models.spending import Breaker, Purse
 from watchkeeper_agents.models.trust import brier, promotion, reliability, standings, strategy
-from watchkeeper_agents.reasoner import Thinking
 
 Says = Callable[[ModelAsk], Any]
 
@@ -224,7 +222,6 @@ def test_thinking_is_no_failure() -> None:
     )
     crew = LangGraphCrew(reasoner=reasoner)
     assert not crew.ask(at(100.0)).thoughts
-    assert issubclass(Thinking, Exception)
 
 
 # What it may cost.
@@ -361,10 +358,7 @@ def test_rules_or_model_by_class_of_incident_on_measured_results(
 
 def test_a_demoted_model_is_not_asked_and_the_log_says_why() -> None:
     model = Fake(lambda _: said("wait"))
-    seen = msgspec.structs.replace if False else at(100.0)
-    from dataclasses import replace
-
-    reply = crew_of(model).ask(replace(seen, scores=tuple(scored(0.9, False, 3))))
+    reply = crew_of(model).ask(replace(at(100.0), scores=tuple(scored(0.9, False, 3))))
     assert (kinds(reply), model.asked) == (["node.restart"], [])
     assert (
         "not asked about node_lost: its last 3 words were sure and wrong" in reply.thoughts[0].text
@@ -398,8 +392,6 @@ def test_a_case_holds_no_name_of_the_cluster() -> None:
 
 
 def test_what_policy_would_say_is_told_where_somebody_can_say_it() -> None:
-    from dataclasses import replace
-
     model = Fake(lambda _: said("step"))
     crew_of(model).ask(replace(at(100.0), would=lambda _a, _i: Decision.ASK))
     facts = json.loads(model.asked[0].said[1].text)
@@ -432,8 +424,6 @@ def test_every_class_of_fault_has_one_runbook_with_numbered_steps(fault: Fault) 
 
 
 def test_every_tool_is_described_in_a_file() -> None:
-    from watchkeeper_agents.models.belt import NAMES
-
     assert all(len(tool_says(name)) > 20 for name in NAMES)
 
 
@@ -462,11 +452,3 @@ def test_a_secret_is_taken_out_of_text(secret: str) -> None:
 def test_text_without_secrets_stays_as_it_is() -> None:
     text = "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus. tokens: 12"
     assert redact(text) == text
-
-
-def test_scores_need_a_call_and_an_end() -> None:
-    from watchkeeper.control.books import Books
-
-    assert scores_of(Books()) == ()
-    assert AT + timedelta(0) == AT
-    assert DEAD.steady == 100.0

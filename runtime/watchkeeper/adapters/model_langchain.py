@@ -34,9 +34,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     provider: `openai` for any endpoint that speaks its protocol (vLLM, Ollama, llama.cpp), with
     `url`; `anthropic`; or another that LangChain's init_chat_model knows. key_env or key_file:
     where the key is; never the key itself. proxy: an HTTP proxy's URL, for `openai`; those of the
-    environment are not used. answer: `json_schema` where the server keeps to a schema,
-    `tool` where the answer is a call of a tool, `text` where it is only asked for in words.
-    million_in and million_out: price of a million tokens. timeout_s: of one try, whole.
+    environment are not used. answer: `json_schema` where the server keeps to a schema in OpenAI's
+    form, `json_object` in llama.cpp's, `tool` where the answer is a call of a tool, `text` where
+    it is only asked for in words. million_in and million_out: price of a million tokens.
+    timeout_s: of one try, whole.
     """
 
     provider: str
@@ -196,6 +197,8 @@ def _bound(chat: Any, spec: ModelSpec, ask: ModelAsk) -> Any:
     if spec.answers_as == "json_schema" and not tools:
         shape = {"name": _ANSWER_TOOL, "schema": ask.answer, "strict": True}
         words["response_format"] = {"type": "json_schema", "json_schema": shape}
+    if spec.answers_as == "json_object" and not tools:
+        words["response_format"] = {"type": "json_object", "schema": ask.answer}
     return chat.bind_tools(tools, **words) if tools else chat.bind(**words)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from watchkeeper.core.model import ModelCall
     from watchkeeper_agents.models.reasoner import ModelReasoner
 
+ANSWERS = ("", "json_schema", "json_object", "tool", "text")
 WORKERS = 2
 """Conversations at one time. More would only queue at the server, and a burst is the rules'."""
 
@@ -105,8 +106,8 @@ def _wrong_spec(spec: ModelSpec) -> Iterable[str]:
         yield "url must hold no user and password; name key_env or key_file."
     if spec.key_env and spec.key_file:
         yield "name key_env or key_file, not both."
-    if spec.answer not in ("", "json_schema", "tool", "text"):
-        yield f"answer is json_schema, tool or text, not {spec.answer!r}."
+    if spec.answer not in ANSWERS:
+        yield f"answer is one of {', '.join(ANSWERS[1:])}, not {spec.answer!r}."
     if not 0 < spec.timeout_s <= 600:
         yield "timeout_s must be between 0 and 600."
     if not 0 <= spec.retries <= 5:

@@ -1,0 +1,41 @@
+"""Opt-in: the whole way with a small real model behind an OpenAI-compatible server, such as llama.cpp
+with a 98 MB SmolLM2. It shows plumbing and guard, never judgement: a foolish model does no harm.
+
+WATCHKEEPER_REAL_MODEL names the server, such as http://127.0.0.1:8000/v1; docs/model.md says how to
+start one.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tests.core.crew_stage import DEAD, briefing, lost
+
+from watchkeeper.adapters.model_langchain import LangChainModel, ModelSpec
+from watchkeeper.core.action import kind_of
+from watchkeeper_agents.crew import LangGraphCrew
+from watchkeeper_agents.models.reasoner import ModelReasoner
+from watchkeeper_agents.models.settings import Seat, UseOfModels
+
+URL = os.environ.get("WATCHKEEPER_REAL_MODEL", "")
+
+
+@pytest.mark.skipif(not URL, reason="WATCHKEEPER_REAL_MODEL names no server")
+@pytest.mark.timeout(600)
+def test_s22_a_foolish_real_model_chooses_among_what_is_open_and_nothing_else_happens() -> None:
+    spec = ModelSpec(
+        provider="openai", model="any", url=URL, timeout_s=300.0, retries=0, answer="json_object"
+    )
+    seat = Seat(model="real", most_tokens=200)
+    use = UseOfModels(seats={"remediation": seat})
+    reasoner = ModelReasoner(use, {"real": LangChainModel("real", spec)})
+    reply = LangGraphCrew(reasoner=reasoner).ask(briefing(DEAD, lost("train-02")))
+    (call,) = reply.calls
+    print(
+        f"real model: {call.ended} {call.option!r}, confidence {call.confidence}, "
+        f"{call.tokens_in} tokens in, {call.tokens_out} out, {call.took_s:.1f} s: {call.answer}"
+        f" {call.why}"
+    )
+    assert call.ended in ("answered", "malformed", "not open")
+    assert {kind_of(d.action) for d in reply.drafts} <= {"node.restart", "ticket.open"}
