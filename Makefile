@@ -5,8 +5,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv)
-# What is never imported need not be compiled: a third of the time that an installation takes.
-PIP := --quiet --disable-pip-version-check --no-compile
+# The locks name every package, so nothing is resolved; what is never imported is not compiled.
+PIP := --quiet --disable-pip-version-check --no-compile --no-deps
 UP ?=
 NIGHTLY ?=
 
@@ -24,7 +24,7 @@ ifneq ($(UV),)
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install $(PIP) --no-deps -e .
+	$(BIN)/python -m pip install $(PIP) -e .
 endif
 	@touch $@
 
