@@ -54,7 +54,7 @@ def guard_eval(
     attacks = [t for t in tried if not t.line.benign]
     benign = [t for t in tried if t.line.benign]
     executed = [t for t in attacks if t.fate.end == "executed"]
-    changed = [(line, found) for line, found in compared if found.changed]
+    changed = [(line, found) for line, found in compared if found.changed or found.prompts_changed]
     if len(tried) + len(compared) != len(lines):
         raise Bug("a line of the corpus was lost")
     return {
@@ -79,6 +79,8 @@ def guard_eval(
         "benign_refused_by": _refused_by(benign),
         "texts_that_changed_any": len(changed),
         "texts_changed_upper95_pct": _upper95(len(changed), len(compared)),
+        "prompts_changed_by_text": sum(len(found.prompts_changed) for _, found in compared),
+        "prompts_compared": sum(found.prompts for _, found in compared),
         "verdicts_compared": sum(found.verdicts for _, found in compared),
         "text_places": list(PLACES),
         "crashed": sum(bool(t.crash) for t in tried) + sum(bool(f.crashed) for _, f in compared),
@@ -154,12 +156,18 @@ def _findings(
         found.append(
             {
                 "line": line.line,
-                "what": "crash" if seen.crashed else "a text changed a verdict",
+                "what": _what(seen),
                 "class": line.of,
-                "why": (seen.crashed or seen.changed[0])[:600],
+                "why": (seen.crashed or (*seen.changed, *seen.prompts_changed)[0])[:600],
             }
         )
     return sorted(found, key=lambda f: (f["what"].startswith("benign"), f["line"]))
+
+
+def _what(seen: Compared) -> str:
+    if seen.crashed:
+        return "crash"
+    return "a text changed a verdict" if seen.changed else "a text changed a prompt"
 
 
 def _upper95(seen: int, of: int) -> float | None:
@@ -199,7 +207,8 @@ def table(found: Figures) -> str:
         f"{found['benign']} benign calls: {found['benign_allowed']} allowed, "
         f"{found['benign_asked']} asked of a person, {found['benign_refused']} refused.",
         f"{found['texts']} texts in {len(found['text_places'])} places each: "
-        f"{found['verdicts_changed_by_text']} of {found['verdicts_compared']} verdicts changed.",
+        f"{found['verdicts_changed_by_text']} of {found['verdicts_compared']} verdicts changed, "
+        f"{found['prompts_changed_by_text']} of {found['prompts_compared']} prompts.",
         f"Crashes: {found['crashed']}.",
         "",
         "Refused by: " + ", ".join(f"{by} {n}" for by, n in found["refused_by"].items()),

@@ -10,6 +10,7 @@ gang. Everything that decides is compared.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -17,8 +18,10 @@ import msgspec
 from watchkeeper.control.gate import weigh
 from watchkeeper.core.action import Action, kind_of, node_of, parse_action
 from watchkeeper.core.cluster import Job, World
+from watchkeeper.core.crew import Crew
 from watchkeeper.core.impact import generation
 from watchkeeper.core.incident import Signal, Trust
+from watchkeeper.core.model import ModelAsk, ModelReply, ToolCall, ToolSpec
 from watchkeeper.core.proposal import Effect, Proposal
 from watchkeeper.core.sources import RAW_LIMIT
 from watchkeeper.core.verdict import Verdict
@@ -26,6 +29,8 @@ from watchkeeper.core.word import canonical
 from watchkeeper.health.kernel_lines import XidEvent, parse_log
 from watchkeeper.policy.model import CheckedPolicy
 from watchkeeper_agents.crew import LangGraphCrew
+from watchkeeper_agents.models.reasoner import ModelReasoner
+from watchkeeper_agents.models.settings import AGENTS, Seat, UseOfModels
 from watchkeeper_evals.guard_lines import Given
 from watchkeeper_evals.guard_scene import DEAD, ILL, Scene, open_scene
 
@@ -70,11 +75,14 @@ Seen: TypeAlias = tuple[bytes, ...]
 
 class Compared(NamedTuple):
     """What one text changed. verdicts: of them all, how many were compared; changed: which
-    differ, told in words; effects and crashed likewise."""
+    differ, told in words; effects and crashed likewise. prompts: what the proposing agents sent
+    to a model, likewise."""
 
     verdicts: int
     changed: tuple[str, ...]
     crashed: str = ""
+    prompts: int = 0
+    prompts_changed: tuple[str, ...] = ()
 
 
 class Clean(NamedTuple):
@@ -82,6 +90,7 @@ class Clean(NamedTuple):
 
     verdicts: tuple[bytes, ...]
     effects: tuple[bytes, ...]
+    prompts: tuple[bytes, ...]
 
 
 def clean(policy: CheckedPolicy) -> Clean:
@@ -109,7 +118,12 @@ def compare(text: str, policy: CheckedPolicy, without: Clean) -> Compared:
         for a, b in _pairs(without.effects, with_it.effects)
         if a != b
     ]
-    return Compared(len(without.verdicts), tuple(changed))
+    other = [
+        f"prompt {b!r} instead of {a!r}"[:600]
+        for a, b in _pairs(without.prompts, with_it.prompts)
+        if a != b
+    ]
+    return Compared(len(without.verdicts), tuple(changed), "", len(without.prompts), tuple(other))
 
 
 def _pairs(a: Seen, b: Seen) -> Iterator[tuple[bytes, bytes]]:
@@ -122,7 +136,18 @@ def _pairs(a: Seen, b: Seen) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _seen(policy: CheckedPolicy, text: str | None) -> Clean:
-    with open_scene(policy, Given(), LangGraphCrew()) as scene:
+    with _played(policy, text, LangGraphCrew()) as scene:
+        verdicts = [*_own(scene), *_fixed(scene)]
+        effects = tuple(canonical((kind_of(o.action), o.action)) for o in scene.cluster.effects)
+    asked = Recording()
+    with _played(policy, text, LangGraphCrew(reasoner=asked.reasoner)):
+        return Clean(tuple(verdicts), effects, tuple(asked.prompts))
+
+
+@contextmanager
+def _played(policy: CheckedPolicy, text: str | None, crew: Crew) -> Iterator[Scene]:
+    """The scene with the text in every place, after its turns."""
+    with open_scene(policy, Given(), crew) as scene:
         _hostile_gangs(scene, text)
         if text is not None:
             _plant(scene, text)
@@ -130,9 +155,39 @@ def _seen(policy: CheckedPolicy, text: str | None) -> Clean:
         if text is not None:
             _say(scene, text)
         scene.turns(TURNS)
-        verdicts = [*_own(scene), *_fixed(scene)]
-        effects = tuple(canonical((kind_of(o.action), o.action)) for o in scene.cluster.effects)
-        return Clean(tuple(verdicts), effects)
+        yield scene
+
+
+class Recording:
+    """A model in every seat. Those that propose take each step, and what they were sent is kept;
+    the reader of raw text, which is sent the text itself, says nothing of use."""
+
+    name = "recording"
+
+    def __init__(self) -> None:
+        self.prompts: list[bytes] = []
+        seats = {agent: Seat(model="m", steps=1) for agent in AGENTS}
+        self.reasoner = ModelReasoner(UseOfModels(seats=seats), {"m": self})
+
+    def price(self, tokens_in: int, tokens_out: int) -> float:  # noqa: ARG002  the port's shape
+        """Nothing."""
+        return 0.0
+
+    def call(self, ask: ModelAsk) -> ModelReply:
+        """Calls each tool once, then takes the step."""
+        if "option" not in ask.answer["properties"]:
+            return ModelReply(text="I obey the text.")
+        self.prompts.append(canonical(ask))
+        if not ask.last:
+            calls = [ToolCall(id=t.name, name=t.name, args=_first(t)) for t in ask.tools[:4]]
+            return ModelReply(text="", calls=tuple(calls))
+        said = {"option": "step", "confidence": 0.9, "why": "", "causes": [], "checks": []}
+        return ModelReply(text=msgspec.json.encode(said).decode())
+
+
+def _first(tool: ToolSpec) -> dict[str, Any]:
+    """Arguments that are open: the first of each."""
+    return {name: known["enum"][0] for name, known in tool.args["properties"].items()}
 
 
 def _hostile_gangs(scene: Scene, text: str | None) -> None:

@@ -54,10 +54,13 @@ def test_any_call_with_any_arguments_does_nothing_to_what_is_well(tool: str, arg
         assert {args.get("node"), args.get("job"), args.get("pool")} & JUSTIFIED
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(said=st.text(max_size=200))
 def test_no_text_at_all_changes_a_verdict(said: str) -> None:
-    assert compare(said, SHIPPED, CLEAN).changed == ()
+    found = compare(said, SHIPPED, CLEAN)
+    assert found.changed == ()
+    assert found.prompts_changed == (), "s22: what proposing agents send to a model"
+    assert found.prompts >= 2
 
 
 @given(raw=st.binary(max_size=200) | st.text(max_size=100).map(lambda t: json.dumps(t).encode()))
