@@ -1,4 +1,4 @@
-"""Allowances, service levels and power feeds in a policy: read exactly, and told where wrong."""
+"""Allowances, service levels, quotas and power feeds in a policy: read exactly, and told where wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from tests.core.policy_case import policy
 
 from watchkeeper.core.errors import PolicyError
-from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder
+from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder, QuotaOrder
 
 ALLOW = '  - {id: anything, effect: allow, actions: ["*"]}\n'
 WHOLE = """\
@@ -16,6 +16,9 @@ allowances:
   - {id: power, pool: train, energy_kwh: 90000}
 capacity:
   train: {service_level: 95, spot_at_most: 30, nodes_at_most: 64}
+quotas:
+  nlp: {gpus: 64, gpus_at_most: 96, weight: 2}
+  vision: {gpus: 8}
 power_feeds:
   feed-a: {limit_kw: 96, act_at: 90, least_watts: 300}
 """
@@ -35,6 +38,9 @@ def test_what_is_written_is_what_is_read() -> None:
     assert told == CapacityOrder(
         pool="train", service_level=0.95, spot_share=0.3, nodes_at_most=64, where=told.where
     )
+    nlp, vision = read.quotas
+    assert nlp == QuotaOrder(tenant="nlp", gpus=64, gpus_at_most=96, weight=2, where=nlp.where)
+    assert (vision.gpus, vision.gpus_at_most, vision.weight) == (8, None, 1)
     feed = read.feeds["feed-a"]
     assert feed == FeedOrder(
         feed="feed-a", limit_w=96_000, act_share=0.9, least_w=300, where=feed.where
@@ -50,6 +56,7 @@ def test_they_change_the_version_and_no_verdict() -> None:
 @pytest.mark.parametrize(
     ("tail", "said"),
     [
+        ("quotas: {nlp: {gpus: 8, gpus_at_most: 4}}", "it is not below `gpus`"),
         ("allowances: [{id: a}]", "an allowance has one of `gpu_hours`, `money` and `energy_kwh`"),
         (
             "allowances: [{id: a, gpu_hours: 5, money: 5 USD}]",

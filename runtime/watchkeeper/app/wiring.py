@@ -140,6 +140,7 @@ def build(settings: Settings, home: Home) -> Running:
     )
     forecaster = _forecaster(settings, mirror, ShadowFiles(home.shadow, ports.cluster), keeping)
     in_lab = ports.world is World.LAB
+    crew = LAB_CREW if in_lab else CrewSettings()
     models = _models(settings, record)
     watch = Watch(
         record=record,
@@ -147,7 +148,7 @@ def build(settings: Settings, home: Home) -> Running:
         crew=LangGraphCrew(
             reasoner=models.reasoner if models is not None else None,
             saver=RedisCheckpoints(settings.redis, ports.cluster),
-            settings=LAB_CREW if in_lab else CrewSettings(),
+            settings=crew,
         ),
         executor=executor,
         teller=Teller(Notify(home.pages, settings.webhook or None, clock), record),
@@ -174,6 +175,7 @@ def build(settings: Settings, home: Home) -> Running:
         lab_time=settings.lab_time,
         book=read_prices(Path(settings.prices) if settings.prices else None),
         cases=CaseFile(home.eval_cases),
+        terms=crew.terms,
         verify=checker(journal.path, home, clock),
     )
     _begin(record, settings, ports, journal)

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.control.fair import Used, add_use
 from watchkeeper.control.filed import Filed
 from watchkeeper.control.life import BADLY, BUSY, IN_HAND, State, Step, advance
 from watchkeeper.core.action import Action, kind_of, node_of
@@ -174,6 +175,8 @@ class Books:
     forecasts: dict[str, Forecast] = field(default_factory=dict)
     model_calls: deque[ModelCall] = field(default_factory=lambda: deque(maxlen=KEPT_CLOSED))
     """What models answered of late, oldest first: `trusting` holds it against what came of it."""
+    used: dict[str, Used] = field(default_factory=dict)
+    """Tenant -> GPU-seconds held by metering, older ones counting less; see `control.fair`."""
     regrets: dict[str, tuple[Regret, ...]] = field(default_factory=dict)
     """Pool -> its last day's plans against what was needed, oldest first."""
     session: str = ""
@@ -559,6 +562,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.TICKETED: Books._told,
     Kind.FORECAST: Books._forecast,
     Kind.REGRET: Books._regret,
+    Kind.METERED: lambda b, e: add_use(b.used, e),
     Kind.MODEL_CALLED: lambda b, e: b.model_calls.append(_parse(e.data["call"], ModelCall)),
 }
 

@@ -12,6 +12,7 @@ import msgspec
 
 from watchkeeper.control import hush
 from watchkeeper.control.books import KEPT_CLOSED, File
+from watchkeeper.control.fair import used_now
 from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
@@ -76,7 +77,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         serves=watch.serves,
         checked=dict(books.checked),
         history=_history(watch),
-        repaired=_repaired(watch, snapshot),
+        repaired=repaired_of(watch, snapshot),
         past=_past(watch, snapshot),
         gpu_hour={
             d.pool: price for d in snapshot.state.demand if (price := prices.of(d.pool)) is not None
@@ -84,6 +85,8 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         currency=prices.currency,
         feeds=policy.feeds if policy is not None else {},
         capacity=policy.capacity if policy is not None else {},
+        quotas=policy.quotas if policy is not None else (),
+        used=used_now(books.used, snapshot.at),
         scores=scores(watch),
         would=would(watch, snapshot),
     )
@@ -121,7 +124,7 @@ def _call_a_person(watch: Watch, what: str, why: str) -> None:
     )
 
 
-def _repaired(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
+def repaired_of(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
     """Each node's repairs of the last 7 days, by the incidents that they were for; since it was
     last replaced, where it was: another machine has the name since. Counted anew when a proposal
     has changed, and when the oldest of them is a week ago."""

@@ -16,7 +16,9 @@ from typing import Any, Protocol
 from watchkeeper.control import amend as amending
 from watchkeeper.control.asking import ask_of
 from watchkeeper.control.break_glass import break_glass, owed_says, review
+from watchkeeper.control.brief import repaired_of
 from watchkeeper.control.explain import told_event, told_story
+from watchkeeper.control.fair import used_now
 from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.look import FRESH_S, stale
 from watchkeeper.control.looking import Looking, Verify
@@ -53,6 +55,7 @@ from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
 from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
 from watchkeeper.core.word import plain
+from watchkeeper.placement.running import Terms
 from watchkeeper.policy.usage import usage
 from watchkeeper.policy.windows import standing
 
@@ -81,10 +84,12 @@ class WatchDesk:
         lab_time: str = "",
         book: PriceBook | None = None,
         cases: CaseStore | None = None,
+        terms: Terms | None = None,
         verify: Verify | None = None,
         suggester: Callable[[Board], tuple[str, ...]] = lambda _board: (),
     ) -> None:
         self._watch = watch
+        self._terms = terms
         self._reporter = Reporter(watch, cases)
         self._spending = Spending(watch, book)
         self._looking = Looking(watch, verify)
@@ -204,9 +209,13 @@ class WatchDesk:
         """Why gangs wait: not under the lock either, since it may take milliseconds."""
         if snapshot is None:
             return {}
-        with self._watch.record.lock:
-            open_now = self._watch.record.books.open_incidents()
-        return reasons(snapshot, open_now)
+        watch, policy = self._watch, self._watch.policies.current()
+        with watch.record.lock:
+            books = watch.record.books
+            open_now, used = books.open_incidents(), used_now(books.used, snapshot.at)
+            repaired = repaired_of(watch, snapshot)
+        quotas = policy.quotas if policy is not None else ()
+        return reasons(snapshot, open_now, repaired, quotas, used, self._terms)
 
     def _history(self) -> dict[str, list[tuple[float, float, float]]]:
         snapshot = self._watch.latest

@@ -10,7 +10,7 @@ from watchkeeper.core.action import Action
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Chosen, ModelCall, Scored
-from watchkeeper.core.money import CapacityOrder, FeedOrder
+from watchkeeper.core.money import CapacityOrder, FeedOrder, QuotaOrder
 from watchkeeper.core.proposal import Effect
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision
@@ -97,8 +97,10 @@ class Briefing:
     24 hours, oldest first, for waves; since a person last resumed, where one did. gpu_hour: what
     the policy says a GPU-hour costs, in `currency`, by pool; empty where it names no price.
     feeds: what policy lets each power feed carry, by name. capacity: what it says of each pool's
-    size; `default` for the rest. scores: what models said, held against what came of it. would:
-    what policy would decide on an action now, for this incident; None where nobody can say.
+    size; `default` for the rest. quotas: what it promises tenants. used: GPU-seconds that each
+    tenant held of late, older ones counting less, by metering. scores: what models said, held
+    against what came of it. would: what policy would decide on an action now, for this incident;
+    None where nobody can say.
     """
 
     snapshot: Snapshot
@@ -115,6 +117,8 @@ class Briefing:
     currency: str = ""
     feeds: Mapping[str, FeedOrder] = field(default_factory=dict)
     capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
+    quotas: tuple[QuotaOrder, ...] = ()
+    used: Mapping[str, float] = field(default_factory=dict)
     scores: tuple[Scored, ...] = ()
     would: Callable[[Action, str], Decision] | None = None
 

@@ -107,6 +107,18 @@ def order_for(orders: Mapping[str, CapacityOrder], pool: str) -> CapacityOrder |
     return orders.get(pool, orders.get("default"))
 
 
+class QuotaOrder(Word, frozen=True):
+    """What policy promises a tenant over the whole fleet. gpus: its own at any time.
+    gpus_at_most: with what it borrows; None: as much as is free. weight: its share of what is left
+    over."""
+
+    tenant: str
+    gpus: float
+    gpus_at_most: float | None = None
+    weight: float = 1.0
+    where: str = ""
+
+
 class FeedOrder(Word, frozen=True):
     """What a power feed may carry. limit_w: of GPU power; act_share: of it, where caps begin;
     least_w: no GPU is capped below this. full_w: what a GPU may draw uncapped; None where policy

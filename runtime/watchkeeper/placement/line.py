@@ -57,9 +57,11 @@ class Line:
         return tuple(fleet.names[row] for row in self.starts[name].rows)
 
     def blocked(self, pool: str) -> tuple[str, ...]:
-        """Who of this pool finds no room, the next in turn first."""
-        waiting = self.queue.waiting
-        return tuple(n for n in self.order if n in waiting and waiting[n].gang.pool == pool)
+        """Who of this pool finds no room, the next in turn first; not those whose tenants hold all
+        that they may, since no room would help them."""
+        waiting, refuses = self.queue.waiting, self.queue.shares.refuses
+        here = (n for n in self.order if n in waiting and waiting[n].gang.pool == pool)
+        return tuple(n for n in here if not refuses(waiting[n].gang))
 
     def reservation(self, name: str) -> Reservation | None:
         """When it could start by the estimates given, and where; None where none makes room."""

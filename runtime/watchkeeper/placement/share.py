@@ -7,9 +7,10 @@ by preemption. Use counts less as it ages, so that nobody is punished for last m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from watchkeeper.core.money import QuotaOrder
 from watchkeeper.placement.words import WHOLE, Gang, Placement
 
 HALF_LIFE_S = 24 * 3600.0
@@ -31,6 +32,19 @@ class Quota:
             raise ValueError(f"{self.tenant}: gpus >= 0, weight > 0 and most >= gpus must hold")
 
 
+def shares_of(orders: Iterable[QuotaOrder], used: Mapping[str, float], now: float) -> Shares:
+    """Shares under these orders. used: GPU-seconds of late by tenant, faded up to now already."""
+    shares = Shares(Quota(o.tenant, o.gpus, o.gpus_at_most, o.weight) for o in orders)
+    for tenant, gpu_s in used.items():
+        shares.remember(tenant, gpu_s, now)
+    return shares
+
+
+def faded(value: float, passed_s: float, half_life_s: float = HALF_LIFE_S) -> float:
+    """What is left of use after so long."""
+    return float(value * 0.5 ** (max(0.0, passed_s) / half_life_s))
+
+
 class Shares:
     """What each tenant holds and has used. Tenants without a quota own nothing and may borrow.
 
@@ -50,6 +64,10 @@ class Shares:
     def gave(self, placement: Placement, now: float) -> None:
         """A gang ended, or shrank."""
         self._hold(placement.gang.tenant, -placement.gpus, now)
+
+    def remember(self, tenant: str, gpu_s: float, now: float) -> None:
+        """GPU-seconds that it used before anything was told here, faded up to now."""
+        self._used[tenant] = (gpu_s, now)
 
     def held(self, tenant: str) -> float:
         """GPUs it holds now."""
@@ -97,4 +115,4 @@ class Shares:
         self._held[tenant] = max(0.0, self.held(tenant) + gpus)
 
     def _faded(self, value: float, passed: float) -> float:
-        return float(value * 0.5 ** (max(0.0, passed) / self._half_life_s))
+        return faded(value, passed, self._half_life_s)

@@ -19,7 +19,12 @@ from watchkeeper.policy.docket import docket
 from watchkeeper.policy.lint import Grade, Whole, lint
 from watchkeeper.policy.model import CheckedPolicy, Exemption, Rule, Window
 from watchkeeper.policy.read_bounds import budgets_in, limits_in, prices_in
-from watchkeeper.policy.read_capacity import allowances_in, capacity_in, feeds_in
+from watchkeeper.policy.read_capacity import (
+    allowances_in,
+    capacity_in,
+    feeds_in,
+    quotas_in,
+)
 from watchkeeper.policy.read_roles import roles_in
 from watchkeeper.policy.read_rules import exemptions_in, rules_in
 from watchkeeper.policy.reader import At, Reader, plain, zones
@@ -46,7 +51,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
     limits = limits_in(documents)
     budgets = budgets_in(documents, prices)
     allowances, capacity = allowances_in(documents), capacity_in(documents)
-    feeds = feeds_in(documents)
+    feeds, quotas = feeds_in(documents), quotas_in(documents)
     conditions = Conditions(documents)
     rules = rules_in(documents, windows, people, conditions)
     exemptions = exemptions_in(documents, rules, conditions, at)
@@ -88,6 +93,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         allowances=allowances,
         capacity=capacity,
         feeds=feeds,
+        quotas=quotas,
         roles=roles,
     )
 

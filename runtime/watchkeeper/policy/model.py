@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from watchkeeper.core.errors import Problem
-from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder
+from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder, QuotaOrder
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.expr import Batch, Condition
 from watchkeeper.policy.index import Index
@@ -208,7 +208,8 @@ class CheckedPolicy:
     dockets: by kind, its rules as the judge goes through them. over: exceptions,
     rules and windows whose last day has passed: they do nothing, and `check` refuses them.
     allowances, capacity (by pool) and feeds (by power feed) are what costs are measured and pools
-    are planned by; they decide nothing. sources: the files as they were, for the journal.
+    are planned by, and quotas order the line; they decide nothing. sources: the files as they
+    were, for the journal.
     """
 
     version: str
@@ -231,4 +232,5 @@ class CheckedPolicy:
     allowances: tuple[Allowance, ...] = ()
     capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
     feeds: Mapping[str, FeedOrder] = field(default_factory=dict)
+    quotas: tuple[QuotaOrder, ...] = ()
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

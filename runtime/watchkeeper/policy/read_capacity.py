@@ -1,11 +1,12 @@
-"""Allowances, service levels and power feeds, from YAML to their words.
+"""Allowances, service levels, quotas and power feeds, from YAML to their words.
 
-These are measured and planned by; they refuse nothing. What refuses an action is a budget.
+These are measured and planned by, and quotas order the line; they refuse no action. What refuses
+an action is a budget.
 """
 
 from __future__ import annotations
 
-from watchkeeper.core.money import MEASURES, Allowance, CapacityOrder, FeedOrder
+from watchkeeper.core.money import MEASURES, Allowance, CapacityOrder, FeedOrder, QuotaOrder
 from watchkeeper.policy.reader import At, Reader, zones
 from watchkeeper.policy.sections import Documents
 
@@ -68,6 +69,30 @@ def capacity_in(documents: Documents) -> dict[str, CapacityOrder]:
                 where=f"{reader.file}:{spec.mark.line}",
             )
     return found
+
+
+def quotas_in(documents: Documents) -> tuple[QuotaOrder, ...]:
+    """What each tenant is promised, in the order of the files."""
+    found: dict[str, QuotaOrder] = {}
+    for reader, top in documents:
+        for tenant, spec in top.of("quotas", {}).items():
+            if tenant in found:
+                said = f"the quota of {tenant!r} is told twice; first at {found[tenant].where}"
+                reader.problem(spec.mark, said, tenant)
+                continue
+            own, most = float(spec.of("gpus", 0.0)), spec.of("gpus_at_most")
+            if most is not None and most < own:
+                said = "`gpus_at_most` counts what is borrowed too, so it is not below `gpus`"
+                reader.problem(spec.mark, said, tenant)
+                continue
+            found[tenant] = QuotaOrder(
+                tenant=tenant,
+                gpus=own,
+                gpus_at_most=None if most is None else float(most),
+                weight=float(spec.of("weight", 1.0)),
+                where=f"{reader.file}:{spec.mark.line}",
+            )
+    return tuple(found.values())
 
 
 def feeds_in(documents: Documents) -> dict[str, FeedOrder]:

@@ -202,6 +202,25 @@ _CAPACITY = Record(
     },
     required=("service_level",),
 )
+_QUOTA = Record(
+    "what a tenant is promised, over the whole fleet",
+    {
+        "gpus": Leaf("GPUs that are its own at any time", kind="number", least=0, most=1_000_000),
+        "gpus_at_most": Leaf(
+            "GPUs with what it borrows; as many as are free where it is left out",
+            kind="number",
+            least=0,
+            most=1_000_000,
+        ),
+        "weight": Leaf(
+            "its share of what is left over; 1 where it is left out",
+            kind="number",
+            least=0.01,
+            most=1000,
+        ),
+    },
+    required=("gpus",),
+)
 _FEED = Record(
     "what the feed may carry",
     {
@@ -317,6 +336,7 @@ POLICY = Record(
         "budgets": Many("what may be spent", _BUDGET),
         "allowances": Many("what may be used in a calendar month", _ALLOWANCE),
         "capacity": Named("how large each pool should be", _CAPACITY, key=POOL),
+        "quotas": Named("what each tenant is promised, in the line of gangs", _QUOTA),
         "power_feeds": Named("what each power feed may carry", _FEED, key=POOL),
         "rules": Many("rules; the strictest of those that match decides", _RULE),
         "exceptions": Many("dated exceptions from rules", _EXCEPTION),

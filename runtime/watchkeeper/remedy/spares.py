@@ -7,10 +7,22 @@ The spares that cover it with a given chance are its quantile.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from math import exp, lgamma, log, sqrt
 
+from watchkeeper.core.cluster import Node
+from watchkeeper.core.facts import spare_nodes
+from watchkeeper.core.ledger import WEEK_S
+from watchkeeper.core.once import once_for
+from watchkeeper.core.telemetry import Snapshot
+
 DAY_S = 86400.0
+AWAY_S = 1800.0
+"""How long a broken node is away: drain, reboot or replacement, check (8 to 30 min each, ours)."""
+SMALL_POOL = 20
+"""Fewer nodes than this keep no spare against their gangs: one node would be too large a share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +79,40 @@ def spares_for(
     """
     mean = away(nodes, rate.upper if careful else rate.per_node_day, repair_s)
     return max(poisson_quantile(mean, chance), largest_domain)
+
+
+@once_for
+def sizes(nodes: dict[str, Node]) -> Counter[str]:
+    """Nodes of each pool, without those of the control path."""
+    return Counter(n.pool for n in nodes.values() if not n.control_path)
+
+
+def wanted(
+    nodes: dict[str, Node], repaired: Mapping[str, Sized], chance: float = 0.99
+) -> dict[str, int]:
+    """Pool -> nodes that should stand ready. repaired: node -> its repairs of the last 7 days. A
+    pool in which nothing was repaired is held to need none: the bound would rest on no evidence."""
+    size = sizes(nodes)
+    failed: Counter[str] = Counter()
+    for name, incidents in repaired.items():
+        if name in nodes:
+            failed[nodes[name].pool] += len(incidents)
+    return {
+        pool: spares_for(size[pool], measured(count, size[pool] * WEEK_S / DAY_S), AWAY_S, chance)
+        for pool, count in sorted(failed.items())
+        if size[pool]
+    }
+
+
+def kept_back(
+    snapshot: Snapshot, repaired: Mapping[str, Sized], suspects: Iterable[str]
+) -> frozenset[str]:
+    """Free nodes that gangs leave alone, because repairs may ask for them: in large pools, as many
+    as should stand ready."""
+    found: list[str] = []
+    size, doubted = sizes(snapshot.nodes), frozenset(suspects)
+    for pool, want in wanted(snapshot.nodes, repaired).items():
+        if want and size[pool] >= SMALL_POOL:
+            ready = spare_nodes(snapshot).get(pool, frozenset())
+            found += sorted(ready - doubted)[-want:]
+    return frozenset(found)
