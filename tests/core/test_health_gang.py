@@ -164,6 +164,31 @@ def test_a_gang_slower_than_its_own_past_is_slow_and_a_checkpoint_is_not():
     assert night.go(420) == set()
 
 
+def test_a_slow_gang_that_is_as_fast_as_it_was_says_so_once():
+    night = Night()
+    night.go(3600)
+    night.go(420, pace=14.0)
+    said = [code for _ in range(60) for code, _ in night.go(10)]
+    assert said.count("gang.paced") == 1
+    night.go(420, pace=14.0)
+    night.attempt, night.began = "g-a2", night.at
+    assert "gang.paced" not in [code for _ in range(60) for code, _ in night.go(10)]
+
+
+def test_a_node_is_blamed_no_more_once_the_gang_it_slowed_is_as_fast_as_it_was():
+    night = Night()
+    night.go(3600)
+    night.odd = {"w5": {POWER: 300.0}}
+    night.go(600, pace=15.0)
+    blamed = next(i for i in night.incidents if i.is_open)
+    assert (blamed.node, blamed.fault) == ("w5", Fault.NODE_SUSPECT)
+    night.odd = {}
+    night.go(120)
+    assert any(i.is_open for i in night.incidents), "two good minutes prove nothing"
+    night.go(480)
+    assert not any(i.is_open for i in night.incidents)
+
+
 def test_how_often_one_looks_changes_little():
     often, seldom = Night(), Night()
     often.go(3600, every=10.0)

@@ -162,6 +162,11 @@ def test_a_gang_that_hung_and_makes_steps_again_takes_the_blame_off_the_node():
     assert not passed_by(*told(lines[0], jobs=[hangs]))
     slow = read("gang.slow", 290, "job:g")
     assert not passed_by(*told(lines[0], slow, jobs=[goes_on])), "a slow gang makes steps, too"
+    for told_s, over in ((200, True), (295, False)):
+        paced = read("gang.paced", told_s, "job:g")
+        assert passed_by(*told(lines[0], slow, paced, jobs=[goes_on])) is over
+    other = c.renamed(read("gang.paced", 200, "job:g"), incarnation="another attempt")
+    assert not passed_by(*told(lines[0], slow, other, jobs=[goes_on]))
 
 
 def test_a_gang_that_makes_steps_there_after_the_last_word_is_a_check():

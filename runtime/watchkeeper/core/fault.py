@@ -142,12 +142,14 @@ def steps_may_end(incident: Incident) -> bool:
     """Whether a gang's next steps may show that it is over: of what stops all work, and of a node
     that stands out in a gang that hung. For who skips quiet stretches."""
     if incident.fault == Fault.NODE_SUSPECT:
-        return not any(s.code in _CRAWLS for s in incident.signals)
+        return not any(s.code == "gang.nan" for s in incident.signals)
     return incident.fault in _STOPS_WORK and check_tells(incident)
 
 
 _CRAWLS = frozenset({"gang.slow", "gang.nan"})
 """Steps that are slow, or worth nothing, prove nothing."""
+PACED = "gang.paced"
+"""Told once of an attempt that was slow and is as fast as it was."""
 
 
 def works_since_s(incident: Incident, now: datetime, jobs: Iterable[Job]) -> float | None:
@@ -210,8 +212,8 @@ def is_over(
 ) -> bool:
     """Whether what spoke of it does so no longer, though it is still heard: no counter does for
     two readings and a half, a gang that hung makes steps again, and no check of it that began
-    since has failed. That a slow gang is not told of proves nothing. jobs: the gangs as they are
-    now, by name. check: the newest of its node."""
+    since has failed. That a slow gang is not told of proves nothing: that it is at its pace again
+    is told. jobs: the gangs as they are now, by name. check: the newest of its node."""
     quiet_s = quiet_for_s(incident, now)
     if quiet_s is None or quiet_s < GONE_S or incident.fault not in _LEVELS:
         return False
@@ -224,9 +226,18 @@ def is_over(
         return False
     if last_reading(incident) is not None:
         return True
-    if any(s.code in _CRAWLS for s in incident.signals):
+    if not all(_at_its_pace(s, incident) for s in incident.signals if s.code in _CRAWLS):
         return False
     return bool(hung) or _steps_on(incident, now - timedelta(seconds=quiet_s), jobs)
+
+
+def _at_its_pace(slow: Signal, incident: Incident) -> bool:
+    """Whether that attempt was told to be at its pace again since."""
+    return slow.code == "gang.slow" and any(
+        s.code == PACED and s.incarnation == slow.incarnation and s.at > slow.at
+        for s in incident.signals
+        if s.target == slow.target
+    )
 
 
 def _steps_on(incident: Incident, since: datetime, jobs: Mapping[str, Job]) -> bool:

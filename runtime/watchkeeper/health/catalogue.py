@@ -180,6 +180,7 @@ _PHRASES = {
     "gpu.power_brake": "clocks cut by the power brake",
     "gang.hang": "the gang makes no steps",
     "gang.slow": "the gang is slower than it was",
+    "gang.paced": "the gang is as fast as it was",
     "gang.nan": "the gang reports a loss that is no number",
     "gang.suspect": "this node differs from its peers in the gang",
     "storage.stall": "storage does not answer, or many gangs starve at once",

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from watchkeeper.core.clock import Ids
 from watchkeeper.core.cluster import Job
-from watchkeeper.core.fault import GANG_FAULTS, UNHEALTHY_NODE, Fault, rank
+from watchkeeper.core.fault import GANG_FAULTS, PACED, UNHEALTHY_NODE, Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.book import PART_OF, Book, closed
@@ -147,6 +147,9 @@ def _join_job(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
     mine = book.of_job(name)
     if any(s.id == signal.id for i in mine for s in i.signals):
         return
+    if signal.code == PACED:
+        _join_where_it_was_slow(book, mine, signal, snapshot)
+        return
     job = snapshot.jobs.get(name)
     if storage := _its_storage(book, job, signal, snapshot):
         if storage.state is not IncidentState.RESOLVED:
@@ -165,6 +168,16 @@ def _join_job(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
         book.write(joined(known_to, (signal,), snapshot))
     else:
         book.write(replace(opened_on(ids, signal, fault, snapshot), jobs=(name,)))
+
+
+def _join_where_it_was_slow(
+    book: Book, mine: list[Incident], signal: Signal, snapshot: Snapshot
+) -> None:
+    """That a gang is fast again speaks for the node that was blamed, and opens nothing."""
+    for incident in mine:
+        slow = any(s.code == "gang.slow" and s.target == signal.target for s in incident.signals)
+        if incident.is_open and incident.fault == Fault.NODE_SUSPECT and slow:
+            book.write(joined(incident, (signal,), snapshot))
 
 
 def _told_to_a_person(mine: list[Incident], signal: Signal, fault: Fault) -> Incident | None:

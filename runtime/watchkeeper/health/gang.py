@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchkeeper.core.cluster import Job
+from watchkeeper.core.fault import PACED
 from watchkeeper.core.incident import Signal, Trust
 from watchkeeper.core.once import once_for
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
@@ -56,14 +57,14 @@ def watch_gangs(
     jobs = _that_step(snapshot.running)
     gangs = stepped(before.gangs, jobs, before.looked, now, settings)
     gangs = _judged(gangs, jobs, now, settings)
+    found = list(_at_their_pace(before.gangs, gangs, snapshot, settings))
     said = [
         (jobs[i], codes)
         for i in _said_of(gangs)
         if _is_grown(jobs[i], now, settings) and (codes := list(_codes(gangs, i, now)))
     ]
     if not said:
-        return [], gangs
-    found: list[Signal] = []
+        return found, gangs
     odd = dict(gangs.odd)
     every = odd_in([job for job, _ in said], snapshot, before.sensors)
     for (job, codes), odd_now in zip(said, every, strict=True):
@@ -145,6 +146,28 @@ def _codes(gangs: Gangs, i: int, now: float) -> Iterator[tuple[str, float]]:
         yield "gang.slow", slow_since
     if gangs.nan_looks[i] >= LATE_LOOKS:
         yield "gang.nan", float(gangs.nan_since[i])
+
+
+def _at_their_pace(
+    before: Gangs, gangs: Gangs, snapshot: Snapshot, settings: SenseSettings
+) -> Iterator[Signal]:
+    """Attempts that were slow at the last look, and are not any more."""
+    for i in np.flatnonzero(~np.isnan(before.slow_since)).tolist():
+        name, attempt = before.names[i], before.attempts[i]
+        row = gangs.row.get(name)
+        if row is None or gangs.attempts[row] != attempt or not np.isnan(gangs.slow_since[row]):
+            continue
+        since = utc(float(before.slow_since[i]))
+        yield Signal(
+            id=level_id(PACED, f"job:{name}", attempt, since),
+            code=PACED,
+            target=f"job:{name}",
+            at=utc(float(gangs.at[row])),
+            source="gang-progress",
+            trust=settings.progress_trust,
+            world=snapshot.world,
+            incarnation=attempt,
+        )
 
 
 def odd_nodes(snapshot: Snapshot, job: Job, sensors: SensorPast | None = None) -> dict[str, float]:
