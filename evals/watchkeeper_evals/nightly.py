@@ -126,8 +126,10 @@ def mutants(_asked: Asked) -> Found:
 PLANNER_TESTS = ("tests/properties/test_any_planner.py", "tests/stories/test_crash_anywhere.py")
 SAME_TESTS = ("tests/stories/test_twin_run.py", "tests/integration/test_eval_remediation.py")
 GUARD_TESTS = ("tests/integration/test_eval_guard.py",)
+CONSOLE_TESTS = ("tests/core/test_console_schema.py",)
 STEPS = (
     Step("guard", tests_of(*GUARD_TESTS, seeded=False), of_tests, GUARD_TESTS),
+    Step("console", tests_of(*CONSOLE_TESTS, seeded=False), of_tests, CONSOLE_TESTS),
     Step("same", tests_of(*SAME_TESTS, seeded=False), of_tests, SAME_TESTS),
     Step("planner", tests_of(*PLANNER_TESTS, seeded=True), of_tests, PLANNER_TESTS),
     Step("noise", noise, of_noise),

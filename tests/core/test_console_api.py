@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -242,3 +243,21 @@ def test_status_tells_a_cookie_client_its_token(world: Stage) -> None:
     status = client.get("/api/v1/status").json()
     assert status["csrf"] == csrf(client)
     assert (status["person"], status["waiting"], status["stale"]) == ("ann", 2, "")
+
+
+def test_a_thousand_questions_are_read_in_pages(world: Stage) -> None:
+    first = world.desk.asks()[0]
+    for n in range(1000):
+        later = first.asked_at + timedelta(seconds=n + 1)
+        world.desk.put(msgspec.structs.replace(first, id=f"P-{1000 + n}", asked_at=later))
+    client, read, last = world.signed_in(), [], ""
+    while True:
+        page = client.get("/api/v1/approvals", params={"after": last, "limit": 300}).json()
+        read += [ask["id"] for ask in page]
+        last = read[-1]
+        if len(page) < 300:
+            break
+        if len(read) == 600:
+            world.desk.void(last)  # answered while somebody reads
+    assert len(set(read)) == len(read) == 1002
+    assert len(client.get("/api/v1/approvals").json()) == 100

@@ -14,7 +14,7 @@ from watchkeeper.console.events import Streams
 from watchkeeper.console.guard import client_of
 from watchkeeper.console.house import House
 from watchkeeper.console.pages import stale_because
-from watchkeeper.console.schema import heard, said
+from watchkeeper.console.schema import counted, heard, said
 from watchkeeper.console.sessions import Session
 from watchkeeper.console.trouble import json_word
 from watchkeeper.console.words import (
@@ -53,7 +53,7 @@ def probe_routes(house: House, streams: Streams) -> APIRouter:
     def healthz() -> Response:
         return json_word(house.desk.health())
 
-    @routes.get("/metrics", summary="Counters in the Prometheus text format")
+    @routes.get("/metrics", summary="Counters in the Prometheus text format", **counted())
     def read_metrics(request: Request) -> Response:
         # By address and by name: behind a proxy on this host every client looks local.
         host = request.headers.get("host", "").lower()
@@ -92,8 +92,13 @@ def read_routes(house: House) -> APIRouter:
         return json_word(_found(desk.story(incident), "incident", incident))
 
     @routes.get("/approvals", summary="Questions that wait, oldest first", **said(Ask, many=True))
-    def approvals() -> Response:
-        return json_word(desk.asks())
+    def approvals(
+        after: Annotated[str, Query(max_length=253)] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> Response:
+        """A page of them; the next one begins `after` the id of the last. It may be answered
+        meanwhile: then what was asked since it comes next."""
+        return json_word(_page(desk.asks(), desk.ask(after) if after else None, limit))
 
     @routes.get("/approvals/{proposal}", summary="One question", **said(Ask))
     def approval(proposal: str) -> Response:
@@ -179,6 +184,15 @@ def _status(house: House, session: Session) -> Status:
         person=session.person.name,
         csrf=session.csrf,
     )
+
+
+def _page(asks: tuple[Ask, ...], last: Ask | None, limit: int) -> tuple[Ask, ...]:
+    if last is None:
+        return asks[:limit]
+    place = next((n for n, ask in enumerate(asks) if ask.id == last.id), None)
+    if place is not None:
+        return asks[place + 1 : place + 1 + limit]
+    return tuple(ask for ask in asks if ask.asked_at >= last.asked_at)[:limit]
 
 
 def _found(word: Any, what: str, name: str) -> Any:

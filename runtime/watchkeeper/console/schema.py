@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import PlainTextResponse
 
 from watchkeeper.console.words import (
     AnswerGiven,
@@ -53,25 +54,44 @@ WORDS = (
     LevelGiven,
     Trouble,
 )
-_READ_TROUBLE = {401: "No session", 404: "Not there"}
+_OPEN_TROUBLE = {400: "Not readable", 429: "Too many requests; see Retry-After"}
+_READ_TROUBLE = {
+    **_OPEN_TROUBLE,
+    401: "No session",
+    403: "A role that you do not hold",
+    404: "Not there",
+    409: "Cannot be told now, and why",
+    503: "The cluster, or its record, is not there now",
+}
 _CHANGE_TROUBLE = {
     400: "Not readable",
     401: "No session",
-    403: "No token, or from another site",
+    403: "A role that you do not hold, no token, from another site, or no fresh login",
     404: "Not there",
     409: "Refused: stale, spent, or not yours to give",
     413: "Too large",
+    429: "Too many requests; see Retry-After",
     503: "The journal cannot be written; nothing was changed",
 }
 
 
 def said(word: type, *, many: bool = False, session: bool = True) -> dict[str, Any]:
     """Route options: answers with this word, or a list of it."""
-    trouble = _READ_TROUBLE if session else {}
+    trouble = _READ_TROUBLE if session else _OPEN_TROUBLE
     options: dict[str, Any] = {"responses": _responses(word, many, trouble)}
     if session:
         options["openapi_extra"] = {"security": [{"cookie": []}, {"bearer": []}]}
     return options
+
+
+def counted() -> dict[str, Any]:
+    """Route options: answers with counters as text."""
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    trouble = {code: _trouble(_READ_TROUBLE[code]) for code in (400, 401, 403, 429)}
+    return {
+        "response_class": PlainTextResponse,
+        "responses": {200: {"description": "Done", "content": text}, **trouble},
+    }
 
 
 def heard(asked: type, word: type) -> dict[str, Any]:
