@@ -33,6 +33,9 @@ BREAKS = {
     "door-policy": ("watchkeeper.adapters.planted", "import yaml"),
     "door-fastapi": ("watchkeeper.control.planted", "import fastapi"),
     "door-langgraph": ("watchkeeper.adapters.planted", "import langgraph"),
+    "door-models": ("watchkeeper_agents.planted", "import langchain"),
+    "reader": ("watchkeeper_agents.models.reading.planted", "import watchkeeper_agents.tools"),
+    "door-mcp": ("watchkeeper.console.planted", "import mcp"),
     "app": ("watchkeeper.control.planted", "import watchkeeper.app.settings"),
 }
 

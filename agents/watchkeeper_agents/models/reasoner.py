@@ -20,7 +20,7 @@ from watchkeeper_agents.models.case import Case, case_of
 from watchkeeper_agents.models.clerk import Clerk, Run, in_line
 from watchkeeper_agents.models.converse import Talk, converse
 from watchkeeper_agents.models.pages import prompt, runbook
-from watchkeeper_agents.models.reader import reader_of
+from watchkeeper_agents.models.reading.reader import reader_of
 from watchkeeper_agents.models.settings import Seat, UseOfModels
 from watchkeeper_agents.models.trust import strategy
 from watchkeeper_agents.reasoner import STEP, Answer, ByRules, Question, Thinking
