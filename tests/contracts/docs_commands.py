@@ -66,6 +66,9 @@ OPERATING = (
     'watchkeeper stop --reason "maintenance of the switch" --as primary',
     "watchkeeper autonomy observe --as primary",
     "watchkeeper autonomy auto --as primary",
+    "watchkeeper token create grafana --role viewer --days 30 --as primary",
+    "watchkeeper token list",
+    "watchkeeper token revoke grafana --as primary",
 )
 """More that needs a running watch and no particular state of it."""
 
@@ -95,10 +98,14 @@ PARSED = (
     "watchkeeper collect --redis redis://collect:PASSWORD@redis.example:6379/0 "
     "--cluster real-1a2b3c4d --node train-01",
     "watchkeeper up --policies my-orders",
+    "watchkeeper up --policies policies --console console.toml",
     "watchkeeper submit bert-7 --workers 4 --gpus 8 --tenant nlp --priority 9 --runtime 4h "
     "-- python train.py",
     "watchkeeper queue",
     "watchkeeper cancel bert-7",
+    'watchkeeper reserve train --nodes 12 --from "mon 09:00" --until 18:00 --tz Europe/Berlin '
+    "--tenant nlp --as primary",
+    "watchkeeper unreserve R1 --as primary",
     'watchkeeper break-glass P-12 --reason "rack 4 is on fire" --as lead',
     'watchkeeper review P-12 --note "right, and we need a better limit" --as primary',
 )

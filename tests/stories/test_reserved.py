@@ -4,6 +4,7 @@ policy decides, the line keeps them for their tenant from then on, and then all 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +14,14 @@ import msgspec
 import pytest
 
 from watchkeeper.adapters.reservation_book import Keeping, ReservationBook
+from watchkeeper.app.door_calls import calls
+from watchkeeper.app.print_tables import status_table
 from watchkeeper.core.action import PoolReserve
 from watchkeeper.core.cluster import JobState, World
 from watchkeeper.core.desk import Person
-from watchkeeper.core.errors import Refused
+from watchkeeper.core.errors import Refused, UsageError
 from watchkeeper.core.verdict import Answer
+from watchkeeper.core.word import plain
 from watchkeeper.placement.running import Terms
 from watchkeeper.twin.memory import ManualClock, MemoryCluster
 from watchkeeper_agents.crew import LangGraphCrew
@@ -56,12 +60,16 @@ class Kept(Story):
         self.watch.executor = replace(self.watch.executor, actuators=served)
 
     def wish(self, action: PoolReserve, person: Person = ANNA) -> Any:
-        """What the door says once the turn has judged it."""
+        """What the desk says once the turn has judged it."""
+        return self.hear(lambda: self.desk.reserve(action, person))
+
+    def hear(self, call: Callable[[], Any]) -> Any:
+        """The answer of a call that waits for the turn."""
         found: list[Any] = []
 
         def ask() -> None:
             try:
-                found.append(self.desk.reserve(action, person))
+                found.append(call())
             except Refused as err:
                 found.append(err)
 
@@ -171,3 +179,30 @@ def test_a_reservation_outlives_the_watch_and_can_be_given_up(tmp_path: Path) ->
     told.crash_and_start()
     told.turns(2)
     assert told.desk.board().reserved == ()
+
+
+def test_the_command_line_s_door_reserves_in_a_name_and_gives_up(tmp_path: Path) -> None:
+    told = story(tmp_path)
+    served = calls(
+        told.desk, lambda: None, None, told.record, "", give_up=told.book.give_up
+    )  # fmt: skip
+    begin = told.clock.now()
+    asked = {
+        "pool": "train",
+        "nodes": 1,
+        "begin": begin.isoformat(),
+        "until": (begin + timedelta(hours=1)).isoformat(),
+        "tenant": "nlp",
+    }
+    with pytest.raises(UsageError, match="not one of the policy's people"):
+        served["reserve"](**asked, person="anybody")
+    with pytest.raises(UsageError, match="nodes must be between"):
+        served["reserve"](**{**asked, "nodes": 0}, person="primary")
+    said = told.hear(lambda: served["reserve"](**asked, person="primary"))
+    assert said["says"].startswith("Policy allows it")
+    told.turns(3)
+    assert "Reserved R1: 1 of train for nlp" in status_table(plain(told.desk.board()))
+    served["unreserve"](ident="R1", person="bob")
+    told.turns(1)
+    assert told.desk.board().reserved == ()
+    assert "R1 was given up: 1 nodes of train for nlp." in told.log()
