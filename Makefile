@@ -57,8 +57,9 @@ test: check  ## every check and every test: unit, property, real Redis, real Ray
 	@tests/prepare
 	@tests/both $(BIN)/python
 
-screenshot: install-dev  ## make the README's picture anew, from a real lab
+screenshot: install-dev  ## make the pictures anew: the README's from a real lab, those of docs/console.md
 	WATCHKEEPER_SCREENSHOTS=docs $(BIN)/python -m pytest tests/integration/test_day_watch.py -k "asked or looked"
+	WATCHKEEPER_SCREENSHOTS=docs $(BIN)/python -m pytest tests/browser/test_every_page.py -k pictures
 
 bench: install-dev  ## the budgets, as ratios in one run
 	$(BIN)/python -m watchkeeper_evals.bench

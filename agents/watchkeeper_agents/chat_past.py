@@ -36,8 +36,8 @@ def quote(line: LogLine) -> str:
 def span_of(asked: str, at: datetime) -> tuple[datetime, datetime, str]:
     """The time that is asked about, and how it is called. All in UTC."""
     if found := re.search(r"last (\d{1,3}) ?(min|m\b|hour|h\b|day|d\b)", asked):
-        unit = {"m": 60, "h": 3600, "d": 86400}[found[2][0]]
-        return at - timedelta(seconds=int(found[1]) * unit), at, f"the last {found[1]} {found[2]}"
+        unit, name = {"m": (60, "min"), "h": (3600, "h"), "d": (86400, "d")}[found[2][0]]
+        return at - timedelta(seconds=int(found[1]) * unit), at, f"the last {found[1]} {name}"
     if "hour" in asked:
         return at - timedelta(hours=1), at, "the last hour"
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)

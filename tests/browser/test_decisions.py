@@ -84,7 +84,7 @@ def test_a_person_denies_and_says_why(
     reason.fill("The tenant asked for one more hour.")
     page.get_by_role("button", name="Deny with this reason").click()
 
-    expect(page.get_by_text(f"Denied by {ANN.name}")).to_be_visible()
+    expect(page.get_by_text(f"Already decided by {ANN.name}")).to_be_visible()
     expect(page.get_by_text("The tenant asked for one more hour.")).to_be_visible()
     expect(page.locator(DECIDE)).to_have_count(0)
     answered = desk.ask(hard.id)
@@ -135,7 +135,9 @@ def test_a_decided_question_says_who_and_when_and_has_no_form(
     page = watch()
     page.goto(f"{base_url}/a/{hard.id}")
     expect(page.locator("main")).to_contain_text(
-        re.compile(rf"Denied by {BOB.name} at \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC\.")
+        re.compile(
+            rf"Already decided by {BOB.name} at \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC: denied\."
+        )
     )
     expect(page.locator(DECIDE)).to_have_count(0)
     expect(page).to_have_title(re.compile(r"^Denied: "))

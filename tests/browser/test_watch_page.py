@@ -102,7 +102,7 @@ def test_a_question_to_the_watch_is_answered_in_the_log(watch: Watch) -> None:
     page.get_by_label("Ask the watch").fill("What is wrong?")
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.locator("#lines > li").first).to_contain_text("What is wrong?")
-    expect(page.locator("#lines > li").first).to_contain_text("no model was used")
+    expect(page.locator("#lines > li").first).to_contain_text("train-02 is failed")
 
 
 def test_the_keyboard_reads_the_map_and_reaches_the_answers(
@@ -116,6 +116,10 @@ def test_the_keyboard_reads_the_map_and_reaches_the_answers(
     page.keyboard.press("ArrowRight")
     expect(cursor).not_to_have_text(before)
     page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/fleet\?.*block="))  # from the fleet to the rack
+    page.locator("#fleet-map").focus()
+    expect(page.locator("#fleet-cursor")).to_contain_text("Open train-")
+    page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/nodes/"))
 
     page.goto(f"{base_url}/a/{hard.id}")
@@ -125,8 +129,8 @@ def test_the_keyboard_reads_the_map_and_reaches_the_answers(
         names.append(
             page.evaluate("document.activeElement.textContent || document.activeElement.name || ''")
         )
-    assert [n for n in names if n in ("typed", "Approve", "Not now", "Deny…")] == [
-        "typed", "Approve", "Not now", "Deny…",
+    assert [n for n in names if n in ("typed", "Approve", "Not now", "Change…", "Deny…")] == [
+        "typed", "Approve", "Not now", "Change…", "Deny…",
     ]  # fmt: skip
 
 
@@ -297,16 +301,23 @@ def test_a_fleet_of_ten_thousand_gpus_is_drawn_with_one_mark_for_each_node(
     health = msgspec.structs.replace(desk.health(), nodes=1250, gpus=10_000)
     desk.change(nodes=nodes, health=health, gpus_total=10_000, gpus_reporting=10_000)
     page.reload()
-    assert len(page.request.get(f"{page.url}api/v1/fleet").body()) < 60_000
-    expect(page.locator("#fleet-map")).to_have_attribute("data-by", "node")
+    assert len(page.request.get(f"{page.url}api/v1/fleet/cells").body()) < 20_000
+    expect(page.locator("#fleet-cursor")).to_contain_text("Each square is a node")
+    expect(page.locator("#fleet-map")).to_have_attribute("data-drawn-ms", re.compile(r"\d"))
     box = page.locator("#fleet-map").bounding_box()
     assert box is not None
     assert box["height"] < 320
     page.locator("#fleet-map").focus()
     cursor = page.locator("#fleet-cursor")
+    expect(cursor).to_contain_text("train-h100-0700, 8 GPUs, rack rack-087: failed")
+    page.keyboard.press("Home")
     expect(cursor).to_contain_text("train-h100-0000, 8 GPUs, rack rack-000: on average 60 to 70 %")
     page.keyboard.press("PageDown")
     expect(cursor).to_contain_text("train-h100-0008, 8 GPUs, rack rack-001")
+    page.keyboard.press("n")
+    expect(cursor).to_contain_text("train-h100-0700")
+    page.keyboard.press("Home")
+    page.keyboard.press("PageDown")
     page.keyboard.press("ArrowDown")
     expect(cursor).not_to_contain_text("train-h100-0008")
     page.keyboard.press("End")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from watchkeeper.core.desk import Board, Health, JobView, LogLine, NodeView, PoolView
+from watchkeeper.core.desk import Board, Health, JobView, LimitView, LogLine, NodeView, PoolView
 from watchkeeper.core.verdict import Autonomy, Orders
 from watchkeeper_agents.chat import ChatFacts, answer, answer_from
+from watchkeeper_agents.chat_past import suggestions
 
 AT = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 
@@ -162,3 +163,58 @@ def test_one_node_and_one_gang_are_described() -> None:
 def test_the_desk_asks_in_its_own_shape() -> None:
     seen = facts()
     assert answer_from("status", seen.board, seen.log) == answer("status", seen)
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("What happened last night?", "1 thing was seen, 1 act failed."),
+        ("what happened in the last 3 hours", "In the last 3 h"),
+        ("What did you do today?", "1 act was verified"),
+        ("what happened yesterday?", "1 thing was seen, 1 act failed"),
+        ("what would this policy change?", "3 verdicts would differ: 3 from allow to deny."),
+        ("What would the rules in shadow change?", "watchkeeper policy diff"),
+        (
+            "What is left of the budgets?",
+            "node restarts in 1 h: 1 left of 2 (policies/limits.yaml:8)",
+        ),
+        ("What waits for me?", "Nothing waits for a person."),
+        ("why does my job wait?", "wide waits for 32 GPUs."),
+    ],
+)
+def test_the_past_and_what_is_written_are_answered_too(question: str, says: str) -> None:
+    night = AT.replace(hour=2)
+    log = (
+        line(3, "Saw", "XID 79 on train-02.", at=AT - timedelta(hours=15)),
+        line(4, "Failed", "Restart of train-02 failed.", tone="bad", at=AT - timedelta(hours=14)),
+        line(5, "Saw", "train-03 is gone.", at=night),
+        line(6, "Failed", "The first check failed.", tone="bad", at=night),
+        line(7, "Did", "The second check passed.", tone="good", at=AT - timedelta(hours=1)),
+    )
+    if "night" in question:
+        log = log[2:4]
+    bound = LimitView(
+        id="r", text="node restarts in 1 h", used=1.0, limit=2.0, where="policies/limits.yaml:8"
+    )
+    waits = job("wide", "waiting", why_waits="wide waits for 32 GPUs.")
+    known = facts(log, shadow={"allow_to_deny": 3}, limits=(bound,), jobs=(waits,))
+    assert says in answer(question, known)
+
+
+def test_how_far_the_log_reaches_is_said_where_it_is_not_far_enough() -> None:
+    known = facts((line(9, "Saw", "XID 79.", at=AT.replace(hour=7)),))
+    assert "My log begins at" in answer("what happened last night?", known)
+
+
+def test_each_suggestion_has_an_answer_of_its_own() -> None:
+    board = facts(
+        nodes=(node("train-02", "failed", what="XID 79"),),
+        jobs=(job("wide", "waiting"), job("llm", "stopped")),
+        pools=(pool(),),
+    ).board
+    offered = suggestions(board)
+    assert "Why train-02?" in offered
+    assert "Why does wide wait?" in offered
+    for question in offered:
+        said = answer(question, ChatFacts(board, ()))
+        assert not said.startswith("I can answer from the record"), question

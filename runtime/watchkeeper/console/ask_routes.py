@@ -57,6 +57,8 @@ def ask_routes(house: House) -> APIRouter:
     @routes.get("/a/together")
     def together(session: SignedIn, of: Annotated[str, Query(max_length=400)]) -> HTMLResponse:
         first, *others = [found(ident) for ident in of.split(",")[: MOST + 1]]
+        if not first.shown.proposal.incident:
+            raise Refused(f"{first.id} is of no incident, so none is like it.")
         return house.page(
             "together.html",
             "ask",

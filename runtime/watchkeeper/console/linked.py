@@ -24,7 +24,7 @@ _REFERENCE = re.compile(
 
 def linked(text: str, board: Board, cap: int = 4000) -> Markup:
     """The answer with links to what it rests on."""
-    said = tame_lines(text, cap)
+    said = tame_lines(text, cap).replace("). ", ").\n")  # a quotation a line
     nodes = {node.name for node in board.nodes}
     parts: list[Markup] = []
     at = 0

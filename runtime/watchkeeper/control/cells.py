@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,8 @@ class _Placed:
     there: NDArray[np.bool_]
     hidden: tuple[tuple[int, tuple[int, ...]], ...]
     row_of: dict[str, int]
+    rows: list[tuple[Mapping[str, int], NDArray[np.intp]]] = field(default_factory=list)
+    """The rows of the frame for these nodes, made once for each mapping of names to rows."""
 
 
 @once_for
@@ -226,7 +228,11 @@ def _wanted(snapshot: Snapshot, forecasts: Mapping[str, Forecast]) -> dict[str, 
 def _rows(snapshot: Snapshot, place: _Placed) -> NDArray[np.intp]:
     """The frame's row of each node, -1 where it has none: the last, which is made of gaps."""
     row = snapshot.frame.row
-    return np.array([row.get(n.name, -1) for n in place.nodes], np.intp)
+    if place.rows and place.rows[0][0] is row:  # a fleet's rows are mostly those of the last turn
+        return place.rows[0][1]
+    found = np.array([row.get(n.name, -1) for n in place.nodes], np.intp)
+    place.rows[:] = [(row, found)]
+    return found
 
 
 def _column(snapshot: Snapshot, place: _Placed, name: str) -> NDArray[np.float32]:

@@ -6,15 +6,16 @@ import { LIVE, looking } from "./app.js";
 const NODE = { h: "healthy", s: "suspect", f: "failed", d: "dead", r: "draining", c: "cordoned", k: "checking", q: "silent", u: "unknown" };
 const GPU = { f: "failed", c: "cordoned", x: "hidden", q: "silent" };
 const TALL = 16;                      // nodes in one strip; a larger block goes on beside it
-const MOST_GPUS = 20_000;             // beyond, a square is a node: its worst GPU
+const MOST_GPUS = 20_000;             // beyond (or data-most), a square is a node: its worst GPU, or their mean
 const EVERY_MS = 5_000;
+const short = (name, most) => name.length > most ? `…${name.slice(1 - most)}` : name;   // names differ at their end
 const digit = c => c >= "0" && c <= "9" ? Number(c) : null;
 const hex = text => { const n = parseInt(text.slice(1).replace(/^(.)(.)(.)$/, "$1$1$2$2$3$3"), 16); return [n >> 16, n >> 8 & 255, n & 255]; };
 
 export class FleetMap {
   constructor(canvas, out) {
-    const { by, shade, block } = canvas.dataset;
-    Object.assign(this, { canvas, out, by, shade, only: block ?? null, key: "", cells: [], strips: [], at: -1, told: null });
+    const { by, shade, block, most } = canvas.dataset;
+    Object.assign(this, { canvas, out, by, shade, most: Number(most || MOST_GPUS), only: block ?? null, key: "", cells: [], strips: [], at: -1, told: null });
     canvas.addEventListener("keydown", e => this.onKey(e));
     canvas.addEventListener("pointerdown", e => this.onPoint(e));
     canvas.addEventListener("dblclick", () => this.open());
@@ -44,7 +45,7 @@ export class FleetMap {
     const here = this.cells[this.at];
     let first = 0, row = 0;
     this.key = key; this.cells = []; this.strips = [];
-    this.byNode = blocks.reduce((sum, b) => sum + b.g.reduce((a, c) => a + c, 0), 0) > MOST_GPUS && this.only === null;
+    this.byNode = blocks.reduce((sum, b) => sum + b.g.reduce((a, c) => a + c, 0), 0) > this.most && this.only === null;
     blocks.forEach((block, b) => {
       const shown = this.only === null || block.r === this.only;
       for (let i = 0; i < block.n.length; i++, row++) {
@@ -63,7 +64,10 @@ export class FleetMap {
 
   take(told) {
     this.told = told;
-    if (this.at < 0) this.at = Math.max(0, this.cells.findIndex(c => c.node.name === Object.keys(told.what)[0] && GPU[this.mark(c)]));
+    if (this.at < 0) {                       // where a person looks first: the worst, else what is not well
+      const worst = Object.keys(told.what)[0], ill = c => GPU[this.mark(c)];
+      this.at = [c => c.node.name === worst && ill(c), c => c.node.name === worst, ill].map(is => this.cells.findIndex(is)).find(i => i >= 0) ?? 0;
+    }
     this.canvas.hidden = !this.cells.length;
     const began = performance.now();
     this.draw();
@@ -75,10 +79,16 @@ export class FleetMap {
   mark({ node, g }) {
     if (!this.byNode) return node.count ? this.told.g[node.first + g] : " ";
     const all = this.told.g.slice(node.first, node.first + node.count);
-    return [..."fqcx"].find(c => all.includes(c)) || all[0] || " ";
+    const ill = [..."fqcx"].find(c => all.includes(c)), loads = [...all].map(digit).filter(d => d !== null);
+    return ill || (loads.length ? String(Math.floor(loads.reduce((a, b) => a + b, 0) / loads.length)) : all[0] || " ");
   }
 
   layout(width) {
+    if (this.byNode) {
+      const high = width * .6, step = Math.min(22, Math.max(4, Math.floor(Math.sqrt(width * high / this.cells.length)))), cols = Math.floor(width / step);
+      this.cells.forEach((c, i) => { c.x = (i % cols) * step; c.y = Math.floor(i / cols) * step; });
+      return { step, cell: step - 1, height: Math.ceil(this.cells.length / cols) * step + 2 };
+    }
     const high = width < 560 ? 760 : 720, gap = 10, label = 16;
     for (let step = this.only !== null ? 26 : 22; ; step -= step > 8 ? 1 : .5) {
       let x = 0, y = 0, tall = 0;
@@ -110,14 +120,15 @@ export class FleetMap {
     canvas.style.aspectRatio = "auto"; canvas.style.height = `${L.height}px`;
     canvas.width = w * ratio; canvas.height = L.height * ratio; c.scale(ratio, ratio);
     c.font = `11px ${v("--sans")}`; c.fillStyle = v("--ink-3");
-    for (const s of this.strips) {
-      if (s.label && this.only === null) c.fillText((s.name || "none").slice(0, Math.max(6, Math.floor(s.wide * L.step / 6))), s.x, s.y - 5);
-      if (this.only !== null) s.nodes.forEach((n, i) => c.fillText(n.name.slice(-14), s.x - 90, s.y + i * L.step + L.cell * .7, 84));
+    for (const s of this.byNode ? [] : this.strips) {
+      if (s.label && this.only === null) c.fillText(short(s.name || "none", Math.max(6, Math.floor(s.wide * L.step / 6))), s.x, s.y - 5);
+      if (this.only !== null) s.nodes.forEach((n, i) => c.fillText(short(n.name, 14), s.x - 90, s.y + i * L.step + L.cell * .7, 84));
     }
     const paths = new Map(), marks = [];
     for (const cell of this.cells) {
       const s = this.strips[cell.strip], mark = this.mark(cell), state = this.told.s[cell.node.row];
-      const x = cell.x = s.x + cell.g * L.step, y = cell.y = s.y + cell.line * L.step;
+      if (!this.byNode) { cell.x = s.x + cell.g * L.step; cell.y = s.y + cell.line * L.step; }
+      const { x, y } = cell;
       if (mark === " ") continue;
       const key = mark === "f" ? "9" : mark;
       if (!paths.has(key)) paths.set(key, new Path2D());
@@ -179,7 +190,7 @@ export class FleetMap {
       const gpu = this.byNode ? `, ${node.count} GPUs` : node.count ? ` GPU ${g}` : " no GPU", block = node.block ? `, ${this.by} ${node.block}` : "";
       const [way, text] = this.where(here), link = document.createElement("a");
       link.href = way; link.textContent = text;
-      this.out.replaceChildren(`${node.name}${gpu}${block}: ${this.reading(this.mark(here))}${state === "healthy" ? "" : `; node ${state}${what ? `: ${what}` : ""}`}. `, link);
+      this.out.replaceChildren(`${node.name}${gpu}${block}: ${this.byNode && digit(this.mark(here)) !== null ? "on average " : ""}${this.reading(this.mark(here))}${state === "healthy" ? "" : `; node ${state}${what ? `: ${what}` : ""}`}. `, link);
     }
     this.draw();
   }

@@ -1,0 +1,241 @@
+"""Every page, as people with different eyes and hands meet it: axe finds nothing serious, nothing
+scrolls sideways, text from outside stays text; and the pictures of the key states."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser.conftest import DESK, PHONE, Pages
+from tests.browser.fake_desk import ANN, FakeDesk
+
+from watchkeeper.core.desk import Ask, GpuView
+from watchkeeper.core.word import digest
+
+Watch = Callable[..., Page]
+replace = msgspec.structs.replace
+SMALLEST = (360, 740)
+PAGES = {
+    "watch": "/",
+    "ask": "/a/P-7",
+    "change": "/a/P-7/change?1.deadline_s=120&steps=4",
+    "together": "/a/together?of=P-7",
+    "fleet": "/fleet",
+    "block": "/fleet?by=rack&block=r1&shade=temperature",
+    "node": "/nodes/train-02",
+    "gpu": "/nodes/train-02/gpus/2",
+    "incidents": "/incidents",
+    "incident": "/i/INC-2",
+    "forecast": "/forecast",
+    "policy": "/policy",
+    "agents": "/agents",
+    "costs": "/costs",
+    "journal": "/journal",
+    "verify": "/journal/verify",
+    "report": "/report",
+    "chat": "/chat?find=train-02",
+    "more": "/more",
+    "nothing": "/nowhere",
+}
+NIGHTLY = bool(os.environ.get("WATCHKEEPER_NIGHTLY"))
+PICTURES = os.environ.get("WATCHKEEPER_SCREENSHOTS", "")
+
+
+@lru_cache(maxsize=1)
+def axe() -> str:
+    """axe-core, from the package that carries it; none of it is ours."""
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+
+
+def findings(page: Page) -> list[str]:
+    """What axe finds serious or critical: rule, and where. Our Content-Security-Policy forbids
+    foreign scripts in the page, so it runs in the debugger's own world."""
+    page.evaluate(axe())
+    found: list[dict[str, Any]] = page.evaluate(
+        "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations)"
+    )
+    return [
+        f"{each['id']}: {each['nodes'][0]['target']} {each['nodes'][0].get('failureSummary', '')}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def sideways(page: Page) -> int:
+    """Pixels by which the page is wider than its window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+LOOKS = {
+    "phone-dark": (SMALLEST, "dark"),
+    "desk-light": (DESK, "light"),
+    "phone-light": (SMALLEST, "light"),
+    "desk-dark": (DESK, "dark"),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS if NIGHTLY else [*LOOKS][:2])
+def test_axe_finds_nothing_serious_on_any_page_and_none_scrolls_sideways(
+    pages: Pages, watch: Watch, base_url: str, look: str
+) -> None:
+    """By day half of the pages on a small dark phone and the others on a light desk; by night every
+    page in every look."""
+    pages.expected = ("404",)
+    size, scheme = LOOKS[look]
+    page = watch(size, scheme=scheme, reduced_motion="reduce")
+    first = [*LOOKS].index(look)
+    wrong = {}
+    for name in [*PAGES] if NIGHTLY else [*PAGES][first::2]:
+        page.goto(base_url + PAGES[name])
+        if found := [*findings(page), *(["scrolls sideways"] if sideways(page) > 0 else [])]:
+            wrong[name] = found
+    assert wrong == {}
+
+
+STATES: dict[str, Callable[[FakeDesk], object]] = {
+    "stale": lambda desk: desk.make_stale(),
+    "halted": lambda desk: desk.halt(),
+    "not-ready": lambda desk: desk.not_ready("Ray does not answer"),
+    "empty": lambda desk: desk.change(nodes=(), jobs=(), pools=(), limits=()),
+    "decided": lambda desk: desk.expire("P-7"),
+}
+
+
+@pytest.mark.parametrize("state", STATES if NIGHTLY else ["stale"])
+def test_axe_finds_nothing_serious_in_any_state(
+    watch: Watch, desk: FakeDesk, base_url: str, state: str
+) -> None:
+    page = watch(PHONE)
+    STATES[state](desk)
+    for path in ("/", "/a/P-7", "/fleet") if NIGHTLY else ("/a/P-7",):
+        page.goto(base_url + path)
+        assert findings(page) == [], path
+
+
+ATTACKS = (
+    "<img src=x onerror=alert(1)>",
+    "</p><script>alert(1)</script>",
+    '" autofocus onfocus=alert(1) x="',
+    "javascript:alert(1)//",
+    "{{7*7}}${7*7}",
+    "\x1b]8;;http://evil.example\x07click\x1b]8;;\x07",
+    "safe\u202eelif\u2066evil\u2069",
+    "&lt;svg/onload=alert(1)&gt;",
+)
+
+
+def test_every_attack_string_shows_as_text_on_every_page(
+    watch: Watch, desk: FakeDesk, base_url: str, hard: Ask
+) -> None:
+    text = " ".join(ATTACKS)
+    board = desk.board()
+    node = board.nodes[0]
+    gang = replace(board.jobs[0], name=text, tenant=text, why_waits=text, state="waiting")
+    desk.change(
+        nodes=(replace(node, what=text, rack=text, pool=text, jobs=(text,)), *board.nodes[1:]),
+        jobs=(gang, *board.jobs[1:]),
+        pools=tuple(replace(p, forecast_why=text, looked_back=(text,)) for p in board.pools),
+        limits=tuple(replace(limit, text=text) for limit in board.limits),
+        policy_error=text,
+    )
+    signals = tuple(replace(s, raw=text) for s in hard.shown.evidence)
+    shown = replace(
+        hard.shown, evidence=signals, proposal=replace(hard.shown.proposal, reason=text)
+    )
+    desk.put(replace(hard, why_now=text, title=text, shown=shown, digest=digest(shown)))
+    desk.say_line("Saw", text, tone="bad", incident="INC-2")
+    page = watch(PHONE)
+    page.goto(f"{base_url}/chat")
+    page.get_by_label("Your question").fill(text.replace("\x1b", "").replace("\x07", "")[:400])
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_url("**/chat/*")
+    for name, path in PAGES.items():
+        if name == "nothing" or not (
+            NIGHTLY or name in ("watch", "ask", "block", "incident", "chat")
+        ):
+            continue  # by day the pages of the most text; the server's own test has them all
+        page.goto(base_url + path)
+        seen = page.evaluate(
+            "[document.images.length, document.querySelectorAll('[onerror],[onload],[onfocus]')"
+            ".length, [...document.scripts].every(s => s.src.startsWith(location.origin)),"
+            "[...document.links].every(a => a.origin === location.origin)]"
+        )
+        assert seen == [0, 0, True, True], name
+        body = page.inner_text("body")
+        assert not {"\u202e", "\u2066", "\x1b"} & set(body), name
+        assert sideways(page) <= 0, name
+    page.goto(base_url)
+    expect(page.locator("body")).to_contain_text("<img src=x onerror=alert(1)>")
+
+
+SHOWN = (
+    ("approve", "/a/P-7", PHONE, "dark"),
+    ("change", "/a/P-7/change?1.deadline_s=120&steps=4", PHONE, "light"),
+    ("incident", "/i/INC-2", (1440, 900), "light"),
+    ("policy", "/policy", (1440, 900), "dark"),
+    ("agents", "/agents", (1440, 900), "light"),
+    ("forecast", "/forecast", PHONE, "dark"),
+    ("gpu", "/nodes/train-03/gpus/2", PHONE, "dark"),
+)
+"""What the docs show: name, page, window, colours."""
+
+
+@pytest.mark.skipif(not PICTURES, reason="WATCHKEEPER_SCREENSHOTS names no folder")
+def test_pictures_of_the_key_states(watch: Watch, desk: FakeDesk, base_url: str) -> None:
+    folder = Path(PICTURES) / "console"
+    folder.mkdir(parents=True, exist_ok=True)
+    ask = desk.say(ANN, "Why train-02?")
+
+    def picture(name: str, path: str, size: tuple[int, int], scheme: str) -> None:
+        page = watch(size, scheme=scheme, reduced_motion="reduce")
+        page.goto(base_url + path)
+        if page.locator("#fleet-map").count():
+            page.wait_for_selector("#fleet-map[data-drawn-ms]")
+        page.screenshot(path=folder / f"{name}.png")
+        page.context.close()
+
+    for name, path, size, scheme in SHOWN:
+        picture(name, path, size, scheme)
+    picture("answer", f"/chat/{ask.seq}", PHONE, "dark")
+    desk.make_stale()
+    picture("stale", "/a/P-7", PHONE, "light")
+    desk.make_stale(3.0)
+    desk.change(**large(desk))
+    picture("fleet", "/fleet?shade=temperature", (1440, 900), "dark")
+
+
+def large(desk: FakeDesk) -> dict[str, Any]:
+    """The board of a fleet of 10,000 GPUs, some of them ill."""
+    one = desk.board().nodes[-1]
+
+    def gpus(n: int) -> tuple[GpuView, ...]:
+        heat = [48 + (n * 7 + i * 5) % 40 for i in range(8)]
+        states = ["failed" if n % 97 == 5 and i == 3 else "ok" for i in range(8)]
+        if n % 211 == 40:
+            states = ["cordoned"] * 8
+        return tuple(
+            GpuView(index=i, state=states[i], utilization=64.0, temperature=heat[i])
+            for i in range(8)
+        )
+
+    nodes = tuple(
+        replace(
+            one,
+            name=f"train-{n:04d}",
+            rack=f"r{n // 16:02d}",
+            state="failed" if n % 97 == 5 else "cordoned" if n % 211 == 40 else "healthy",
+            rank=1 if n % 97 == 5 else 7 if n % 211 == 40 else 8,
+            what="GPU 3 fell off the bus (XID 79)" if n % 97 == 5 else "8 of 8 GPUs report",
+            gpus=gpus(n),
+        )
+        for n in range(1250)
+    )
+    health = replace(desk.health(), nodes=1250, gpus=10_000)
+    return {"nodes": nodes, "health": health, "gpus_total": 10_000, "gpus_reporting": 9_987}
