@@ -1,7 +1,7 @@
-"""A small server that speaks OpenAI's chat protocol on loopback, and plays a model of any character.
+"""A small server that speaks OpenAI's chat protocol on loopback; plays a model of any character.
 
-A character is a function of the request that gives what to send: an answer, words, tool calls, or an
-act against the client (silence, a drip, a flood, an error).
+A character is a function of the request that gives what to send: an answer, words, tool calls, or
+an act against the client (silence, a drip, a flood, an error).
 """
 
 from __future__ import annotations

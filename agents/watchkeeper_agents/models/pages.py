@@ -57,14 +57,14 @@ def prompt(name: str) -> Prompt:
 
 
 @lru_cache(maxsize=64)
-def tool_says(name: str) -> str:
-    """What a tool's description tells a model: its section of prompts/tools.md."""
-    whole = prompt("tools").text
+def tool_says(name: str, file: str = "tools") -> str:
+    """What a tool's description tells a model: its section of prompts/tools.md, or another."""
+    whole = prompt(file).text
     for part in re.split(r"^## ", whole, flags=re.MULTILINE)[1:]:
         head, _, body = part.partition("\n")
         if head.strip() == name:
             return " ".join(body.split())
-    raise Bug(f"prompts/tools.md says nothing of {name}")
+    raise Bug(f"prompts/{file}.md says nothing of {name}")
 
 
 @lru_cache(maxsize=64)

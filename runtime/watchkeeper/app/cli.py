@@ -163,6 +163,19 @@ def status(output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
+def mcp(
+    name: Annotated[
+        str, typer.Option("--name", help="Whom it signs for, as agent:mcp/NAME")
+    ] = "assistant",
+) -> None:
+    """Serve an external assistant over standard input and output: reads, and suggestions that a
+    person decides on."""
+    from watchkeeper.app.mcp_server import server
+
+    server(_ask, name).run("stdio")
+
+
+@app.command()
 def watch(
     follow: Annotated[bool, typer.Option(help="Go on until interrupted")] = True,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,

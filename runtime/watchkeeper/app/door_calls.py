@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.record import Record
-from watchkeeper.core.action import PoolReserve
+from watchkeeper.core.action import PoolReserve, parse_action
 from watchkeeper.core.cluster import Reserved
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.event import Kind
 from watchkeeper.core.since import since as since_of
-from watchkeeper.core.verdict import Answer, Autonomy
+from watchkeeper.core.verdict import Answer, Autonomy, Decision
 
 Inject = Callable[..., str]
 
@@ -81,6 +81,18 @@ def calls(
         record.write(Kind.NOTE, (f"pool:{kept.pool}",), text=text, by=_by(person), durable=True)
         wake()
 
+    def suggest(
+        action: dict[str, object], assistant: str, reason: str = "", incident: str = ""
+    ) -> dict[str, str]:
+        made = desk.suggested(assistant, parse_action(action), reason, incident)
+        asked = made.decision is Decision.ASK
+        return {
+            "status": "pending" if asked else "denied",
+            "proposal": made.proposal,
+            "says": made.says if not asked else "A person must approve it.",
+            "approval_url": f"{base}/a/{made.proposal}" if asked else "",
+        }
+
     def cancel(name: str, person: str = "") -> None:
         line().cancel(name)
         text = f"{name} was taken back."
@@ -144,6 +156,7 @@ def calls(
         "submit": submit,
         "cancel": cancel,
         "reserve": reserve,
+        "suggest": suggest,
         "unreserve": unreserve,
         "inject": break_it,
     }

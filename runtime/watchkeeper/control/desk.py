@@ -27,9 +27,10 @@ from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.reserving import Wish, outcome_of, wish
 from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, events_of, story_of
+from watchkeeper.control.suggesting import suggest
 from watchkeeper.control.waits import reasons
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import PoolReserve
+from watchkeeper.core.action import Action, PoolReserve
 from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
@@ -205,6 +206,10 @@ class WatchDesk:
         self._wake()
         return outcome_of(self._watch, left)
 
+    def suggested(self, name: str, action: Action, reason: str, incident: str = "") -> Wish:
+        """See `control.suggesting`: an assistant from outside; a person decides. Raises Refused."""
+        return suggest(self._watch, self._wake, name, action, reason, incident)
+
     def _whys(self, snapshot: Snapshot | None) -> dict[str, str]:
         """Why gangs wait: not under the lock either, since it may take milliseconds."""
         if snapshot is None:
@@ -214,8 +219,9 @@ class WatchDesk:
             books = watch.record.books
             open_now, used = books.open_incidents(), used_now(books.used, snapshot.at)
             repaired = repaired_of(watch, snapshot)
+            used_up = books.month.used_up(policy, snapshot.at)
         quotas = policy.quotas if policy is not None else ()
-        return reasons(snapshot, open_now, repaired, quotas, used, self._terms)
+        return reasons(snapshot, open_now, repaired, quotas, used, used_up, self._terms)
 
     def _history(self) -> dict[str, list[tuple[float, float, float]]]:
         snapshot = self._watch.latest

@@ -25,7 +25,7 @@ from watchkeeper.core.impact import simulate
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.telemetry import Snapshot
-from watchkeeper.core.verdict import Answer, Verdict
+from watchkeeper.core.verdict import Answer, Autonomy, Orders, Verdict
 from watchkeeper.core.word import digest, plain
 from watchkeeper.policy.judge import judge
 from watchkeeper.policy.model import CheckedPolicy, Prices
@@ -73,18 +73,31 @@ def weigh(
         forecast=_forecast_for(books.forecasts, proposal),
     )
     now = clock.policy_now()
+    orders = orders_for(proposal, books.orders)
     inputs = {
         "proposal": plain(proposal),
         "impact": plain(impact),
         "facts": facts,
         "ledger": plain(ledger),
-        "orders": plain(books.orders),
+        "orders": plain(orders),
         "policy_version": policy.version if policy else "",
         "now": now.isoformat(),
     }
-    verdict = judge(proposal, impact, facts, policy, ledger, books.orders, now)
+    verdict = judge(proposal, impact, facts, policy, ledger, orders, now)
     verdict = msgspec.structs.replace(verdict, input_digest=digest(inputs))
     return Weighed(proposal, impact, facts, ledger, verdict, inputs)
+
+
+EXTERNAL = "agent:mcp/"
+"""How an assistant from outside signs: it comes through a door, and is no agent of the crew."""
+
+
+def orders_for(proposal: Proposal, orders: Orders) -> Orders:
+    """The operator's orders as they bear on this proposal: what an assistant from outside suggests
+    is never done without a person, wherever the dial stands."""
+    if not proposal.by.startswith(EXTERNAL) or orders.autonomy is not Autonomy.AUTO:
+        return orders
+    return msgspec.structs.replace(orders, autonomy=Autonomy.ASK)
 
 
 def bound_of(action_and_plan: tuple[Any, ...], snapshot: Snapshot) -> Impact:

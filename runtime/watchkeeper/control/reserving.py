@@ -1,7 +1,8 @@
 """A person asks for an action of their own accord: the turn proposes it, and policy judges it.
 
-A door leaves the wish and waits for the answer; only the turn makes Proposals. So far this is how
-nodes are reserved. The requester is the person, who therefore never counts to the quorum.
+A door leaves the wish and waits for the answer; only the turn makes Proposals. This is how nodes
+are reserved, and how an assistant from outside suggests a step (`suggesting`). The requester is the
+person, who therefore never counts to the quorum.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from watchkeeper.control.propose import ask_people_if_told_to, judge_it, proof_of, propose
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import PoolReserve, kind_of, say
+from watchkeeper.core.action import Action, PoolReserve, kind_of, say
 from watchkeeper.core.crew import Draft
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import Refused
@@ -22,16 +23,22 @@ from watchkeeper.remedy.precondition import unmet
 
 WAIT_S = 8.0
 """How long a door waits for the turn."""
+MOST_EVIDENCE = 32
+"""Signals that a wish cites, the newest kept."""
 
 
 @dataclass(eq=False)
 class Wish:
-    """One reservation that a door left for the turn. Ends with `says`: what became of it, and with
-    `proposal`; or with `refused`."""
+    """One wish that a door left for the turn. Ends with `says`: what became of it, and with
+    `proposal` and `decision`; or with `refused`. by: who asks, where it is no person. incident:
+    what it is about, whose evidence is cited."""
 
-    action: PoolReserve
+    action: Action
     person: Person
     reason: str
+    by: str = ""
+    incident: str = ""
+    decision: Decision | None = None
     proposal: str = ""
     says: str = ""
     refused: str = ""
@@ -87,22 +94,27 @@ def _propose(watch: Watch, snapshot: Snapshot, left: Wish) -> None:
     if why := unmet(left.action, snapshot):
         raise Refused(why)
     asked = (left.action, left.person.name, watch.clock.now())
+    incident = watch.record.books.incidents.get(left.incident)
+    signals = incident.signals[-MOST_EVIDENCE:] if incident is not None else ()
+    reserves = isinstance(left.action, PoolReserve)
     draft = Draft(
         thread=f"wish:{digest(asked)[:12]}",
         action=left.action,
-        by=f"person:{left.person.name}",
+        by=left.by or f"person:{left.person.name}",
         reason=left.reason or f"{left.person.name} asked for it.",
-        confidence=1.0,
+        confidence=1.0 if incident is None else incident.confidence,
         effect=proof_of(left.action, snapshot),
-        rung="person: pool.reserve",
-        if_ignored="Nothing is kept; others may start there.",
+        rung=f"{'assistant' if left.by else 'person'}: {kind_of(left.action)}",
+        if_ignored="Nothing is kept; others may start there." if reserves else "Nothing changes.",
+        incident=left.incident if incident is not None else "",
+        evidence=tuple(s.id for s in signals),
     )
     proposal = propose(watch, snapshot, draft)
     if proposal is None:
         raise Refused(f"{say(left.action)}: nothing here can do that.")
     verdict = judge_it(watch, snapshot, proposal)
     ask_people_if_told_to(watch, snapshot, proposal, verdict)
-    left.proposal = proposal.id
+    left.proposal, left.decision = proposal.id, verdict.decision
     match verdict.decision:
         case Decision.DENY:
             left.says = f"Policy refuses it: {verdict.because}."
@@ -110,3 +122,5 @@ def _propose(watch: Watch, snapshot: Snapshot, left: Wish) -> None:
             left.says = "Policy asks people about it first. You may not approve it yourself."
         case Decision.ALLOW:
             left.says = "Policy allows it. The nodes are kept from the next look on."
+            if not reserves:
+                left.says = "Policy allows it. It begins with the next look."
