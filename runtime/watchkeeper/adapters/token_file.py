@@ -25,8 +25,9 @@ from watchkeeper.core.sign_on import ApiToken
 from watchkeeper.core.word import canonical
 
 MARK = "wk"
-SCOPES = (Role.VIEWER, Role.OPERATOR, Role.POLICY_AUTHOR)
-"""What a token may be scoped to. Not approver and not break-glass: a yes is a person's (S15)."""
+SCOPES = (Role.VIEWER, Role.POLICY_AUTHOR)
+"""What a token may be scoped to. Not operator, who clears a stop (S4), not approver and not
+break-glass (S15): these are a person's."""
 
 LONGEST = timedelta(days=366)
 MOST = 256
@@ -112,7 +113,7 @@ class TokenFile:
         if not roles or not set(roles) <= set(SCOPES):
             return (
                 f"A token is for {', '.join(SCOPES)}, not for {', '.join(roles) or 'nothing'}: "
-                "answers and break-glass are a person's."
+                "to resume, to answer and to break the glass is a person's."
             )
         if not timedelta(0) < lasts <= LONGEST:
             return f"A token lasts longer than nothing and at most {LONGEST.days} days."

@@ -24,10 +24,9 @@ AsOption = Annotated[
 
 
 class Scope(StrEnum):
-    """What a token may be scoped to; answers and break-glass are a person's."""
+    """What a token may be scoped to; to resume, to answer and to break the glass is a person's."""
 
     VIEWER = "viewer"
-    OPERATOR = "operator"
     POLICY_AUTHOR = "policy-author"
 
 

@@ -23,8 +23,8 @@ class Role(StrEnum):
     """Answers the questions that ask a group of theirs."""
 
     POLICY_AUTHOR = "policy-author"
-    """Tries changes of the standing orders against the record. Nobody changes them here: orders
-    are files, reviewed and signed."""
+    """Says what of the report is right and wrong, and is who pages that try a change of the orders
+    ask for. Nobody changes orders here: they are files, reviewed and signed."""
 
     BREAK_GLASS = "break-glass"
     """Lifts a soft rule for one proposal, and reviews what another lifted. Held by the policy's
