@@ -160,7 +160,8 @@ def _line(briefing: Briefing, terms: Terms) -> Line | None:
     snapshot = briefing.snapshot
     suspects = frozenset(i.node for i in briefing.incidents if i.is_open and i.node)
     spares = kept_back(snapshot, briefing.repaired, suspects)
-    shares = shares_of(briefing.quotas, briefing.used, snapshot.at.timestamp())
+    now = snapshot.at.timestamp()
+    shares = shares_of(briefing.quotas, briefing.used, now, briefing.used_up)
     return line_of(snapshot, suspects, spares, shares, terms)
 
 

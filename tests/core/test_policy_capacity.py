@@ -1,4 +1,5 @@
-"""Allowances, service levels, quotas and power feeds in a policy: read exactly, and told where wrong."""
+"""Allowances, service levels, quotas and power feeds in a policy: read exactly, and told where
+wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder, QuotaOrd
 ALLOW = '  - {id: anything, effect: allow, actions: ["*"]}\n'
 WHOLE = """\
 allowances:
-  - {id: research, tenant: research, gpu_hours: 40000}
+  - {id: research, tenant: research, gpu_hours: 40000, when_used_up: hold}
   - {id: all, money: 250000 USD, tz: Europe/Berlin, warn_at: 75}
   - {id: power, pool: train, energy_kwh: 90000}
 capacity:
@@ -38,6 +39,7 @@ def test_what_is_written_is_what_is_read() -> None:
     assert told == CapacityOrder(
         pool="train", service_level=0.95, spot_share=0.3, nodes_at_most=64, where=told.where
     )
+    assert [a.holds for a in read.allowances] == [True, False, False]
     nlp, vision = read.quotas
     assert nlp == QuotaOrder(tenant="nlp", gpus=64, gpus_at_most=96, weight=2, where=nlp.where)
     assert (vision.gpus, vision.gpus_at_most, vision.weight) == (8, None, 1)
@@ -56,6 +58,10 @@ def test_they_change_the_version_and_no_verdict() -> None:
 @pytest.mark.parametrize(
     ("tail", "said"),
     [
+        (
+            "allowances: [{id: a, money: 5 USD, when_used_up: hold}]",
+            "only GPU-hours hold gangs back",
+        ),
         ("quotas: {nlp: {gpus: 8, gpus_at_most: 4}}", "it is not below `gpus`"),
         ("allowances: [{id: a}]", "an allowance has one of `gpu_hours`, `money` and `energy_kwh`"),
         (

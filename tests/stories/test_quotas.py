@@ -26,6 +26,8 @@ ORDERS = """
 apiVersion: watchkeeper/v1
 kind: Policy
 metadata: {name: shares}
+allowances:
+  - {id: lab-month, tenant: lab, gpu_hours: 10, when_used_up: hold}
 quotas:
   nlp: {gpus: 16}
   vision: {gpus: 0, gpus_at_most: 16}
@@ -80,17 +82,41 @@ def test_what_was_borrowed_is_claimed_back_by_who_owns_it(story: Story) -> None:
     assert not runs(story, "borrowed")
 
 
-def test_who_used_much_of_late_goes_after_who_used_little(story: Story) -> None:
+def metered(story: Story, tenant: str, hours: float) -> None:
+    """A quarter of an hour of metering that ends now, written to the record."""
     now = story.clock.now()
     held = UsageRecord(
         first=now - timedelta(minutes=15),
         last=now,
         known_s=900.0,
-        gpu_hours={"train": {"held": 40.0}},
-        tenants={"train": {"much": 40.0}},
+        gpu_hours={"train": {"held": hours}},
+        tenants={"train": {tenant: hours}},
         world=World.LAB,
     )
     story.record.write(Kind.METERED, ("usage",), usage=plain(held))
+
+
+def test_a_tenant_whose_month_is_used_up_waits_and_others_go_on(story: Story) -> None:
+    metered(story, "lab", 9.5)
+    story.cluster.ask("early", 1, tenant="lab")
+    story.until(lambda: runs(story, "early"), within=20)
+    metered(story, "lab", 0.6)
+    story.clock.pass_s(60)
+    story.cluster.ask("late", 1, tenant="lab", priority=9)
+    story.cluster.ask("other", 1, tenant="nlp")
+    story.until(lambda: runs(story, "other"), within=20)
+    assert not runs(story, "late"), "a node is free, and nobody else waits"
+    assert "the allowance lab-month is used up: 10 of 10 GPU-hours this month" in why(story, "late")
+    assert runs(story, "early"), "what runs is not stopped for it"
+    story.crash_and_start()
+    story.turns(4)
+    assert not runs(story, "late")
+    story.clock.pass_s(31 * 86400)
+    story.until(lambda: runs(story, "late"), within=20)
+
+
+def test_who_used_much_of_late_goes_after_who_used_little(story: Story) -> None:
+    metered(story, "much", 40.0)
     story.cluster.ask("first", 3, tenant="much")
     story.clock.pass_s(1)
     story.cluster.ask("second", 3, tenant="little")

@@ -147,8 +147,7 @@ class ReservationBook:
 
 
 class Keeping:
-    """A reader that shows beside each reading what is reserved. Meets `core.ports.ClusterReader`.
-    """
+    """A reader that shows what is reserved beside each reading. Meets `ports.ClusterReader`."""
 
     def __init__(self, reader: ClusterReader, book: ReservationBook, clock: Clock) -> None:
         self._reader, self._book, self._clock = reader, book, clock

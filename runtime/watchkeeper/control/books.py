@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.control.fair import Used, add_use
+from watchkeeper.control.fair import Month, Used, add_use
 from watchkeeper.control.filed import Filed
 from watchkeeper.control.life import BADLY, BUSY, IN_HAND, State, Step, advance
 from watchkeeper.core.action import Action, kind_of, node_of
@@ -175,6 +175,7 @@ class Books:
     forecasts: dict[str, Forecast] = field(default_factory=dict)
     model_calls: deque[ModelCall] = field(default_factory=lambda: deque(maxlen=KEPT_CLOSED))
     """What models answered of late, oldest first: `trusting` holds it against what came of it."""
+    month: Month = field(default_factory=Month, compare=False)
     used: dict[str, Used] = field(default_factory=dict)
     """Tenant -> GPU-seconds held by metering, older ones counting less; see `control.fair`."""
     regrets: dict[str, tuple[Regret, ...]] = field(default_factory=dict)
@@ -497,6 +498,10 @@ class Books:
         forecast = _parse(event.data["forecast"], Forecast)
         self.forecasts[forecast.pool] = forecast
 
+    def _metered(self, event: Event) -> None:
+        add_use(self.used, event)
+        self.month.add(event)
+
     def _regret(self, event: Event) -> None:
         regret = msgspec.convert(event.data["regret"], Regret)
         self.regrets[regret.pool] = (*self.regrets.get(regret.pool, ()), regret)[-REGRETS:]
@@ -562,7 +567,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.TICKETED: Books._told,
     Kind.FORECAST: Books._forecast,
     Kind.REGRET: Books._regret,
-    Kind.METERED: lambda b, e: add_use(b.used, e),
+    Kind.METERED: Books._metered,
     Kind.MODEL_CALLED: lambda b, e: b.model_calls.append(_parse(e.data["call"], ModelCall)),
 }
 

@@ -87,6 +87,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         capacity=policy.capacity if policy is not None else {},
         quotas=policy.quotas if policy is not None else (),
         used=used_now(books.used, snapshot.at),
+        used_up=books.month.used_up(policy, snapshot.at),
         scores=scores(watch),
         would=would(watch, snapshot),
     )

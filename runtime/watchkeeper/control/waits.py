@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sized
 
 from watchkeeper.core.incident import Incident
-from watchkeeper.core.money import QuotaOrder
+from watchkeeper.core.money import QuotaOrder, UsedUp
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.line import line_of
 from watchkeeper.placement.running import Terms
@@ -26,15 +26,16 @@ def reasons(
     repaired: Mapping[str, Sized],
     quotas: Iterable[QuotaOrder],
     used: Mapping[str, float],
+    used_up: Iterable[UsedUp] = (),
     terms: Terms | None = None,
 ) -> dict[str, str]:
-    """Name of a waiting gang -> one sentence. repaired, quotas, used: as in the crew's Briefing.
-    terms: the crew's."""
+    """Name of a waiting gang -> one sentence. repaired, quotas, used, used_up: as in the crew's
+    Briefing. terms: the crew's."""
     if not snapshot.not_running:
         return {}
     suspects = frozenset(i.node for i in incidents if i.is_open and i.node)
     spares = kept_back(snapshot, repaired, suspects)
-    shares = shares_of(quotas, used, snapshot.at.timestamp())
+    shares = shares_of(quotas, used, snapshot.at.timestamp(), used_up)
     line = line_of(snapshot, suspects, spares, shares, terms)
     if line is None:
         return {}

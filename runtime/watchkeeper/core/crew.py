@@ -10,7 +10,7 @@ from watchkeeper.core.action import Action
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Chosen, ModelCall, Scored
-from watchkeeper.core.money import CapacityOrder, FeedOrder, QuotaOrder
+from watchkeeper.core.money import CapacityOrder, FeedOrder, QuotaOrder, UsedUp
 from watchkeeper.core.proposal import Effect
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision
@@ -98,9 +98,9 @@ class Briefing:
     the policy says a GPU-hour costs, in `currency`, by pool; empty where it names no price.
     feeds: what policy lets each power feed carry, by name. capacity: what it says of each pool's
     size; `default` for the rest. quotas: what it promises tenants. used: GPU-seconds that each
-    tenant held of late, older ones counting less, by metering. scores: what models said, held
-    against what came of it. would: what policy would decide on an action now, for this incident;
-    None where nobody can say.
+    tenant held of late, older ones counting less, by metering. used_up: allowances that
+    hold gangs back. scores: what models said, held against what came of it. would: what policy
+    would decide on an action now, for this incident; None where nobody can say.
     """
 
     snapshot: Snapshot
@@ -119,6 +119,7 @@ class Briefing:
     capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
     quotas: tuple[QuotaOrder, ...] = ()
     used: Mapping[str, float] = field(default_factory=dict)
+    used_up: tuple[UsedUp, ...] = ()
     scores: tuple[Scored, ...] = ()
     would: Callable[[Action, str], Decision] | None = None
 

@@ -73,6 +73,7 @@ class Allowance(Word, frozen=True):
 
     measure: one of `MEASURES`; amount in GPU-hours held, in `currency`, or in kWh drawn by GPUs.
     tz: the zone in which the month begins. warn_share: of the amount, at which people are told.
+    holds: once it is used up, gangs that it covers wait until the month is over.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Allowance(Word, frozen=True):
     tz: str = "UTC"
     warn_share: float = 0.8
     where: str = ""
+    holds: bool = False
 
     @property
     def unit(self) -> str:
@@ -105,6 +107,15 @@ class CapacityOrder(Word, frozen=True):
 def order_for(orders: Mapping[str, CapacityOrder], pool: str) -> CapacityOrder | None:
     """What is said of this pool, or of every pool that is not named."""
     return orders.get(pool, orders.get("default"))
+
+
+class UsedUp(Word, frozen=True):
+    """An allowance that holds gangs back now: those of this tenant and in this pool, where "" is
+    all. says: why, for people."""
+
+    tenant: str
+    pool: str
+    says: str
 
 
 class QuotaOrder(Word, frozen=True):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from watchkeeper.core.money import QuotaOrder
+from watchkeeper.core.money import QuotaOrder, UsedUp
 from watchkeeper.placement.words import WHOLE, Gang, Placement
 
 HALF_LIFE_S = 24 * 3600.0
@@ -32,9 +32,16 @@ class Quota:
             raise ValueError(f"{self.tenant}: gpus >= 0, weight > 0 and most >= gpus must hold")
 
 
-def shares_of(orders: Iterable[QuotaOrder], used: Mapping[str, float], now: float) -> Shares:
-    """Shares under these orders. used: GPU-seconds of late by tenant, faded up to now already."""
-    shares = Shares(Quota(o.tenant, o.gpus, o.gpus_at_most, o.weight) for o in orders)
+def shares_of(
+    orders: Iterable[QuotaOrder],
+    used: Mapping[str, float],
+    now: float,
+    used_up: Iterable[UsedUp] = (),
+) -> Shares:
+    """Shares under these orders. used: GPU-seconds of late by tenant, faded up to now already.
+    used_up: allowances that hold gangs back."""
+    quotas = (Quota(o.tenant, o.gpus, o.gpus_at_most, o.weight) for o in orders)
+    shares = Shares(quotas, used_up=used_up)
     for tenant, gpu_s in used.items():
         shares.remember(tenant, gpu_s, now)
     return shares
@@ -51,7 +58,13 @@ class Shares:
     Times are seconds that never run backwards.
     """
 
-    def __init__(self, quotas: Iterable[Quota] = (), half_life_s: float = HALF_LIFE_S) -> None:
+    def __init__(
+        self,
+        quotas: Iterable[Quota] = (),
+        half_life_s: float = HALF_LIFE_S,
+        used_up: Iterable[UsedUp] = (),
+    ) -> None:
+        self._used_up = tuple(used_up)
         self._quotas = {quota.tenant: quota for quota in quotas}
         self._half_life_s = half_life_s
         self._held: dict[str, float] = {}
@@ -83,6 +96,8 @@ class Shares:
     def workers(self, gang: Gang) -> int:
         """How many workers of this gang its tenant may add to what it holds, borrowing included."""
         most, each = self.quota(gang.tenant).most, gang.piece.gpu_milli
+        if each and self._used_up and self._over(gang):
+            return 0
         if most is None or not each:
             return gang.count
         return min(gang.count, int((most - self.held(gang.tenant)) * WHOLE / each + 1e-6))
@@ -91,8 +106,17 @@ class Shares:
         """Why its tenant may not start it now, for people; empty when it may."""
         if self.workers(gang) >= gang.floor:
             return ""
+        if over := self._over(gang):
+            return over
         tenant, most = gang.tenant, self.quota(gang.tenant).most
         return f"tenant {tenant} holds {self.held(tenant):g} GPUs and may hold {most:g}"
+
+    def _over(self, gang: Gang) -> str:
+        """Which allowance that covers it is used up, for people; empty where none is."""
+        for each in self._used_up:
+            if each.tenant in ("", gang.tenant) and each.pool in ("", gang.pool):
+                return each.says
+        return ""
 
     def within_quota(self, gang: Gang) -> bool:
         """It would run on what is its tenant's own."""

@@ -28,6 +28,9 @@ def allowances_in(documents: Documents) -> tuple[Allowance, ...]:
             if spec.wrote("energy_kwh", "tenant") == 2:
                 said = "energy is measured by pool, and not by tenant"
                 reader.problem(spec.mark, said, "tenant")
+            if spec.of("when_used_up", "tell") == "hold" and not spec.get("gpu_hours"):
+                said = "only GPU-hours hold gangs back: the orders know no prices of a month"
+                reader.problem(spec.mark, said, "when_used_up")
             found[ident] = _allowance(reader, spec, ident)
     return tuple(found.values())
 
@@ -49,6 +52,7 @@ def _allowance(reader: Reader, spec: At, ident: str) -> Allowance:
         tz=zone.value if zone else "UTC",
         warn_share=spec.of("warn_at", 80.0) / 100,
         where=f"{reader.file}:{spec.mark.line}",
+        holds=spec.of("when_used_up", "tell") == "hold",
     )
 
 

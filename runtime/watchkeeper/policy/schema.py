@@ -179,6 +179,10 @@ _ALLOWANCE = Record(
         "energy_kwh": Leaf("kWh drawn by GPUs", kind="number", least=0, most=100_000_000),
         "tz": Leaf("the IANA zone of the month; UTC where it is left out"),
         "warn_at": Leaf("percent at which people are told", kind="number", least=1, most=100),
+        "when_used_up": Leaf(
+            "tell (default): it is told; hold: gangs that it covers wait for the next month",
+            choices=("tell", "hold"),
+        ),
         "reason": Leaf("a sentence for whoever asks why"),
     },
     required=("id",),
