@@ -159,7 +159,8 @@ def _why(words: list[str], facts: ChatFacts) -> str:
     said = [
         f"{a.id}: {a.why_now} Rule {a.rule_where or a.rule}."
         for a in facts.board.waiting
-        if a.id.lower() in subjects or a.shown.proposal.incident.lower() in subjects
+        if {a.id.lower(), a.shown.proposal.incident.lower()} & subjects
+        or {n.lower() for n in a.shown.impact.nodes} & subjects
     ]
     lines = [line for line in facts.log if _about(line, subjects)]
     said += [chat_past.quote(line) for line in lines[-_QUOTED:]]

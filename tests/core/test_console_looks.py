@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 from tests.core.console_stage import FORM, Read, Stage, csrf, stage
@@ -9,6 +11,9 @@ from tests.core.console_stage import FORM, Read, Stage, csrf, stage
 from watchkeeper.console.linked import linked
 from watchkeeper.console.plots import in_words, spark
 from watchkeeper.core.cells import FleetCells, FleetLayout, Trace
+from watchkeeper.core.cluster import Reserved
+from watchkeeper.core.desk import Person
+from watchkeeper.core.roles import Role
 
 MOST_BYTES = 80_000
 
@@ -121,3 +126,26 @@ def test_what_was_not_read_is_not_drawn() -> None:
     gap = spark([1.0, 2.0, None, 3.0, 4.0], [50.0, 40.0, 30.0, 20.0, 10.0], 100)
     assert gap.count("<path") == 2, "two stretches, and no line over the gap"
     assert in_words([None], "W", "Power") == "Power: nothing was read"
+
+
+def test_who_only_reads_is_shown_no_button_that_would_be_refused(world: Stage) -> None:
+    world.desk.people_are(Person(name="ann", groups=("readers",), roles=(Role.VIEWER,)))
+    world.desk.halt()
+    client = world.signed_in()
+    for path in ("/", "/a/P-7", "/a/P-7/change"):
+        page = client.get(path).text
+        assert 'value="approve"' not in page, path
+        assert "Check against policy" not in page, path
+        assert ">Resume</button>" not in page, path
+        assert ">Stop</button>" in page, "anybody may stop"
+    assert "Approvers of oncall answer this" in client.get("/a/P-7").text
+
+
+def test_nodes_that_are_kept_are_on_the_fleet_page(world: Stage) -> None:
+    now = world.clock.now()
+    kept = Reserved("R3", "train", 2, now, now + timedelta(hours=4), "research")
+    assert "Kept</h2>" not in world.signed_in().get("/fleet").text
+    world.desk.change(reserved=(kept,))
+    page = world.signed_in().get("/fleet").text
+    assert "2 nodes of train" in page
+    assert "For research" in page

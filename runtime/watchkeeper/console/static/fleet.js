@@ -47,7 +47,7 @@ export class FleetMap {
     this.key = key; this.cells = []; this.strips = [];
     this.byNode = blocks.reduce((sum, b) => sum + b.g.reduce((a, c) => a + c, 0), 0) > this.most && this.only === null;
     blocks.forEach((block, b) => {
-      const shown = this.only === null || block.r === this.only;
+      const shown = this.only === null ? block.g.some(Boolean) : block.r === this.only;   // the head has no GPU
       for (let i = 0; i < block.n.length; i++, row++) {
         const node = { name: block.n[i], block: block.r, b, row, first, count: block.g[i] };
         first += node.count;
