@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,31 +43,30 @@ Step = tuple[Victim, int]
 """Who, and thousandths of GPUs that it frees here."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Domain:
+class Domain(NamedTuple):
     """One place to make room in. need: thousandths of GPUs that must come free; at_least: no set
     of victims costs less, by the GPUs that it lacks in all; one_more: the same, by the node that
     would be cheapest to clear for one more worker; worth: what the price counts, since lying apart
-    costs too."""
+    costs too. of: (domain of each row, its own number). begin: the steps, from the first."""
 
     name: str
     need: int
     at_least: float
     one_more: float
     worth: float
-    _of: tuple[Ints, int]
-    _steps: Callable[[], Iterator[Step]]
+    of: tuple[Ints, int]
+    begin: Callable[[], Iterator[Step]]
 
     @property
     def rows(self) -> Bools:
         """Its nodes, bool[N]."""
-        ids, number = self._of
+        ids, number = self.of
         inside: Bools = ids == number
         return inside
 
     def steps(self) -> Iterator[Step]:
         """Victims, the cheapest for each GPU that they free here first."""
-        return self._steps()
+        return self.begin()
 
 
 def domains(
@@ -104,19 +103,22 @@ class _Toll:
     ) -> None:
         self._runs = candidates
         placed = [run.placement for run in candidates]
-        held = np.array([len(p.seats) for p in placed])
+        gangs = [p.gang for p in placed]
+        rows = [p.seat_rows for p in placed]
+        held = np.array([len(each) for each in rows])
         self._who = np.repeat(np.arange(len(placed)), held)
-        self._row = np.array([row for p in placed for row in p.seat_rows])
-        self._milli = np.array([milli for p in placed for milli in p.seat_milli])
+        self._row = np.fromiter(chain.from_iterable(rows), np.int64)
+        milli = chain.from_iterable([p.seat_milli for p in placed])
+        self._milli = np.fromiter(milli, np.int64)
         self._stop = terms.stop_each(candidates, now)
-        floor = np.array([p.gang.floor for p in placed])
+        floor = np.array([gang.least or gang.count for gang in gangs])
         self._elastic = (held > floor) if shrink else np.zeros(len(placed), np.bool_)
         self._less, self._spare = np.zeros(len(placed)), np.zeros(len(placed), np.int64)
         for at in np.flatnonzero(self._elastic).tolist():
             self._less[at] = terms.shrink(candidates[at])
-            self._spare[at] = (held[at] - floor[at]) * placed[at].gang.piece.gpu_milli
-        self._priority = np.array([p.gang.priority for p in placed])
-        order = sorted(range(len(placed)), key=[p.gang.name for p in placed].__getitem__)
+            self._spare[at] = (held[at] - floor[at]) * gangs[at].piece.gpu_milli
+        self._priority = np.array([gang.priority for gang in gangs])
+        order = sorted(range(len(placed)), key=[gang.name for gang in gangs].__getitem__)
         self._by_name = np.empty(len(placed), np.int64)
         self._by_name[order] = np.arange(len(placed))
 
