@@ -7,17 +7,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.stories.world import Story
+from tests.stories.world import NIGHT, Story
 
+from watchkeeper.app.trust_cli import table, trust_of
 from watchkeeper.control.trusting import scores_of, would
 from watchkeeper.core.action import NodeRestart
 from watchkeeper.core.event import Kind
-from watchkeeper.core.model import ModelAsk, ModelCall, ModelReply
+from watchkeeper.core.model import ModelAsk, ModelCall, ModelReply, Scored
 from watchkeeper.core.verdict import Decision
+from watchkeeper.policy.load import load
 from watchkeeper.twin.memory import MemoryCluster
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.models.reasoner import ModelReasoner
-from watchkeeper_agents.models.settings import Seat, UseOfModels
+from watchkeeper_agents.models.settings import Seat, TrustSettings, UseOfModels
+from watchkeeper_agents.models.trust import promotion, standings
 
 RULES = """apiVersion: watchkeeper/v1
 kind: Policy
@@ -162,3 +165,31 @@ def test_what_policy_would_say_is_asked_without_a_line_in_the_record(tmp_path: P
     assert said in tuple(Decision)
     assert story.record.journal.head == before
     story.journal.close()
+
+
+def test_what_came_of_a_models_words_is_told_with_a_draft_for_a_person(tmp_path: Path) -> None:
+    story = story_of(tmp_path, Model("step"))
+    lost(story)
+    story.until(lambda: "node.restart" in story.done())
+    story.turns(20)
+    found = trust_of(story.record.books, story.clock.steady(), None)
+    (own,) = [s for s in found["standings"] if s["model"] == "played"]
+    assert (own["fault"], own["true"], own["decides"]) == ("node_lost", 1.0, "model")
+    assert own["draft"] == "", "a handful of results speaks for nothing yet"
+    assert found["calls"] == len(calls(story)) > 0
+    assert found["cost"] == round(0.001 * found["calls"], 6)
+    assert "remediation on node_lost, played: 100% of" in table(found)
+    story.journal.close()
+
+
+def test_a_draft_of_rising_trust_is_sound_policy() -> None:
+    scores = [
+        Scored(
+            agent="remediation", model='odd "name"', fault="node_lost", kind="node.restart",
+            confidence=0.95, happened=True, steady=0.0,
+        )
+    ] * 40  # fmt: skip
+    (own,) = standings(scores, 1.0, TrustSettings())
+    text = RULES + promotion(own, TrustSettings())
+    policy = load({"policies/drafted.yaml": text}, NIGHT)
+    assert [r.id for r in policy.rules][-1] == "trust-model-on-node-lost"

@@ -25,6 +25,7 @@ from watchkeeper.app.queue_cli import cancel, queue, reserve, submit, unreserve
 from watchkeeper.app.report_cli import add_report_commands
 from watchkeeper.app.settings import DEFAULT_PORT, Home, Settings
 from watchkeeper.app.token_cli import token_app
+from watchkeeper.app.trust_cli import trust
 from watchkeeper.app.who import me as _me
 from watchkeeper.core.errors import UsageError, WatchkeeperError
 from watchkeeper.core.tame import harmless, harmless_json
@@ -46,7 +47,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
 app.add_typer(token_app, name="token")
-for command in (cost, capacity, what_if, submit, cancel, queue, reserve, unreserve):
+for command in (cost, capacity, what_if, submit, cancel, queue, reserve, unreserve, trust):
     app.command()(command)
 
 

@@ -158,6 +158,7 @@ class Models:
     reasoner: ModelReasoner
     clients: dict[str, LangChainModel]
     pool: ThreadPoolExecutor
+    trust: TrustSettings
 
     def close(self) -> None:
         """Wait for nobody: what is still asked is heard by no one."""
@@ -187,4 +188,4 @@ def models_of(settings: ModelSettings, past: Iterable[ModelCall]) -> Models | No
     def run(work: Any) -> Future[Any]:
         return pool.submit(work)
 
-    return Models(ModelReasoner(settings.use, clients, run, past), clients, pool)
+    return Models(ModelReasoner(settings.use, clients, run, past), clients, pool, settings.trust)

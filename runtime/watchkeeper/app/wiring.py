@@ -287,12 +287,15 @@ def door_calls(running: Running, tokens: TokenFile | None = None) -> dict[str, C
     """What the command line may ask of a running watch. tokens: of its console."""
     from watchkeeper.app.door_calls import calls
     from watchkeeper.app.token_calls import token_calls
+    from watchkeeper.app.trust_cli import trust_of
 
     watch, ports = running.watch, running.ports
     table = calls(
         running.desk, running.loop.wake, ports.inject, watch.record, watch.console_url,
         ports.admission, running.book.give_up,
     )  # fmt: skip
+    believed = running.models.trust if running.models is not None else None
+    table["trust"] = lambda: trust_of(watch.record.books, watch.clock.steady(), believed)
     if tokens is not None:
         table |= token_calls(running.desk, watch.record, tokens)
     return table
