@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from watchkeeper.core.capacity import FeedLoad, PowerCap, Shedding
 from watchkeeper.core.cluster import JobState, Node, RayState
 from watchkeeper.core.money import FeedOrder
-from watchkeeper.core.telemetry import GPU_FIELDS, POWER_FRESH_S, Snapshot
+from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot, node_power
 
 STEP_W = 5.0
 """Caps are whole steps, rounded down."""
@@ -116,22 +116,15 @@ def _load(
 def _by_feed(snapshot: Snapshot) -> dict[str, tuple[float | None, tuple[str, ...], bool]]:
     """(watts or None, silent nodes, simulated) by feed, once for each snapshot. A node that is dead
     and unheard draws nothing."""
-    frame = snapshot.frame
-    nodes = [n for n in snapshot.nodes.values() if n.power_feed and not n.control_path]
+    power = node_power(snapshot)
+    on = np.array([bool(n.power_feed) and not n.control_path for n in power.words], np.bool_)
+    nodes = [power.words[at] for at in np.flatnonzero(on).tolist()]
     codes: dict[str, int] = {}
     feed = np.array([codes.setdefault(n.power_feed, len(codes)) for n in nodes], np.intp)
-    # A node without a row has the last one, which is never fresh.
-    rows = np.array([frame.row.get(n.name, -1) for n in nodes], np.intp)
-    column = frame.gpu[:, :, _POWER]
-    watts = np.append(np.nansum(column, axis=1).astype(np.float64), 0.0)[rows]
-    heard = np.append((~np.isnan(column)).sum(axis=1), 0)[rows]
-    fresh = np.append(snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S, False)[rows]
-    known = fresh & (heard >= np.array([n.gpus for n in nodes], np.int64))
-    dead = np.array([n.ray_state is RayState.DEAD for n in nodes], np.bool_)
-    off = dead & ~fresh
-    drawn = np.bincount(feed[known], watts[known], len(codes))
-    made_up = np.append(frame.simulated, False)[rows]
-    simulated = np.bincount(feed, made_up, len(codes)) > 0
+    known = power.known[on]
+    off = np.array([n.ray_state is RayState.DEAD for n in nodes], np.bool_) & ~power.fresh[on]
+    drawn = np.bincount(feed[known], power.watts[on][known], len(codes))
+    simulated = np.bincount(feed, power.simulated[on], len(codes)) > 0
     silent: dict[int, list[str]] = {}
     for at in np.flatnonzero(~known & ~off).tolist():
         silent.setdefault(int(feed[at]), []).append(nodes[at].name)

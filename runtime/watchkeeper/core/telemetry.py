@@ -250,9 +250,21 @@ def _columns_of(nodes: dict[str, Node], row_of: Mapping[str, int]) -> _Columns:
     return _columns
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class NodePower:
+    """What the GPUs of each node draw. words: the nodes, in the order of the columns. watts: f8[N].
+    known: bool[N], each of its GPUs told it freshly. simulated: bool[N]."""
+
+    words: list[Node]
+    watts: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    fresh: NDArray[np.bool_]
+    simulated: NDArray[np.bool_]
+
+
 @lru_cache(maxsize=2)
-def _power_by_pool(snapshot: Snapshot) -> dict[str, float | None]:
-    """Watts by pool, once for each snapshot. A dead node that nobody hears counts as off."""
+def node_power(snapshot: Snapshot) -> NodePower:
+    """Watts by node, once for each snapshot: for pools and for power feeds alike."""
     frame = snapshot.frame
     nodes = _columns_of(snapshot.nodes, frame.row)
     column = frame.gpu[:, :, GPU_FIELDS.index("power_watts")]
@@ -260,7 +272,15 @@ def _power_by_pool(snapshot: Snapshot) -> dict[str, float | None]:
     watts = np.append(np.nansum(column, axis=1).astype(np.float64), 0.0)[nodes.rows]
     heard = np.append((~np.isnan(column)).sum(axis=1), 0)[nodes.rows]
     fresh = np.append(snapshot.at.timestamp() - frame.read_at <= POWER_FRESH_S, False)[nodes.rows]
-    known = fresh & (heard >= nodes.gpus)
+    simulated = np.append(frame.simulated, False)[nodes.rows]
+    return NodePower(nodes.words, watts, fresh & (heard >= nodes.gpus), fresh, simulated)
+
+
+@lru_cache(maxsize=2)
+def _power_by_pool(snapshot: Snapshot) -> dict[str, float | None]:
+    """Watts by pool, once for each snapshot. A dead node that nobody hears counts as off."""
+    nodes, power = _columns_of(snapshot.nodes, snapshot.frame.row), node_power(snapshot)
+    watts, known = power.watts, power.known
     dead = {n.name for n in snapshot.not_alive if n.ray_state is RayState.DEAD}
     counts = known.copy()
     for i in np.flatnonzero(~known).tolist():  # of a fleet that is heard, a few
