@@ -11,6 +11,7 @@ from watchkeeper.control.books import File
 from watchkeeper.control.life import BADLY, State
 from watchkeeper.core.action import kind_of
 from watchkeeper.core.desk import LogLine
+from watchkeeper.core.model import ModelCall
 from watchkeeper.core.verdict import Answer, Decision
 from watchkeeper.core.views import AgentView, Bin, KindRecord
 
@@ -21,16 +22,29 @@ CREW = ("agent:planner", "agent:remediation", "agent:scheduler")
 LAST = 5
 
 
-def agents_of(files: Sequence[File], lines: Sequence[LogLine]) -> tuple[AgentView, ...]:
-    """Every agent, the crew's own first; people who asked for something are no agents."""
+def agents_of(
+    files: Sequence[File], lines: Sequence[LogLine], calls: Sequence[ModelCall] = ()
+) -> tuple[AgentView, ...]:
+    """Every agent, the crew's own first; people who asked for something are no agents. calls: what
+    they asked of models."""
     of: dict[str, list[File]] = defaultdict(list, {name: [] for name in CREW})
     for file in files:
         if file.proposal.by.startswith("agent:"):
             of[file.proposal.by].append(file)
-    return tuple(_agent(name, own, lines) for name, own in of.items())
+    return tuple(
+        _agent(name, own, lines, [c for c in calls if _is(c.agent, name)])
+        for name, own in of.items()
+    )
 
 
-def _agent(name: str, files: Sequence[File], lines: Sequence[LogLine]) -> AgentView:
+def _is(agent: str, name: str) -> bool:
+    """Calls name an agent with or without the mark of one."""
+    return agent.removeprefix("agent:") == name.removeprefix("agent:")
+
+
+def _agent(
+    name: str, files: Sequence[File], lines: Sequence[LogLine], calls: Sequence[ModelCall]
+) -> AgentView:
     decisions = [f.verdict.decision for f in files if f.verdict is not None]
     ended = [f for f in files if _ended(f)]
     kinds: dict[str, list[File]] = defaultdict(list)
@@ -62,7 +76,7 @@ def _agent(name: str, files: Sequence[File], lines: Sequence[LogLine]) -> AgentV
             for kind, own in sorted(kinds.items())
         ),
         gpu_hours=round(hours, 2),
-        cost=_cost(files, hours),
+        cost=f"{_cost(files, hours)} {_thought(calls)}".strip(),
         last=tuple(said[:LAST]),
     )
 
@@ -91,11 +105,25 @@ def _bins(ended: Sequence[File]) -> tuple[Bin, ...]:
 
 
 def _cost(files: Sequence[File], hours: float) -> str:
-    """What its acts took. Rules think for nothing; what a model's thinking costs is in the journal
-    with each call."""
+    """What its acts took."""
     acted = sum(f.effect is not None for f in files)
     if not acted:
         return "Nothing of it was carried out."
     money = [f.impact.money for f in files if f.effect is not None and f.impact.money]
     priced = f", {sum(money):,.2f} at the policy's prices" if money else ""
     return f"{acted} of them carried out, {hours:.1f} GPU-hours of work lost or held{priced}."
+
+
+def _thought(calls: Sequence[ModelCall]) -> str:
+    """What its thinking took: rules think for nothing."""
+    if not calls:
+        return "It thought by rules."
+    tokens = sum(c.tokens_in + c.tokens_out for c in calls)
+    answered = sum(c.ended == "answered" for c in calls)
+    cost = sum(c.cost for c in calls)
+    priced = f", {cost:,.4f} at the prices given" if cost else ""
+    models = ", ".join(dict.fromkeys(c.model for c in calls))
+    return (
+        f"It asked {models} {len(calls)} times of late, {answered} answered: {tokens:,} tokens"
+        f"{priced}."
+    )

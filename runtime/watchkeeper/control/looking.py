@@ -129,7 +129,8 @@ class Looking:
         """What each agent did, from the proposals in the books."""
         with self._watch.record.lock:
             files = tuple(self._watch.record.books.files.values())
-        return agents_of(files, tuple(lines))
+            calls = tuple(self._watch.record.books.model_calls)
+        return agents_of(files, tuple(lines), calls)
 
     def fans(self) -> tuple[FanView, ...]:
         """Each pool's forecasts of an hour ahead against what came."""
