@@ -96,6 +96,8 @@ LETS_LEAST_HAPPEN = {
     "job.requeues_24h": 1_000_000,
     "job.checkpoint_age": NEVER_S,
     "scale.add": 1_000_000,
+    "reserve.nodes": 1_000_000,
+    "reserve.for": NEVER_S,
     "action.disruptive": True,
     "action.recovers": False,
 }
@@ -118,6 +120,7 @@ def test_a_target_that_nobody_knows_has_the_strictest_facts(action: Action) -> N
         "world",
         "pool.name",
         "scale.add",
+        "reserve.",
         "pool.pending_gpus",
     )
     for name, value in found.items():

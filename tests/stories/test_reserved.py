@@ -42,6 +42,7 @@ rules:
   - id: keep
     effect: {effect}
     actions: [pool.reserve]
+    when: reserve.nodes <= 2 && reserve.for <= duration("12h")
     reason: Nodes are kept for those who ask in time.
 {more}
 """
@@ -151,6 +152,13 @@ def test_policy_is_asked_as_for_any_action_and_who_asks_does_not_approve(tmp_pat
     asked.answer(Answer.APPROVE, Person(name="bob", groups=("oncall",)))
     asked.turns(3)
     assert [r.ident for r in asked.desk.board().reserved] == ["R1"]
+
+
+def test_orders_bound_how_many_nodes_and_for_how_long(tmp_path: Path) -> None:
+    told = story(tmp_path)
+    for action in (kept(told, 0.0, 1.0, nodes=3), kept(told, 0.0, 13.0)):
+        assert told.wish(action).says.startswith("Policy refuses it")
+    assert told.wish(kept(told, 0.0, 12.0)).says.startswith("Policy allows it")
 
 
 def test_what_cannot_be_kept_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from watchkeeper.core.action import (
     Action,
     JobPlace,
     JobPreempt,
+    PoolReserve,
     kind_of,
     node_of,
     traits_of,
@@ -252,6 +253,12 @@ FACTS: dict[str, Fact] = {
     ),
     "place.tenants": Fact(
         type="list", scopes=("job",), unknown=[""], says="tenants with gangs on those nodes now"
+    ),
+    "reserve.nodes": Fact(
+        type="int", scopes=("pool",), says="nodes to be kept by `pool.reserve`", unknown=1_000_000
+    ),
+    "reserve.for": Fact(
+        type="duration", scopes=("pool",), says="how long they are to be kept", unknown=NEVER_S
     ),
     "scale.gpus": Fact(type="int", scopes=("pool",), says="GPUs it adds", unknown=1_000_000),
     "scale.add": Fact(type="int", scopes=("pool",), says="nodes to add", unknown=1_000_000),
@@ -509,6 +516,10 @@ def _of_pool(
         facts["scale.add"] = add
         if each := gpus_per_node(snapshot, pool):
             facts["scale.gpus"] = add * each
+    if isinstance(action, PoolReserve):
+        facts["reserve.nodes"] = action.nodes
+        if action.begin is not None and action.until is not None:
+            facts["reserve.for"] = (action.until - action.begin).total_seconds()
     if forecast is not None:
         facts["forecast.method"] = forecast.method
         for name, level in (("forecast.p50_1h", 0.5), ("forecast.p90_1h", 0.9)):

@@ -133,7 +133,7 @@ def _action(kind: str, base: Given) -> Action:
         "gpu.power_cap": {"watts": 300.0},
         "job.place": {"nodes": [base["node.name"]]},
         "pool.scale": {"add": base.get("scale.add")},
-        "pool.reserve": {"nodes": 1},
+        "pool.reserve": {"nodes": base.get("reserve.nodes", 1)},
     }
     return parse_action(written | more.get(kind, {}))
 
