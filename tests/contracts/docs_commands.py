@@ -68,6 +68,8 @@ OPERATING = (
     "watchkeeper autonomy auto --as primary",
     "watchkeeper token create grafana --role viewer --days 30 --as primary",
     "watchkeeper token list",
+    "watchkeeper trust",
+    "watchkeeper trust --drafts",
     "watchkeeper token revoke grafana --as primary",
 )
 """More that needs a running watch and no particular state of it."""
@@ -81,6 +83,8 @@ ANSWERS = (
 LAB = (*FIRST_TEN_MINUTES, *OPERATING, *ANSWERS)
 
 PARSED = (
+    "watchkeeper up --policies policies --models models.toml",
+    "watchkeeper mcp --name helper",
     "watchkeeper up --twin --nodes 2048 --twin-speed 60 --policies policies",
     "watchkeeper policy simulate --policies my-orders --nights 14 --seeds 5 --against policies",
     "watchkeeper eval remediation --nodes 2048 --days 54 --seeds 20 --first-seed 101 "

@@ -91,3 +91,11 @@ def test_a_key_is_read_from_where_it_is_and_only_if_nobody_else_can_read_it(
         key_of("small", spec)
     key.chmod(0o600)
     assert key_of("small", spec) == "k-1"
+
+
+def test_the_example_of_the_page_is_sound(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "model.md").read_text()
+    block = page.partition("```toml\n")[2].partition("```")[0]
+    settings = read_models(written(tmp_path, block))
+    assert set(settings.models) == {"small", "large"}
+    assert settings.agents["remediation"].hold_s == 300.0
