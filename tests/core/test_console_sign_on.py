@@ -23,6 +23,8 @@ from watchkeeper.core.errors import UsageError
 from watchkeeper.twin.memory import CountingIds, ManualClock
 
 BACK = "/login/sign-on/back"
+BROWSER = httpx.Client(verify=False)
+"""To the provider, which is on loopback: no certificates are read."""
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Gate:
         client = self.stage.stranger()
         out = client.get(f"/login/sign-on{query}")
         assert out.status_code == 303, out.text
-        at_provider = httpx.get(out.headers["location"], follow_redirects=False)
+        at_provider = BROWSER.get(out.headers["location"])
         return client, at_provider.headers["location"].removeprefix(URL)
 
     def sign_in(self, query: str = "") -> tuple[TestClient, Any]:
@@ -217,7 +219,7 @@ def test_the_session_before_ends_with_the_new_one(gate: Gate) -> None:
     client, _ = gate.sign_in()
     old = client.cookies["watchkeeper-8080"]
     out = client.get("/login/sign-on?fresh=1")
-    at_provider = httpx.get(out.headers["location"], follow_redirects=False)
+    at_provider = BROWSER.get(out.headers["location"])
     client.get(at_provider.headers["location"].removeprefix(URL))
     assert client.cookies["watchkeeper-8080"] != old
     stale = gate.stage.stranger().get("/", headers={"cookie": f"watchkeeper-8080={old}"})

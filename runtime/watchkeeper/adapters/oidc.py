@@ -11,6 +11,7 @@ import json
 import math
 import re
 import threading
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -83,6 +84,7 @@ class Oidc:
         self._lock = threading.Lock()
         self._metadata: tuple[float, dict[str, Any]] | None = None
         self._keys: tuple[float, dict[str, Any]] | None = None
+        self._http: httpx.Client | None = None  # made with the first request: it reads CA files
 
     @property
     def says(self) -> str:
@@ -237,10 +239,7 @@ class Oidc:
         """One request; a JSON object. Follows nobody elsewhere, heeds no proxy of the environment
         and reads no more than MOST_BYTES."""
         try:
-            with (
-                httpx.Client(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False) as client,
-                client.stream(method, address, **more) as answer,
-            ):
+            with self._client().stream(method, address, **more) as answer:
                 body = b""
                 for part in answer.iter_bytes():
                     body += part
@@ -257,6 +256,15 @@ class Oidc:
             why = said.get("error") if isinstance(said, dict) else answer.status_code
             raise SignOnFailed(f"{self.says} refused: {str(why)[:80]}.")
         return said
+
+    def _client(self) -> httpx.Client:
+        with self._lock:
+            if self._http is None:
+                nobodys = CookieJar(policy=DefaultCookiePolicy(allowed_domains=()))
+                self._http = httpx.Client(
+                    timeout=TIMEOUT_S, trust_env=False, follow_redirects=False, cookies=nobodys
+                )  # one person's login leaves nothing for the next
+            return self._http
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

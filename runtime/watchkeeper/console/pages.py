@@ -6,6 +6,7 @@ so that a name from the cluster can neither run nor mislead the eye.
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -46,21 +47,28 @@ def stale_because(board: Board) -> str:
     return f"Approve is off: {why}"
 
 
+@functools.cache
+def _environment(folder: Path) -> Environment:
+    """One for all consoles of a process: to compile the templates takes longer than to draw."""
+    env = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    env.filters.update(filters())
+    env.filters.update(signature=signature, waits_key=waits_key)
+    env.filters.update(report_filters())
+    return env
+
+
 class Pages:
     """Renders templates; the only place that knows where they lie."""
 
     def __init__(self, folder: Path) -> None:
-        self._env = Environment(
-            loader=FileSystemLoader(folder),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._env.filters.update(filters())
-        self._env.filters.update(signature=signature, waits_key=waits_key)
-        self._env.filters.update(report_filters())
+        self._env = _environment(folder)
 
     def render(self, template: str, **context: Any) -> str:
         # Over the whole page, so that no filter and no drawing can let one through.
