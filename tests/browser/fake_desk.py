@@ -310,6 +310,7 @@ class FakeDesk:
             answer_from(question, self.board(), self.log(limit=2000)),
             tone="you",
             question=question,
+            sources=("Answered by rules, no model",),
             kind_of=Kind.CHAT,
         )
 

@@ -175,6 +175,52 @@ def test_every_attack_string_shows_as_text_on_every_page(
     expect(page.locator("body")).to_contain_text("<img src=x onerror=alert(1)>")
 
 
+def test_an_incident_goes_on_while_it_is_read(watch: Watch, desk: FakeDesk, base_url: str) -> None:
+    page = watch()
+    page.goto(f"{base_url}/i/INC-2")
+    page.evaluate("window.here = 1")
+    story = desk.story("INC-2")
+    assert story is not None
+    more = replace(story.steps[-1], seq=99, title="Did: Cordon train-02", text="", tone="good")
+    desk.put_story(replace(story, steps=(*story.steps, more)))
+    desk.say_line("Did", "Cordon train-02.", incident="INC-2")
+    expect(page.locator("#story")).to_contain_text("Did: Cordon train-02")
+    expect(page.locator("#s99")).to_contain_text("verification")
+    assert page.evaluate("window.here") == 1
+
+
+def test_the_rest_of_the_key_flows_need_no_script_on_a_phone(
+    watch: Watch, desk: FakeDesk, base_url: str
+) -> None:
+    """Change and approve, ask and find, zoom from the fleet to one GPU, verify the journal."""
+    page = watch(PHONE, javascript=False)
+    page.goto(f"{base_url}/a/P-7")
+    page.get_by_role("link", name="Change…").click()
+    page.get_by_label("Time to finish work").fill("300")
+    page.get_by_role("button", name="Check against policy").click()
+    expect(page.get_by_text("so it stays the same request")).to_be_visible()
+    page.get_by_role("button", name="Ask for this instead").click()
+    page.get_by_label("Type train-02 to approve").fill("train-02")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("status").first).to_contain_text("You approved this at")
+    assert len(desk.effects) == 1
+
+    page.goto(base_url)
+    page.get_by_role("link", name="Ask", exact=True).click()
+    page.get_by_label("Your question").fill("Why train-02?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator(".answer").get_by_role("link", name="train-02").first.click()
+    page.get_by_role("link", name="GPU 2", exact=True).click()
+    expect(page.get_by_role("img", name="Heat: now")).to_be_visible()
+    page.get_by_role("link", name="r1").click()
+    expect(page.get_by_role("link", name="train-01")).to_be_visible()
+
+    page.get_by_role("link", name="More").click()
+    page.get_by_role("main").get_by_role("link", name="Journal").click()
+    page.get_by_role("link", name="Verify the chain").click()
+    expect(page.get_by_role("heading", name="The journal holds")).to_be_visible()
+
+
 SHOWN = (
     ("approve", "/a/P-7", PHONE, "dark"),
     ("change", "/a/P-7/change?1.deadline_s=120&steps=4", PHONE, "light"),

@@ -194,7 +194,7 @@ def test_a_question_to_the_watch_is_answered_in_the_log(world: Stage) -> None:
     asked = client.post("/ask", data={"csrf": csrf(client), "question": "What is wrong?"})
     newest = world.desk.events()[-1].seq
     assert (asked.status_code, asked.headers["location"]) == (303, f"/#l{newest}")
-    assert "no model was used" in Read.of(client.get("/").text).text
+    assert "train-02 is failed" in Read.of(client.get("/").text).text
     assert client.post("/ask", data={"csrf": csrf(client), "question": " "}).status_code == 400
 
 

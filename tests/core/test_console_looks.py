@@ -92,6 +92,7 @@ def test_a_question_gets_an_answer_under_its_own_address_with_links_to_evidence(
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/chat/")
     page = client.get(answer.headers["location"]).text
+    assert "Answered by rules, no model." in page
     targets = {v for _, name, v in Read.of(page).attributes if name == "href"}
     assert "/nodes/train-02" in targets
     assert any(t.startswith("/journal?before=") for t in targets)

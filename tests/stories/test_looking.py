@@ -1,4 +1,4 @@
-"""What the pages show beyond the board, over a real watch: its policy, its agents, its forecasts."""
+"""What pages show beyond the board, over a real watch: its policy, its agents, its forecasts."""
 
 from __future__ import annotations
 

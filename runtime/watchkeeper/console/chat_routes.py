@@ -89,4 +89,5 @@ def said_at(desk: Desk, seq: int) -> LogLine | None:
         tone="you",
         text=str(data.get("answer", "")),
         question=str(data.get("question", "")),
+        sources=(f"Answered by {data.get('model') or 'rules, no model'}",),
     )

@@ -259,6 +259,27 @@ def step_mark(tone: str) -> str:
     return _STEP_TONE.get(tone, "dot")
 
 
+_STAGE = {
+    "Saw": "signal",
+    "Thinks": "hypothesis",
+    "Allows": "decision",
+    "Asks": "decision",
+    "Refused": "decision",
+    "Approval": "approval",
+    "Does": "effect",
+    "Did": "verification",
+    "Failed": "verification",
+    "In doubt": "verification",
+    "Resolved": "end",
+    "Escalated": "end",
+}
+
+
+def stage(title: str) -> str:
+    """Which part of the story a step is; "" for one that is none of them."""
+    return _STAGE.get(title.partition(":")[0], "")
+
+
 def subject_link(subject: str) -> Markup:
     """An id in the journal, as a link where a page tells more."""
     name = tame(subject, 60)
@@ -347,8 +368,8 @@ def filters() -> dict[str, Callable[..., Any]]:
         first_window, when, clock, day, iso, span, seconds_left, countdown, ask_title, counted, num,
         of_count, opening, grouped, status_word, signal_title, target_words, counts, agreement,
         trusts, simulated_label, worst, need_a_look, mark, full, state_word,
-        incident_tone, step_tone, step_mark, subject_link, in_short, answered_on_card, demand_chart,
-        requeue_line, in_block, seconds, alike, changeable, bar, burn_chart, money,
+        incident_tone, step_tone, step_mark, stage, subject_link, in_short, answered_on_card,
+        demand_chart, requeue_line, in_block, seconds, alike, changeable, bar, burn_chart, money,
     )  # fmt: skip
     plots: tuple[Callable[..., Any], ...] = (
         linked,
