@@ -282,6 +282,8 @@ def test_the_cookie_is_secure_behind_https() -> None:
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("__Host-watchkeeper=")
     assert "; Secure" in cookie
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+    assert "strict-transport-security" not in stage().stranger().get("/login").headers
     assert "; Path=/" in cookie
 
 

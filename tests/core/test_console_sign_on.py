@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from tests.core.oidc_provider import CLIENT, SECRET, Provider, provider
 
 from watchkeeper.adapters.oidc import Oidc, OidcConfig
 from watchkeeper.console.app import create_app
+from watchkeeper.console.rates import Limits, Rate
 from watchkeeper.console.sessions import STEP_UP_S
 from watchkeeper.console.sign_on_routes import AWAY_S
 from watchkeeper.core.desk import Person
@@ -276,3 +279,26 @@ def test_a_config_that_cannot_be_safe_is_refused(more: dict[str, Any], why: str)
     config = OidcConfig(**{"issuer": "https://id.example", "client_id": "w", **more})
     with pytest.raises(UsageError, match=why):
         Oidc(config, "", ManualClock())
+
+
+def test_who_begins_many_logins_waits_and_pushes_nobody_out(gate: Gate) -> None:
+    world, ids = gate.stage, CountingIds()
+    config = OidcConfig(issuer=gate.provider.base, client_id=CLIENT)
+    limits = Limits(departures=Rate(burst=2, per_s=0.1))
+    provider = Oidc(config, SECRET, world.clock)
+    app = create_app(world.desk, world.clock, ids, public_url=URL, sign_on=provider, limits=limits)
+    client = Stage(desk=world.desk, clock=world.clock, app=app).stranger()
+    codes = [client.get("/login/sign-on").status_code for _ in range(3)]
+    assert codes == [303, 303, 429]
+    assert client.get("/login/sign-on").headers["retry-after"] == "10"
+
+
+def test_authlib_is_not_imported_before_somebody_signs_in_by_a_provider() -> None:
+    code = (
+        "import sys; import watchkeeper.app.serve, watchkeeper.app.console_config; "
+        "from watchkeeper.adapters.oidc import Oidc, OidcConfig; "
+        "from watchkeeper.adapters.system_clock import SystemClock; "
+        "Oidc(OidcConfig(issuer='https://id.example', client_id='w'), '', SystemClock()); "
+        "sys.exit(any(m.split('.')[0] in ('authlib', 'joserfc') for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -92,7 +92,7 @@ class Guard:
                 answer = self._refusal(request, 413, f"A request may hold {BODY_LIMIT} bytes.")
             else:
                 receive = _again(body, receive)
-        await (answer or self._app)(scope, receive, _with_headers(send))
+        await (answer or self._app)(scope, receive, _with_headers(send, self._place.https))
 
     def _refused(self, request: Request) -> Response | None:
         if wait := self._addresses.wait_s(client_of(request)):
@@ -148,12 +148,14 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, https: bool) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            if https:  # from now on only so: a first request in the clear would tell the cookie
+                headers.setdefault("strict-transport-security", "max-age=31536000")
         await send(message)
 
     return wrapped

@@ -60,6 +60,7 @@ class House:
         self.gate = LoginGate(clock)
         self.sign_on = sign_on
         self.addresses = Buckets(clock, limits.address)
+        self.departures = Buckets(clock, limits.departures)
         self.doorkeeper = Doorkeeper(
             desk,
             sessions,

@@ -31,6 +31,8 @@ class Limits:
     address: Rate = Rate(burst=2400, per_s=200)
     reads: Rate = Rate(burst=600, per_s=20)
     changes: Rate = Rate(burst=120, per_s=2)
+    departures: Rate = Rate(burst=60, per_s=0.5)
+    """Logins that leave for a provider, of one address: whoever begins many pushes nobody out."""
 
 
 class Buckets:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from watchkeeper.console.doorkeeper import TooOften
 from watchkeeper.console.guard import client_of
 from watchkeeper.console.house import House
 from watchkeeper.console.sessions import Session
@@ -77,9 +79,10 @@ def sign_on_routes(house: House) -> APIRouter:
 
     @routes.get("/login/sign-on")
     def out(request: Request, page: Text = "/", fresh: bool = False) -> Response:
-        provider = _provider(house)
-        if wait := house.gate.wait_s(client_of(request)):
-            raise HTTPException(429, "Too many logins were tried.", {"retry-after": f"{wait:.0f}"})
+        provider, client = _provider(house), client_of(request)
+        _not_too_often(house, client)
+        if wait := house.departures.wait_s(client):
+            raise TooOften("this address", wait)
         browser = house.sessions.unguessed()
         departure = Departure(
             state=house.sessions.unguessed(),
@@ -104,8 +107,7 @@ def sign_on_routes(house: House) -> APIRouter:
     @routes.get(BACK)
     def back(request: Request, state: Text = "", code: Text = "", error: Text = "") -> Response:
         provider, client = _provider(house), client_of(request)
-        if wait := house.gate.wait_s(client):
-            raise HTTPException(429, "Too many logins were tried.", {"retry-after": f"{wait:.0f}"})
+        _not_too_often(house, client)
         away = travellers.returned(state, request.cookies.get(cookie, ""))
         if away is None:
             house.gate.failed(client)
@@ -135,6 +137,11 @@ def sign_on_routes(house: House) -> APIRouter:
         return answer
 
     return routes
+
+
+def _not_too_often(house: House, client: str) -> None:
+    if wait := house.gate.wait_s(client):
+        raise TooOften("this address", math.ceil(wait))
 
 
 def _provider(house: House) -> SignOn:
