@@ -272,7 +272,8 @@ def test_what_the_running_watch_refuses_is_said_as_plainly(shell: Console, askin
     assert shell("deny", ident, "--as", "primary", "--reason", "not today").returncode == 0
     late = shell("approve", ident, "--as", "primary")
     assert (late.returncode, len(late.stderr.splitlines())) == (9, 1)
-    assert "Already decided by primary: Denied. not today" in late.stderr
+    assert "Already decided by primary at " in late.stderr
+    assert " UTC: Denied. not today" in late.stderr
 
 
 def test_the_log_can_be_followed_and_ends_with_one_sentence_when_the_watch_does(

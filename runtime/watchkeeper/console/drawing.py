@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from watchkeeper.console import plots as plots_module
 from watchkeeper.console.chart import demand_chart
-from watchkeeper.console.linked import linked
+from watchkeeper.console.linked import linked, where_id
 from watchkeeper.console.money import bar, burn_chart, money
 from watchkeeper.console.tame import tame, tame_lines
 from watchkeeper.console.together import alike
@@ -373,6 +373,7 @@ def filters() -> dict[str, Callable[..., Any]]:
     )  # fmt: skip
     plots: tuple[Callable[..., Any], ...] = (
         linked,
+        where_id,
         plots_module.spark,
         plots_module.fan,
         plots_module.calibration,

@@ -20,11 +20,13 @@ _REFERENCE = re.compile(
     r"|(?<![\w/])(?P<page>/(?:report|policy|forecast|agents|costs|journal|fleet))\b"
     r"|(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{1,252}[A-Za-z0-9])"
 )
+_QUOTED = re.compile(r" (?=\d\d:\d\d:\d\d [A-Z])")
+"""Before each line of the log that is quoted: one a line."""
 
 
 def linked(text: str, board: Board, cap: int = 4000) -> Markup:
     """The answer with links to what it rests on."""
-    said = tame_lines(text, cap).replace("). ", ").\n")  # a quotation a line
+    said = _QUOTED.sub("\n", tame_lines(text, cap))
     nodes = {node.name for node in board.nodes}
     parts: list[Markup] = []
     at = 0
@@ -34,6 +36,15 @@ def linked(text: str, board: Board, cap: int = 4000) -> Markup:
             parts += [escape(said[at : found.start()]), _link(where, found.group())]
             at = found.end()
     return Markup("").join([*parts, escape(said[at:])])
+
+
+NEVER_BROKEN = 28
+"""A longer name may break across lines."""
+
+
+def where_id(where: str) -> str:
+    """The anchor of a rule on the page of the policy, by its file and line."""
+    return "w-" + re.sub(r"[^A-Za-z0-9]+", "-", where)
 
 
 def _where(found: re.Match[str], nodes: set[str]) -> str:
@@ -47,7 +58,7 @@ def _where(found: re.Match[str], nodes: set[str]) -> str:
         case "line":
             return f"/journal?before={int(value) + 1}#j{value}"
         case "rule":
-            return "/policy#r"
+            return f"/policy#{where_id(value)}"
         case "page":
             return value
         case "name":
@@ -56,4 +67,5 @@ def _where(found: re.Match[str], nodes: set[str]) -> str:
 
 
 def _link(where: str, text: str) -> Markup:
-    return Markup('<a href="{}">{}</a>').format(where, text)
+    kept = Markup(' class="nb"') if len(text) <= NEVER_BROKEN else ""
+    return Markup('<a{} href="{}">{}</a>').format(kept, where, text)
