@@ -166,7 +166,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.prompts: list[bytes] = []
-        seats = {agent: Seat(model="m", steps=1) for agent in AGENTS}
+        seats = {agent: Seat(model="m", steps=1, recoveries=True) for agent in AGENTS}
         self.reasoner = ModelReasoner(UseOfModels(seats=seats), {"m": self})
 
     def price(self, tokens_in: int, tokens_out: int) -> float:  # noqa: ARG002  the port's shape

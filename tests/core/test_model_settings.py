@@ -98,4 +98,4 @@ def test_the_example_of_the_page_is_sound(tmp_path: Path) -> None:
     block = page.partition("```toml\n")[2].partition("```")[0]
     settings = read_models(written(tmp_path, block))
     assert set(settings.models) == {"small", "large"}
-    assert settings.agents["remediation"].hold_s == 300.0
+    assert settings.agents["remediation"].hold_s == 120.0

@@ -69,7 +69,7 @@ class Fake:
 
 
 def crew_of(model: Fake, use: UseOfModels | None = None, **more: Any) -> LangGraphCrew:
-    seats = {"remediation": Seat(model="m", hold_s=300.0)}
+    seats = {"remediation": Seat(model="m", hold_s=300.0, recoveries=True)}
     return LangGraphCrew(
         reasoner=ModelReasoner(use or UseOfModels(seats=seats), {"m": model}, **more)
     )
@@ -153,7 +153,9 @@ def test_confidence_and_evidence_of_a_draft_stay_those_of_the_record() -> None:
 
 def test_only_classes_that_it_has_a_seat_for_are_asked_about() -> None:
     model = Fake(lambda _: said("wait"))
-    use = UseOfModels(seats={"remediation": Seat(model="m", classes=("gpu_memory",))})
+    use = UseOfModels(
+        seats={"remediation": Seat(model="m", classes=("gpu_memory",), recoveries=True)}
+    )
     assert kinds(crew_of(model, use).ask(at(100.0))) == ["node.restart"]
     assert model.asked == []
 
@@ -216,7 +218,7 @@ def test_in_a_burst_what_is_too_much_for_the_model_is_the_rules() -> None:
 
 def test_thinking_is_no_failure() -> None:
     reasoner = ModelReasoner(
-        UseOfModels(seats={"remediation": Seat(model="m")}),
+        UseOfModels(seats={"remediation": Seat(model="m", recoveries=True)}),
         {"m": Fake(lambda _: said("step"))},
         Slow(),
     )
@@ -268,7 +270,7 @@ def test_s28_a_day_ends_by_the_watchs_own_clock_and_a_restart_refills_nothing() 
     assert purse.shut("INC-2", 1000.0 + 86399.0, 10, 0.0)
     assert purse.shut("INC-2", 1000.0 + 86400.0, 10, 0.0) == ""
     model = Fake(lambda _: said("wait"))
-    use = UseOfModels(seats={"remediation": Seat(model="m")}, caps=caps)
+    use = UseOfModels(seats={"remediation": Seat(model="m", recoveries=True)}, caps=caps)
     reply = crew_of(model, use, past=(call(90.0),)).ask(at(100.0))
     assert (kinds(reply), model.asked) == (["node.restart"], [])
     assert "the day's cap of 1 calls is reached" in reply.thoughts[0].text
@@ -341,7 +343,10 @@ GOOD = scored(0.9, True, 8)
             id="the rules do better",
         ),
         pytest.param(scored(0.9, False, 3, steady=-31 * 86400.0), "model", id="a month ago"),
-        pytest.param(scored(0.9, False, 9, fault="nvlink"), "model", id="of another class"),
+        pytest.param(scored(0.5, False, 9, fault="nvlink"), "model", id="of another class"),
+        pytest.param(
+            scored(0.9, False, 3, fault="nvlink"), "rules", id="sure and wrong on another class"
+        ),
         pytest.param(scored(0.9, False, 9, model="other"), "model", id="of another model"),
         pytest.param(scored(0.9, False, 9, agent="scheduler"), "model", id="of another agent"),
     ],
@@ -361,7 +366,8 @@ def test_a_demoted_model_is_not_asked_and_the_log_says_why() -> None:
     reply = crew_of(model).ask(replace(at(100.0), scores=tuple(scored(0.9, False, 3))))
     assert (kinds(reply), model.asked) == (["node.restart"], [])
     assert (
-        "not asked about node_lost: its last 3 words were sure and wrong" in reply.thoughts[0].text
+        "not asked about node_lost: its last 3 words on this class were sure and wrong"
+        in reply.thoughts[0].text
     )
 
 
@@ -452,3 +458,10 @@ def test_a_secret_is_taken_out_of_text(secret: str) -> None:
 def test_text_without_secrets_stays_as_it_is() -> None:
     text = "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus. tokens: 12"
     assert redact(text) == text
+
+
+def test_a_step_that_only_gives_back_is_not_put_to_a_model() -> None:
+    model = Fake(lambda _: said("wait"))
+    use = UseOfModels(seats={"remediation": Seat(model="m")})
+    assert kinds(crew_of(model, use).ask(at(100.0))) == ["node.restart"]
+    assert model.asked == [], "a restart of what is dead takes nothing away"

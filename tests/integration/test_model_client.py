@@ -42,7 +42,7 @@ def asked(
     """One turn of the real crew on one lost node, with this model."""
     server.requests.clear()
     model = client(server, million_in=1.0, million_out=2.0, **more)
-    seat = Seat(model="small", steps=steps)
+    seat = Seat(model="small", steps=steps, recoveries=True)
     use = UseOfModels(seats={"remediation": seat})
     crew = LangGraphCrew(reasoner=ModelReasoner(use, {"small": model}))
     reply = crew.ask(briefing(DEAD, lost("train-02")))

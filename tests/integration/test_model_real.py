@@ -27,7 +27,7 @@ def test_s22_a_foolish_real_model_chooses_among_what_is_open_and_nothing_else_ha
     spec = ModelSpec(
         provider="openai", model="any", url=URL, timeout_s=300.0, retries=0, answer="json_object"
     )
-    seat = Seat(model="real", most_tokens=200)
+    seat = Seat(model="real", most_tokens=200, recoveries=True)
     use = UseOfModels(seats={"remediation": seat})
     reasoner = ModelReasoner(use, {"real": LangChainModel("real", spec)})
     reply = LangGraphCrew(reasoner=reasoner).ask(briefing(DEAD, lost("train-02")))

@@ -34,7 +34,10 @@ WARY = """  - id: no-model-restarts
     when: proposal.model != ""
 """
 USE = UseOfModels(
-    seats={"remediation": Seat(model="m", hold_s=60.0), "summariser": Seat(model="m")}
+    seats={
+        "remediation": Seat(model="m", hold_s=60.0, recoveries=True),
+        "summariser": Seat(model="m"),
+    }
 )
 
 

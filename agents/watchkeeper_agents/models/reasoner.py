@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from watchkeeper.core.action import kind_of
+from watchkeeper.core.action import Action, kind_of, traits_of
 from watchkeeper.core.crew import Briefing, Thought
 from watchkeeper.core.model import Chosen, ModelCall, ModelClient
 from watchkeeper.core.word import digest
@@ -75,6 +75,9 @@ class ModelReasoner:
         fault = question.incident.fault
         if (seat.classes and fault not in seat.classes) or len(question.options) < 2:
             raise ByRules
+        first = question.options[0].action
+        if first is not None and not seat.recoveries and not _takes_something(first):
+            raise ByRules
         now = question.tools.snapshot.steady
         asked = self._asked.get(question.key)
         if asked is None:
@@ -134,6 +137,12 @@ class ModelReasoner:
 
 
 STRATEGY_MODEL = "model"
+
+
+def _takes_something(action: Action) -> bool:
+    """It can take work or capacity away, and does not just give some back."""
+    traits = traits_of(action)
+    return traits.disruptive and not traits.recovers
 
 
 def _late(client: ModelClient, seat: Seat, question: Question, case: Case, now: float) -> ModelCall:

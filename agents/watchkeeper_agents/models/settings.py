@@ -18,14 +18,17 @@ class Seat(Word, frozen=True):
     model: its name in the settings. classes: fault classes that it is asked about; () for all.
     steps: calls of read-only tools that one question may take; 0 offers no tools. patience_s: how
     long an answer is waited for before the rules go on. hold_s: how long in all a model may hold
-    back the rules' step in one incident, by waiting or by leaving it to a person.
+    back the rules' step in one incident, by waiting or by leaving it to a person. recoveries: it
+    is also asked about steps that give work or capacity back, or take none: a requeue, a check, a
+    restart of what is dead. There is little to weigh there, and each minute costs.
     """
 
     model: str
     classes: tuple[str, ...] = ()
     steps: int = 0
     patience_s: float = 30.0
-    hold_s: float = 300.0
+    hold_s: float = 120.0
+    recoveries: bool = False
     most_tokens: int = 512
 
 
@@ -60,9 +63,9 @@ class TrustSettings(Word, frozen=True):
     least: results before anything is concluded. brier: the mean squared error of its confidence
     beyond which it is not believed (0.25 is what saying 0.5 each time gives). behind: how far its
     success may lie behind the rules' on the same class. wrong: so many wrong ones in a row, each
-    said with confidence 0.7 or more, demote at once. seconds and money: the most that an answer
-    may take, and that a success may cost, on the mean. newest: results that count. days: how long
-    they count.
+    said with confidence 0.7 or more, demote at once, of this class or of all together. seconds
+    and money: the most that an answer may take, and that a success may cost, on the mean. newest:
+    results that count. days: how long they count.
     """
 
     least: int = 8

@@ -113,13 +113,17 @@ def strategy(
     """
     mine: list[Scored] = []
     rules: list[Scored] = []
+    anywhere: list[Scored] = []
     for s in _counting(scores, now, settings):
+        if s.agent == agent and s.model == model:
+            anywhere.append(s)
         if s.agent == agent and s.fault == fault:
             (mine if s.model == model else rules if s.model == RULES else []).append(s)
     mine, rules = mine[-settings.newest :], rules[-settings.newest :]
-    last = mine[-settings.wrong :]
-    if len(last) == settings.wrong and all(not s.happened and s.confidence >= SURE for s in last):
-        return Strategy(RULES, f"its last {settings.wrong} words were sure and wrong")
+    for words, where in ((mine, "on this class"), (anywhere, "on all classes")):
+        last = words[-settings.wrong :]
+        if len(last) == settings.wrong and all(_sure_and_wrong(s) for s in last):
+            return Strategy(RULES, f"its last {settings.wrong} words {where} were sure and wrong")
     if len(mine) < settings.least:
         return Strategy("model", f"{len(mine)} results; {settings.least} are needed to judge it")
     own = standing(mine, agent, model, fault)
@@ -165,6 +169,10 @@ def promotion(own: Standing, settings: TrustSettings) -> str:
 
 def _quoted(text: str) -> str:
     return "".join(c for c in text if c.isalnum() or c in " ._:/()-")
+
+
+def _sure_and_wrong(s: Scored) -> bool:
+    return not s.happened and s.confidence >= SURE
 
 
 def _counting(scores: Iterable[Scored], now: float, settings: TrustSettings) -> list[Scored]:
