@@ -47,13 +47,13 @@ class Served:
         self.thread.join(10)
 
 
-def serve(desk: Desk) -> Served:
-    """Serve a console over this desk on a free port of the loopback."""
+def serve(desk: Desk, **more: Any) -> Served:
+    """Serve a console over this desk on a free port of the loopback. more: as `create_app` has."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()  # who comes before the server is up waits in line
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(desk, SystemClock(), SystemIds(), public_url=url)
+    app = create_app(desk, SystemClock(), SystemIds(), public_url=url, **more)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()

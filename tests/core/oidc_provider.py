@@ -100,8 +100,9 @@ def _b64(data: bytes) -> str:
 
 
 @contextmanager
-def provider(clock: Clock) -> Iterator[Provider]:
-    """A provider that listens."""
+def provider(clock: Clock, host: str = "127.0.0.1") -> Iterator[Provider]:
+    """A provider that listens. host: what it is called; `localhost` is another site to a
+    browser."""
     run = Provider(clock, keys=[jwk.RSAKey.generate_key(2048, auto_kid=True)])
 
     class Handler(BaseHTTPRequestHandler):
@@ -133,7 +134,7 @@ def provider(clock: Clock) -> Iterator[Provider]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    run.base = f"http://127.0.0.1:{server.server_port}"
+    run.base = f"http://{host}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
