@@ -56,6 +56,7 @@ class ReservationBook:
         self._kept: dict[str, Reserved] = {}
         self._by_key: dict[str, str] = {}
         self._highest: dict[str, int] = {}
+        self._number = 0
         self._torn = False
         for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
             self._torn = not line.endswith(b"\n")
@@ -81,7 +82,7 @@ class ReservationBook:
             if action.until <= self._clock.now():
                 raise EffectFailed("That time is over.")
             kept = Reserved(
-                ident=f"R{1 + max((int(i[1:]) for i in self._kept), default=0)}",
+                ident=f"R{self._number + 1}",
                 pool=action.pool,
                 nodes=action.nodes,
                 begin=action.begin,
@@ -122,6 +123,8 @@ class ReservationBook:
     def _take(self, line: _Line) -> None:
         if line.cluster != self._cluster:
             return
+        if line.kept is not None and line.kept.ident[1:].isdigit():
+            self._number = max(self._number, int(line.kept.ident[1:]))
         if (kept := line.kept) is not None and kept.until > self._clock.now() - KNOWN:
             self._kept[kept.ident] = kept
         if line.key and line.kept is not None:
@@ -158,9 +161,10 @@ class Keeping:
         state, known = self._reader.read(), self._book.known()
         if not known:
             return state
-        self._each = {}
+        each: dict[str, int] = {}
         for node in state.nodes.values():
-            self._each[node.pool] = max(node.gpus, self._each.get(node.pool, 0))
+            each[node.pool] = max(node.gpus, each.get(node.pool, 0))
+        self._each = each  # as a whole: forecasts read it from a thread of their own
         now = self._clock.now()
         return msgspec.structs.replace(state, reserved=tuple(r for r in known if r.until > now))
 
