@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 from tests.browser.fake_desk import FakeDesk
 from tests.core.console_people import PEOPLE
 from tests.core.console_stage import URL, Stage
@@ -15,6 +16,10 @@ from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.adapters.token_file import LONGEST, MOST, TokenFile
 from watchkeeper.app.token_calls import token_calls
 from watchkeeper.console.app import create_app
+from watchkeeper.console.doorkeeper import Doorkeeper
+from watchkeeper.console.guard import Place
+from watchkeeper.console.rates import Buckets, Rate
+from watchkeeper.console.sessions import IDLE_S, Sessions
 from watchkeeper.control.record import Record
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import JournalBroken, UsageError
@@ -186,3 +191,20 @@ def test_making_and_revoking_stand_in_the_journal_and_the_secret_does_not(
     for person, roles in (("nobody", ["viewer"]), ("ann", ["policy-author"])):
         with pytest.raises(UsageError):
             calls["token_create"]("x", roles, 30, person)
+
+
+def test_an_open_stream_of_a_revoked_token_may_not_go_on(tokens: TokenFile) -> None:
+    clock, ids = ManualClock(), CountingIds()
+    desk = FakeDesk(clock, ids)
+    free = Buckets(clock, Rate(1e9, 1e9))
+    keeper = Doorkeeper(desk, Sessions(clock, ids), Place(URL), free, free, tokens)
+    secret, _ = tokens.create("grafana", "ann", ("viewer",), DAY)
+    request = Request(
+        {"type": "http", "headers": [(b"authorization", b"Bearer " + secret.encode())]}
+    )
+    session = keeper.session(request)
+    clock.pass_s(10 * IDLE_S)  # a token has no idle time
+    assert keeper.live(session)
+    assert not keeper.sessions.fresh(session)
+    tokens.revoke("grafana")
+    assert not keeper.live(session)
