@@ -149,6 +149,8 @@ def test_who_only_reads_is_shown_no_button_that_would_be_refused(world: Stage) -
         assert ">Resume</button>" not in page, path
         assert ">Stop</button>" in page, "anybody may stop"
     assert "Approvers of oncall answer this" in client.get("/a/P-7").text
+    dial = Read.of(client.get("/").text).attributes
+    assert [a for a in dial if a[1] == "disabled"] == [("input", "disabled", "")], "up is shut"
 
 
 def test_nodes_that_are_kept_are_on_the_fleet_page(world: Stage) -> None:
