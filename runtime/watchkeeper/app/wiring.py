@@ -51,6 +51,7 @@ from watchkeeper.demand.reserve import Reservation
 from watchkeeper.health.sense import LAB, REAL
 from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings
+from watchkeeper.twin.rehearse import TwinRehearsal
 from watchkeeper_agents.chat import answer_from
 from watchkeeper_agents.chat_past import suggestions
 from watchkeeper_agents.crew import LangGraphCrew
@@ -163,6 +164,7 @@ def build(settings: Settings, home: Home) -> Running:
         console_url=read_console(settings.console).public_url
         or f"http://127.0.0.1:{settings.port}",
         meter=Meter(),
+        rehearsal=TwinRehearsal() if models is not None else None,
     )
     loop = Loop(watch, settings.interval_s)
     desk = WatchDesk(

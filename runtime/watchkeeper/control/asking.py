@@ -24,7 +24,8 @@ def if_approved(shown: Shown) -> str:
     """What happens on a yes: each shown step in a sentence, then what it costs."""
     proposal = shown.proposal
     sentences = [_sentence(a) for a in (proposal.action, *proposal.plan)]
-    return " ".join([*dict.fromkeys(sentences), cost(shown.impact)]).strip()
+    foreseen = proposal.predicted.says() if proposal.predicted is not None else ""
+    return " ".join([*dict.fromkeys(sentences), cost(shown.impact), foreseen]).strip()
 
 
 def _sentence(action: Action) -> str:

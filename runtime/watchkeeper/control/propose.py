@@ -20,7 +20,7 @@ from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Kind
 from watchkeeper.core.impact import generation, simulate
-from watchkeeper.core.proposal import Effect, Proposal
+from watchkeeper.core.proposal import Effect, Predicted, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision, Obligations, Verdict
 from watchkeeper.core.word import digest, plain
@@ -66,6 +66,7 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         rung=draft.rung,
         if_ignored=draft.if_ignored,
         chosen=draft.chosen,
+        predicted=_rehearsed(watch, snapshot, draft),
     )
     policy = watch.policies.current()
     prices = policy.prices if policy else Prices()
@@ -83,6 +84,14 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
 def proof_of(action: Action, snapshot: Snapshot) -> Effect:
     """What must be seen for an action whose arguments people changed: never who asks says it."""
     return expected_effect(action, RemedyView(snapshot=snapshot, serves=frozenset()))
+
+
+def _rehearsed(watch: Watch, snapshot: Snapshot, draft: Draft) -> Predicted | None:
+    """What a model chose is played in the twin first, so that people see what it should do, and
+    what it did can be held against that. It decides nothing."""
+    if watch.rehearsal is None or draft.chosen is None:
+        return None
+    return watch.rehearsal.rehearse(snapshot, (draft.action, *draft.plan))
 
 
 def _tell(watch: Watch, draft: Draft, action: TicketOpen | NotifyPage) -> None:

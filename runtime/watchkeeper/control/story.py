@@ -169,6 +169,8 @@ class Narrator:
     def _finished(self, event: Event) -> Any:
         result, why = event.data["result"], event.data.get("why", "")
         said = self._said(event)
+        if predicted := event.data.get("predicted", ""):
+            why = f"{why.rstrip('.')}. {predicted}"
         match result:
             case "recovered":
                 return "Did", "good", f"{said}. Verified: {why}", {}

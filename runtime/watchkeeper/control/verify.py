@@ -41,7 +41,7 @@ def _verify_one(
     blind = stale(snapshot)
     if blind:
         if snapshot.steady > effect.verify_by + BLIND_S:
-            _end(file, record, Outcome(kind=OutcomeKind.IN_DOUBT, seen=blind))
+            _end(file, record, snapshot.steady, Outcome(kind=OutcomeKind.IN_DOUBT, seen=blind))
             _call_a_person(file, teller, blind)
         return
     outcome = observe(
@@ -55,13 +55,13 @@ def _verify_one(
     )
     match outcome.kind:
         case OutcomeKind.RECOVERED | OutcomeKind.FAILED:
-            _end(file, record, outcome)
+            _end(file, record, snapshot.steady, outcome)
         case OutcomeKind.WORSE:
-            _end(file, record, outcome)
+            _end(file, record, snapshot.steady, outcome)
             _close_the_gate(file, record, outcome)
             _call_a_person(file, teller, outcome.seen)
         case _ if snapshot.steady > effect.verify_by:
-            _end(file, record, _overdue(file, outcome))
+            _end(file, record, snapshot.steady, _overdue(file, outcome))
         case _ if _must_enforce(file, snapshot):
             executor.enforce(file, snapshot)
 
@@ -95,7 +95,7 @@ def _overdue(file: File, outcome: Outcome) -> Outcome:
     return Outcome(kind=kind, seen=f"not seen in time; last seen: {outcome.seen}")
 
 
-def _end(file: File, record: Record, outcome: Outcome) -> None:
+def _end(file: File, record: Record, now: float, outcome: Outcome) -> None:
     record.write(
         Kind.EFFECT_FINISHED,
         (file.proposal.id, file.proposal.incident),
@@ -103,8 +103,19 @@ def _end(file: File, record: Record, outcome: Outcome) -> None:
         result=outcome.kind.value,
         why=outcome.seen,
         outcome=plain(outcome),
+        **_against_the_prediction(file, now, outcome),
         durable=True,
     )
+
+
+def _against_the_prediction(file: File, now: float, outcome: Outcome) -> dict[str, str]:
+    """What the twin foresaw, held against what telemetry showed; nothing where none was asked."""
+    seen, effect = file.proposal.predicted, file.effect
+    if seen is None or effect is None:
+        return {}
+    ended = "done" if outcome.kind is OutcomeKind.RECOVERED else outcome.kind.value
+    took = now - effect.started_steady
+    return {"predicted": f"{seen.says()} Seen: {ended} after {took:.0f} s."}
 
 
 def _close_the_gate(file: File, record: Record, outcome: Outcome) -> None:

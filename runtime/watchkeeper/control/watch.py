@@ -25,7 +25,7 @@ from watchkeeper.core.errors import Problem
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Scored
-from watchkeeper.core.ports import Mirror, StopFile
+from watchkeeper.core.ports import Mirror, Rehearsal, StopFile
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.health.sense import SenseSettings, Sightings
 from watchkeeper.policy.model import CheckedPolicy
@@ -76,6 +76,8 @@ class Watch:
     sense: SenseSettings
     console_url: str = ""
     meter: Meter | None = None
+    rehearsal: Rehearsal | None = None
+    """Plays each step of a model in the twin before it is proposed; None: none is played."""
 
     latest: Snapshot | None = None
     sightings: Sightings = field(default_factory=Sightings)

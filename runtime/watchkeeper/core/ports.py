@@ -7,8 +7,9 @@ from typing import Any, Protocol
 from watchkeeper.core.action import Action
 from watchkeeper.core.cluster import ClusterState
 from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.proposal import Predicted
 from watchkeeper.core.report import EvalCase, Judgement
-from watchkeeper.core.telemetry import TelemetryRead
+from watchkeeper.core.telemetry import Snapshot, TelemetryRead
 from watchkeeper.core.word import Word
 
 
@@ -73,6 +74,15 @@ class Actuator(Protocol):
     def enforce(self, order: EffectOrder) -> Receipt:
         """Finish by force what `execute` began and a deadline has overtaken (a drain: end the
         raylet). Same errors."""
+        ...
+
+
+class Rehearsal(Protocol):
+    """Plays a step and its plan in a simulated cluster made from one snapshot."""
+
+    def rehearse(self, snapshot: Snapshot, actions: tuple[Action, ...]) -> Predicted | None:
+        """What came of the first action, and how far the rest went; None where the twin cannot
+        play that kind. Touches nothing; never raises."""
         ...
 
 

@@ -54,6 +54,34 @@ class Impact(Word, frozen=True):
         )
 
 
+class Predicted(Word, frozen=True):
+    """What a rehearsal in the twin, from the snapshot of that moment, showed of a step. Simulated.
+
+    holds: what telemetry must show came true there, after after_s. gangs_stopped, gpus_out and
+    nodes_out: more than before the step. plan: the kinds of the plan that went through after it, in
+    order; stuck: why it ended there, "" where it went to its end.
+    """
+
+    holds: bool
+    after_s: float
+    gangs_stopped: int
+    gpus_out: float
+    nodes_out: int
+    plan: tuple[str, ...] = ()
+    stuck: str = ""
+
+    def says(self) -> str:
+        """The same in a sentence."""
+        if not self.holds:
+            return f"Rehearsed in the twin: it does not come to its end ({self.stuck})."
+        gangs = f"{self.gangs_stopped} gang{'s' if self.gangs_stopped != 1 else ''}"
+        more = f"; then {', '.join(self.plan)}" if self.plan else ""
+        return (
+            f"Rehearsed in the twin: done after about {self.after_s:.0f} s, {gangs} stopped, "
+            f"{self.gpus_out:g} GPUs out{more}."
+        )
+
+
 class Proposal(Word, frozen=True):
     """An Action asked for. Nothing in it can act.
 
@@ -61,7 +89,8 @@ class Proposal(Word, frozen=True):
     plan: the steps that would follow, shown to whoever approves. generation: a hash of the
     targets' incarnations, the jobs on them, the out-count of their domains and the policy
     version, at the time of asking (S5). rung: its place on the repair ladder. chosen: a model
-    chose it among the steps that were open; None where rules did.
+    chose it among the steps that were open; None where rules did. predicted: what a rehearsal
+    showed, where one was held.
     """
 
     id: str
@@ -79,3 +108,4 @@ class Proposal(Word, frozen=True):
     rung: str = ""
     if_ignored: str = ""
     chosen: Chosen | None = None
+    predicted: Predicted | None = None
