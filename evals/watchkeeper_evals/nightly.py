@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from watchkeeper.core.errors import WatchkeeperError
-from watchkeeper_evals.nightly_says import of_mutants, of_night, of_noise, of_tests
+from watchkeeper_evals.nightly_says import of_model, of_mutants, of_night, of_noise, of_tests
 from watchkeeper_evals.remediation.sources import code_digest, commit
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +123,18 @@ def mutants(_asked: Asked) -> Found:
     return found | {"ok": done.returncode == 0}
 
 
+def model(_asked: Asked) -> Found:
+    """Hostile models in the crew's seats, beside the rules on the same seeds."""
+    words = [sys.executable, "-m", "watchkeeper_evals.model_eval", "--policies"]
+    done = subprocess.run(
+        [*words, str(ROOT / "policies")], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if not done.stdout.strip():
+        raise WatchkeeperError(f"watchkeeper_evals.model_eval ended with {done.returncode}.")
+    found: Found = json.loads(done.stdout)
+    return found
+
+
 PLANNER_TESTS = ("tests/properties/test_any_planner.py", "tests/stories/test_crash_anywhere.py")
 SAME_TESTS = ("tests/stories/test_twin_run.py", "tests/integration/test_eval_remediation.py")
 GUARD_TESTS = ("tests/integration/test_eval_guard.py",)
@@ -132,6 +144,7 @@ STEPS = (
     Step("console", tests_of(*CONSOLE_TESTS, seeded=False), of_tests, CONSOLE_TESTS),
     Step("same", tests_of(*SAME_TESTS, seeded=False), of_tests, SAME_TESTS),
     Step("planner", tests_of(*PLANNER_TESTS, seeded=True), of_tests, PLANNER_TESTS),
+    Step("model", model, of_model),
     Step("noise", noise, of_noise),
     Step("night", night, of_night),
     Step("mutants", mutants, of_mutants, ("tests/core", "tests/properties")),

@@ -47,6 +47,35 @@ def of_night(found: Found) -> str:
     return "\n".join(lines)
 
 
+def of_model(found: Found) -> str:
+    """Hostile models against the rules alone."""
+    rules = found["rules"]
+    return "\n".join(
+        [
+            "## Hostile models (simulated)",
+            "",
+            f"Seeds {found['seeds'][0]} to {found['seeds'][1]}, {found['cluster_hours']:,.0f}"
+            f" cluster-hours; the rules alone cured {rules['cured']} faults, ETTR"
+            f" {rules['ettr']:.4f}. Promises broken: {found['invariant_violations']}.",
+            "",
+            *_table(
+                ("model", "cured", "of the rules'", "ETTR", "effects checked", "tickets"),
+                (
+                    (
+                        name,
+                        str(told["cured"]),
+                        f"{told['cured_share']:.1%}",
+                        f"{told['ettr']:.4f}",
+                        str(told["effects_checked"]),
+                        str(told["tickets"]),
+                    )
+                    for name, told in found["models"].items()
+                ),
+            ),
+        ]
+    )
+
+
 def of_noise(found: Found) -> str:
     """Nothing breaks, and what is seen goes wrong."""
     loud = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in found["noise"].items())
