@@ -162,7 +162,7 @@ def test_only_classes_that_it_has_a_seat_for_are_asked_about() -> None:
 
 def test_without_any_seat_nothing_is_asked_and_nothing_is_written() -> None:
     model = Fake(lambda _: said("wait"))
-    reply = crew_of(model, UseOfModels(seats={"chat": Seat(model="m")})).ask(at(100.0))
+    reply = crew_of(model, UseOfModels(seats={"scheduler": Seat(model="m")})).ask(at(100.0))
     assert kinds(reply) == ["node.restart"]
     assert (reply.calls, model.asked) == ((), [])
 
@@ -411,7 +411,7 @@ def test_a_label_is_the_lowest_of_what_it_rests_on_and_tenants_words_come_last()
     assert lowest([]) == ""
 
 
-@pytest.mark.parametrize("name", [*AGENTS, "policy", "tools"])
+@pytest.mark.parametrize("name", [*AGENTS, "tools", "mcp"])
 def test_every_prompt_has_a_version_and_is_named_by_what_it_says(name: str) -> None:
     page = prompt(name)
     assert page.id.startswith(f"{name}@")
