@@ -36,6 +36,7 @@ BREAKS = {
     "door-models": ("watchkeeper_agents.planted", "import langchain"),
     "reader": ("watchkeeper_agents.models.reading.planted", "import watchkeeper_agents.tools"),
     "door-mcp": ("watchkeeper.console.planted", "import mcp"),
+    "door-sign-on": ("watchkeeper.console.planted", "import authlib"),
     "app": ("watchkeeper.control.planted", "import watchkeeper.app.settings"),
 }
 
