@@ -1,5 +1,6 @@
-"""Opt-in: the whole way with a small real model behind an OpenAI-compatible server, such as llama.cpp
-with a 98 MB SmolLM2. It shows plumbing and guard, never judgement: a foolish model does no harm.
+"""Opt-in: the whole way with a small real model behind an OpenAI-compatible server, such as
+llama.cpp with a 98 MB SmolLM2. It shows plumbing and guard, never judgement: a foolish model does
+no harm.
 
 WATCHKEEPER_REAL_MODEL names the server, such as http://127.0.0.1:8000/v1; docs/model.md says how to
 start one.
