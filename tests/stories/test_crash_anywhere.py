@@ -313,10 +313,12 @@ PORTS: dict[type, tuple[set[str], set[str]]] = {
     ports.StopFile: ({"set", "clear"}, {"is_set", "who"}),
     ports.Mirror: ({"publish", "record_demand"}, {"lost", "demand_series", "publish_event"}),
     ports.CaseStore: (set(), {"add", "judged"}),
+    ports.Rehearsal: (set(), {"rehearse"}),
 }
 """Each port of control: what of it changes the world (a boundary), and what does not. The journal
 calls publish_event itself, after its line; sync is the fsync. A case is added while a person's
-request is answered, never in a turn, and nothing in the watch reads it."""
+request is answered, never in a turn, and nothing in the watch reads it. A rehearsal plays a twin of
+its own."""
 
 
 def test_the_list_of_boundaries_is_whole() -> None:
