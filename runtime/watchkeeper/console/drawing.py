@@ -22,7 +22,7 @@ from watchkeeper.console.tame import tame, tame_lines
 from watchkeeper.console.together import alike
 from watchkeeper.core.amend import fields_of
 from watchkeeper.core.desk import Ask, Board, JobView, LimitView, NodeView, Person
-from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal
+from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal, instruments
 from watchkeeper.core.since import span as spoken
 
 _NAMED = re.compile(r"[A-Za-z0-9_]+(?:[-.][A-Za-z0-9_]+)+")
@@ -207,8 +207,7 @@ def counts(signal: Signal) -> bool:
 
 def agreement(evidence: tuple[Signal, ...]) -> str:
     """`3 sources agree`, counting instruments and never a tenant's words."""
-    sources = {s.source for s in evidence if counts(s)}
-    match len(sources):
+    match instruments(evidence):
         case 0:
             return "No source counts"
         case 1:

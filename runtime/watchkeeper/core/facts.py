@@ -23,7 +23,7 @@ from watchkeeper.core.action import (
 from watchkeeper.core.cluster import Job, JobState, Node, RayState, World
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.core.incident import ATTACKER_WRITABLE, LABELS, Incident, lowest
+from watchkeeper.core.incident import ATTACKER_WRITABLE, LABELS, Incident, instruments, lowest
 from watchkeeper.core.ledger import WEEK_S, LedgerView
 from watchkeeper.core.once import once_for
 from watchkeeper.core.proposal import Impact, Proposal
@@ -389,7 +389,7 @@ def _of_proposal(
         facts["incident.class"] = incident.fault
         facts["incident.confidence"] = incident.confidence
         facts["incident.attempts"] = sum(e.incident == incident.id for e in ledger.effects)
-        facts["evidence.independent_sources"] = len({s.source for s in cited})
+        facts["evidence.independent_sources"] = instruments(cited)
         facts["evidence.label"] = lowest(s.trust for s in cited)
         if cited:
             newest = max(s.at for s in cited)

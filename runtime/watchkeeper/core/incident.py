@@ -66,6 +66,14 @@ class Signal(Word, frozen=True):
     simulated: bool = False
     raw: str = ""
 
+    @property
+    def instrument(self) -> str:
+        """What vouches for it independently of others: all that is read through the GPU's driver is
+        one instrument, by whatever name it comes. "" for a tenant's words, which are none."""
+        if self.trust in ATTACKER_WRITABLE:
+            return ""
+        return self.trust.value if self.trust is Trust.DRIVER else self.source
+
 
 class HypothesisStatus(StrEnum):
     """How far a hypothesis has come."""
@@ -132,7 +140,12 @@ class Incident(Word, frozen=True):
     @property
     def independent_sources(self) -> int:
         """How many different instruments support this, tenants' own words not counted."""
-        return len({s.source for s in self.signals if s.trust not in ATTACKER_WRITABLE})
+        return instruments(self.signals)
+
+
+def instruments(signals: Iterable[Signal]) -> int:
+    """How many instruments these are, seen independently of one another."""
+    return len({s.instrument for s in signals} - {""})
 
 
 def target_node(target: str) -> str:

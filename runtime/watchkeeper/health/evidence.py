@@ -159,7 +159,7 @@ def confidence(signals: Iterable[Signal]) -> float:
         if signal.trust in ATTACKER_WRITABLE:
             tenant = max(tenant, weight)
         else:
-            best[signal.source] = max(best.get(signal.source, 0.0), weight)
+            best[signal.instrument] = max(best.get(signal.instrument, 0.0), weight)
     if not best:
         return min(tenant, TENANT_CAP)  # their words add nothing to the word of an instrument
     doubt = 1.0
