@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 # A token that lies in somebody's home turns Ray's authentication on for every cluster begun there.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+
+# A shell that runs this in the background has its children ignore Ctrl-C; tests send it to theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FLAGS = [
     "--headless",

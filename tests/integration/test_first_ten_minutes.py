@@ -55,7 +55,7 @@ def follow(up: Up, until: str, within_s: float) -> str:
         process.kill()
     text = "".join(said)
     assert until in text, text
-    assert process.returncode == 0
+    assert process.returncode == 0, text
     return text
 
 
