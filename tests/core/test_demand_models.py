@@ -17,7 +17,7 @@ from watchkeeper.demand.gate import Gate
 from watchkeeper.demand.ladder import RUNGS, members, shares_of
 from watchkeeper.demand.linear import Ridge
 from watchkeeper.demand.member import Member, quantiles, tidy
-from watchkeeper.demand.naive import Persistence, SeasonalNaive
+from watchkeeper.demand.naive import Persistence, SeasonalNaive, persisted
 from watchkeeper.demand.panel import Panel, roll
 from watchkeeper.demand.past import Past
 from watchkeeper.demand.score import pinball, score
@@ -142,6 +142,24 @@ def test_between_equals_the_safe_rung_speaks() -> None:
 def test_before_anything_was_heard_persistence_speaks() -> None:
     panel = panel_of({"persistence": 9, "analogue": 9, "analogue_near": 9})
     assert Gate(panel, 24).weights(0) == {"persistence": 1.0}
+
+
+def minutes(values: Floats) -> Series:
+    times = np.arange(len(values)) * 60.0
+    return Series(times, values, 60.0, history_s=float(times[-1]), last_s=0.0, tail=values)
+
+
+def test_a_rise_of_minutes_is_no_trend_of_hours() -> None:
+    """Twelve minutes: a gang of sixteen came, then one of twelve went."""
+    values = np.array([16.0] * 4 + [32.0] * 4 + [20.0] * 4)
+    levels = np.array([0.1, 0.5, 0.9])
+    young = minutes(values)
+    said = persisted(young, [5, 30, 360], levels)
+    assert said[:, 1].tolist() == [20.0, 20.0, 20.0], "what is wanted now, until more is known"
+    assert (said[:, 0] < 20.0).all()
+    assert (said[:, 2] > 20.0).all()
+    long = minutes(np.arange(600) * 2.0)
+    assert persisted(long, [5], levels)[0, 1] == 1198.0 + 10.0, "a trend that was seen is one"
 
 
 def test_shares_add_up_and_the_least_are_left_out() -> None:

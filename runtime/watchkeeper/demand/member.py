@@ -57,6 +57,17 @@ def quantiles(values: Floats, levels: Floats) -> Floats:
     return found
 
 
+_MIDDLE = np.array([0.5])
+
+
+def level_spread(values: Floats, steps: int, levels: Floats) -> Floats:
+    """The same around no change, where the history is shorter than FEWEST such spans: one rise in
+    ten minutes, told by all changes that overlap it, is no trend of hours."""
+    wide = spread(values, steps, levels)
+    drift: Floats = spread(values, steps, _MIDDLE)
+    return wide if len(values) >= FEWEST * steps else wide - drift
+
+
 def spread(values: Floats, steps: int, levels: Floats) -> Floats:
     """Quantiles of how much a series changed over so many steps; zeros when it never did."""
     for h in range(min(steps, len(values) - FEWEST), 0, -1):

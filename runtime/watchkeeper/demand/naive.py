@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from watchkeeper.demand.member import spread
+from watchkeeper.demand.member import level_spread, spread
 from watchkeeper.demand.past import Ints, Past
 from watchkeeper.demand.series import Floats, Series
 
@@ -63,7 +63,8 @@ class _Naive:
             for j, h in enumerate(self.steps):
                 back = self.season * -(-h // self.season) if self.season else h
                 if back not in spreads:
-                    spreads[back] = spread(recent, back, self.levels)
+                    around = spread if self.season else level_spread
+                    spreads[back] = around(recent, back, self.levels)
                 out[i, j] = self._base(past, int(origin), h, back) + spreads[back]
         return out
 
