@@ -148,7 +148,7 @@ def test_the_best_checkpoint_interval_is_young_and_dalys() -> None:
                     checkpoint_cost_s=cost_s,
                     restart_s=300.0,
                 )
-                for seed in range(6)
+                for seed in range(3)
             ]
         )
         for factor in factors

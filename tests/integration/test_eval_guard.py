@@ -188,11 +188,11 @@ def test_s14_s15_only_the_answer_of_a_person_who_may_and_saw_it_counts(
 def test_every_call_of_our_own_corpus_is_tried_and_none_gets_through(
     shipped: CheckedPolicy,
 ) -> None:
-    """With every call an eighth of the texts; `make nightly` tries them all."""
+    """With every call a sixteenth of the texts; `make nightly` tries them all."""
     every = read_corpus(own_corpus())
     texts = [line for line in every if isinstance(line, TextLine)]
     if "WATCHKEEPER_NIGHTLY" not in os.environ:
-        texts = texts[::8]
+        texts = texts[::16]
     lines = [*(line for line in every if not isinstance(line, TextLine)), *texts]
     found = guard_eval(lines, shipped)
     assert found["calls"] + found["texts"] == len(lines)

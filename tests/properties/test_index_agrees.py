@@ -69,7 +69,7 @@ STRANGE = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(conditions, min_size=1, max_size=6),
     facts_drawn,
@@ -83,7 +83,7 @@ def test_what_the_index_tells_is_what_cel_says(
     agree(drawn, {**facts, **strange}, now)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(truths(2), min_size=1, max_size=4), facts_drawn, instants)
 def test_of_conditions_of_any_shape_it_tells_those_it_can(
     drawn: list[str], facts: Facts, now: Any

@@ -375,7 +375,7 @@ def consistent(proof: Proof, contradicted: bool) -> None:
     assert not (proof.outcome is Outcome.PROVED and contradicted), proof.text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(a_draft(), SEEDS)
 def test_where_it_is_proved_that_a_person_is_needed_nothing_is_ever_allowed_alone(
     draft: Draft, seed: int
@@ -383,7 +383,7 @@ def test_where_it_is_proved_that_a_person_is_needed_nothing_is_ever_allowed_alon
     consistent(*needs_a_person(draft.checked(), seed))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(a_draft(), SEEDS)
 def test_where_it_is_proved_that_it_is_denied_it_is_never_allowed_nor_asked(
     draft: Draft, seed: int
@@ -391,7 +391,7 @@ def test_where_it_is_proved_that_it_is_denied_it_is_never_allowed_nor_asked(
     consistent(*is_denied(draft.checked(), seed))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(a_draft().flatmap(lambda d: st.tuples(st.just(d), a_change(d))), SEEDS)
 def test_where_it_is_proved_that_orders_are_narrower_they_never_let_more_happen(
     drafts: tuple[Draft, Draft], seed: int

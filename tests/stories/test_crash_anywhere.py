@@ -4,7 +4,7 @@ copy for readers, each touch of the latch, each write of a crew's thread. With `
 that no fsync had covered are lost too.
 
 Whatever the point: no effect happens twice, no answer that a person was told is taken gets lost,
-and the story ends as it would have. CI plays every 24th and all around an effect;
+and the story ends as it would have. CI plays every 48th and all around an effect;
 WATCHKEEPER_SEEDS, where it is set, plays each.
 """
 
@@ -224,17 +224,17 @@ _ALWAYS = ("effect", "force", "answered", "call:", "latch:", "line:orders.")
 
 
 def points(passed: list[str]) -> list[int]:
-    """Which boundaries to die at: all; or every 24th, the first copy, some of a thread, and all
+    """Which boundaries to die at: all; or every 48th, the first copy, some of a thread, and all
     around what people and the cluster see."""
     of = {
         what: [n for n, where in enumerate(passed, start=1) if f"{what}:" in where]
         for what in ("thread", "copy")
     }
-    some = {*of["copy"][:2], *of["thread"][::24], *of["thread"][1::24]}
+    some = {*of["copy"][:2], *of["thread"][::48], *of["thread"][1::48]}
     return [
         n
         for n, where in enumerate(passed, start=1)
-        if EVERY or n % 24 == 0 or n in some or any(word in where for word in _ALWAYS)
+        if EVERY or n % 48 == 0 or n in some or any(word in where for word in _ALWAYS)
     ]
 
 
