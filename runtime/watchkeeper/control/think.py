@@ -11,7 +11,8 @@ from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.regret import measure
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import NodeReplace
+from watchkeeper.core.action import REPAIRS, JobRequeue, NodeReplace, kind_of
+from watchkeeper.core.cluster import JobState, RayState
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
@@ -52,7 +53,8 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
     after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
     lemons = _lemons([i for i in after if i.id not in before], after, watch, snapshot)
     for incident in (lemons.get(i.id, i) for i in after):
-        _note_incident(watch, before.get(incident.id), _in_its_stage(watch, incident))
+        now = _with_its_gangs(watch, _in_its_stage(watch, incident), snapshot)
+        _note_incident(watch, before.get(incident.id), now)
     _foresee(watch, snapshot)
 
 
@@ -83,6 +85,32 @@ def _in_its_stage(watch: Watch, incident: Incident) -> Incident:
     if incident.state is stage:
         return incident
     return msgspec.structs.replace(incident, state=stage)
+
+
+def _with_its_gangs(watch: Watch, incident: Incident, snapshot: Snapshot) -> Incident:
+    """With the gangs that end with its node by our own steps: Ray tells their end seconds later,
+    and it is this incident's then. The same object where there are none new."""
+    node = snapshot.nodes.get(incident.node)
+    if not incident.is_open or node is None:
+        return incident
+    jobs, ended = list(incident.jobs), list(incident.ended)
+    for file in watch.record.books.of_incident(incident.id):
+        kind = kind_of(file.action)
+        if file.effect is None or file.state is State.REFUSED or kind not in REPAIRS:
+            continue
+        dead = node.ray_state is RayState.DEAD
+        since = node.ray_state_since if dead else None
+        if kind == "node.drain":
+            since = file.effect.started_at
+        plan = [step.job for step in file.proposal.plan if isinstance(step, JobRequeue)]
+        for job in (snapshot.jobs.get(name) for name in (*file.impact.jobs, *plan)):
+            if since and job and job.state is JobState.RUNNING and job.state_since < since:
+                jobs.append(job.name)
+                ended.append(job.attempt_id)
+    found = tuple(dict.fromkeys(jobs)), tuple(dict.fromkeys(ended))
+    if found == (incident.jobs, incident.ended):
+        return incident
+    return msgspec.structs.replace(incident, jobs=found[0], ended=found[1])
 
 
 def _note_incident(watch: Watch, old: Incident | None, new: Incident) -> None:

@@ -111,7 +111,8 @@ class Incident(Word, frozen=True):
     node that came back under another incarnation is a different patient. sick_gpus: the GPUs, as
     targets, that the fault itself is about; those that only a companion names are left out. lemon:
     how surely its node fails again and again, by its history, where that is sure enough to say;
-    else 0. It is no evidence of a fault.
+    else 0. It is no evidence of a fault. ended: attempts of gangs that our own steps on its node
+    end; their end is told seconds later, and is this incident's.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Incident(Word, frozen=True):
     hypotheses: tuple[Hypothesis, ...] = ()
     closed_because: str = ""
     lemon: float = 0.0
+    ended: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:

@@ -46,6 +46,10 @@ _SLOWS_JOBS = _TAKES_JOBS | {Fault.GPU_THERMAL, Fault.GPU_POWER_BRAKE}
 """A gang that stopped on such a node stopped because of it. Silence explains nothing."""
 
 
+LATE_S = 120.0
+"""A gang's end that is told so soon after the incident that ended it was closed is part of it."""
+
+
 def correlate(
     incidents: tuple[Incident, ...],
     signals: tuple[Signal, ...],
@@ -164,6 +168,9 @@ def _join_job(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> None:
         book.write(replace(told, jobs=_also(host.jobs, (name,))))
     elif (fault := fault_of(signal)) is None:
         return
+    elif (ours := _ended_by_us(mine, job, signal)) is not None:
+        again = replace(ours, state=IncidentState.OPEN, closed_because="")
+        book.write(joined(again, (signal,), snapshot))
     elif (known_to := _told_to_a_person(mine, signal, fault)) is not None:
         book.write(joined(known_to, (signal,), snapshot))
     else:
@@ -178,6 +185,23 @@ def _join_where_it_was_slow(
         slow = any(s.code == "gang.slow" and s.target == signal.target for s in incident.signals)
         if incident.is_open and incident.fault == Fault.NODE_SUSPECT and slow:
             book.write(joined(incident, (signal,), snapshot))
+
+
+def _ended_by_us(mine: list[Incident], job: Job | None, signal: Signal) -> Incident | None:
+    """The incident, closed just now, whose own steps ended this attempt. Called the gang's own end,
+    a person would be asked for what they have approved already."""
+    if signal.code != "job.stopped" or job is None:
+        return None
+    return next(
+        (
+            i
+            for i in reversed(mine)
+            if i.state is IncidentState.RESOLVED
+            and job.attempt_id in i.ended
+            and signal.at - i.updated_at <= timedelta(seconds=LATE_S)
+        ),
+        None,
+    )
 
 
 def _told_to_a_person(mine: list[Incident], signal: Signal, fault: Fault) -> Incident | None:

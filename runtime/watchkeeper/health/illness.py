@@ -26,6 +26,7 @@ from watchkeeper.core.fault import (
 from watchkeeper.core.heat import MASK, cool_for_s
 from watchkeeper.core.incident import Incident, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
+from watchkeeper.core.untold import untold
 from watchkeeper.health.domains import domain_ill, members, quiet_ends
 from watchkeeper.health.evidence import fault_of, repeated
 from watchkeeper.health.sense import COLLECTORS, REAL, SenseSettings, lost_sources, unheard
@@ -89,7 +90,8 @@ def healed(
 ) -> str:
     """Why an incident can be closed without us, as one sentence; "" when it cannot.
 
-    Not while our fence stands on the node, nor while a gang that it stopped still waits for us.
+    Not while our fence stands on the node, nor while a gang that it stopped still waits for us, or
+    its end is still to be told.
     """
     if still_ill(incident, snapshot, settings, blind) is not False or _stopped(incident, snapshot):
         return ""
@@ -99,6 +101,8 @@ def healed(
     if incident.fault in (Fault.JOB_STOPPED, Fault.APPLICATION):
         return f"{', '.join(incident.jobs)} no longer waits for us." if incident.jobs else ""
     if node.name in snapshot.fences or node.ray_state is not RayState.ALIVE:
+        return ""
+    if untold(incident, snapshot):
         return ""
     if node.incarnation != incident.incarnation:
         return f"{node.name} came back as {node.incarnation[:8]}."

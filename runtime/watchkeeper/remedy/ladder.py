@@ -10,6 +10,7 @@ from __future__ import annotations
 from watchkeeper.core.cluster import RayState
 from watchkeeper.core.fault import GANG_FAULTS, REPAIRED_ON_NODE, Fault
 from watchkeeper.core.incident import Incident
+from watchkeeper.core.untold import untold
 from watchkeeper.remedy import rungs
 from watchkeeper.remedy.domain import domain_ladder, falls_with_others
 from watchkeeper.remedy.gang import gang_ladder
@@ -28,6 +29,10 @@ def next_steps(incident: Incident, view: RemedyView) -> Plan:
     plan = _route(incident, view)
     if isinstance(plan, Steps) and (harm := _worse(view)):
         return Escalate(why=f"{harm} Nothing more is tried.", page=True)
+    ends = isinstance(plan, Done) or (isinstance(plan, Escalate) and not plan.page)
+    if ends and (gangs := untold(incident, view.snapshot)):
+        names = ", ".join(gangs)
+        return Wait(why=f"{names} ran on {incident.node} when it ended; Ray tells of that soon.")
     return plan
 
 
