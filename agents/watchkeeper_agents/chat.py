@@ -18,6 +18,11 @@ _ORDERS = (
     "scale", "stop", "resume", "halt", "kill", "allow", "replace", "reset",
 )  # fmt: skip
 _WORD = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
+_IDENT = re.compile(r"(?:p|inc)-\d+")
+_DECIDING = {
+    "denied", "approved", "answered", "decided", "reviewed", "lifted", "stopped", "resumed",
+    "halted", "deny", "approve", "answer",
+}  # fmt: skip
 _QUOTED = 4
 """Lines of the log quoted in one answer."""
 
@@ -68,6 +73,12 @@ def answer(question: str, facts: ChatFacts) -> str:
 def _past(asked: str, words: set[str], facts: ChatFacts) -> str:
     """What happened, was done, is written, and is left of it; "" for anything else."""
     named = _subjects(list(words), facts)
+    if {"cost", "costs", "costed", "spend", "spent", "money", "bill", "price", "prices"} & words:
+        return chat_past.cost()
+    if "who" in words and _DECIDING & words:
+        ids = {w for w in words if _IDENT.fullmatch(w)}
+        if told := chat_past.who(named | ids, words, facts.log):
+            return told
     if {"happened", "happen", "night", "did", "done"} & words and not named:
         return chat_past.happened(asked, facts.board, facts.log)
     if "shadow" in words or ({"policy", "rule", "rules"} & words and {"change", "changes"} & words):
@@ -91,7 +102,7 @@ def _help() -> str:
         "I can answer from the record: what is wrong; what waits for me; what happened last night; "
         "why did something happen to a node, job or incident; why does a job wait; who waits; what "
         "was planned and what was needed; demand at 14:00 or in 2 hours; what is left of the "
-        "budgets; what the rules in shadow would change."
+        "budgets; what the rules in shadow would change; who approved or denied P-1."
     )
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from watchkeeper.core.desk import Board, LogLine
 
@@ -27,19 +28,29 @@ _COUNTED = {
 }
 
 
-def quote(line: LogLine) -> str:
+def quote(line: LogLine, zone: tzinfo = UTC) -> str:
     """One line of the log, with where it stands."""
     where = f", {line.where}" if line.where else ""
-    return f"{line.at:%H:%M:%S} {line.kind}: {line.text.rstrip('.')} (line {line.seq}{where})."
+    at, text = line.at.astimezone(zone), line.text.rstrip(".")
+    return f"{at:%H:%M:%S} {line.kind}: {text} (line {line.seq}{where})."
 
 
 def span_of(asked: str, at: datetime) -> tuple[datetime, datetime, str]:
-    """The time that is asked about, and how it is called. All in UTC."""
-    if found := re.search(r"last (\d{1,3}) ?(min|m\b|hour|h\b|day|d\b)", asked):
-        unit, name = {"m": (60, "min"), "h": (3600, "h"), "d": (86400, "d")}[found[2][0]]
+    """The time that is asked about, and how it is called. at: now, in the policy's zone, whose
+    midnight and evening are meant."""
+    if found := re.search(r"last (\d{1,3}) ?(min|m\b|hour|h\b|day|d\b|week|w\b)", asked):
+        unit, name = {
+            "m": (60, "min"),
+            "h": (3600, "h"),
+            "d": (86400, "d"),
+            "w": (604800, "weeks"),
+        }[found[2][0]]
         return at - timedelta(seconds=int(found[1]) * unit), at, f"the last {found[1]} {name}"
     if "hour" in asked:
         return at - timedelta(hours=1), at, "the last hour"
+    if "week" in asked:
+        return at - timedelta(days=7), at, "the last 7 d"
+    zone = at.tzname() if at.tzinfo is UTC else at.tzinfo
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
     if "yesterday" in asked:
         return midnight - timedelta(days=1), midnight, "yesterday"
@@ -47,14 +58,23 @@ def span_of(asked: str, at: datetime) -> tuple[datetime, datetime, str]:
         return midnight, at, "today"
     begin = midnight + timedelta(hours=EVENING) - timedelta(days=1)
     end = min(at, midnight + timedelta(hours=MORNING))
-    return begin, end, f"the night, {begin:%d %b %H:%M} to {end:%d %b %H:%M} UTC"
+    return (
+        begin,
+        end,
+        f"the night, {begin:%d %b %H:%M} to {end:%d %b %H:%M} {zone}",
+    )
 
 
 def happened(asked: str, board: Board, log: Sequence[LogLine]) -> str:
     """How much of what there was, and the lines that matter most, oldest first."""
-    begin, end, called = span_of(asked, board.at)
+    zone = ZoneInfo(board.zone)
+    begin, end, called = span_of(asked, board.at.astimezone(zone))
     lines = [x for x in log if begin <= x.at <= end and x.kind in _COUNTED]
-    reaches = f" My log begins at {log[0].at:%d %b %H:%M} UTC." if log and log[0].at > begin else ""
+    reaches = (
+        f" My log begins at {log[0].at.astimezone(zone):%d %b %H:%M} {zone}."
+        if log and log[0].at > begin
+        else ""
+    )
     if not lines:
         return f"In {called} the log tells of nothing.{reaches} The report has all of it: /report"
     counts = Counter(line.kind for line in lines)
@@ -64,8 +84,36 @@ def happened(asked: str, board: Board, log: Sequence[LogLine]) -> str:
         if counts[kind]
     )
     first = sorted(lines, key=lambda x: (x.tone != "bad", _TELLS.index(x.kind), -x.seq))[:MOST]
-    quoted = " ".join(quote(line) for line in sorted(first, key=lambda x: x.seq))
+    quoted = " ".join(quote(line, zone) for line in sorted(first, key=lambda x: x.seq))
     return f"In {called}: {told}.{reaches} {quoted} The report has all of it: /report"
+
+
+def who(subjects: set[str], words: set[str], log: Sequence[LogLine]) -> str:
+    """Who answered a question, or stopped and resumed the watch: the lines that name them; ""
+    where the question names neither. subjects: names that the record may know, in lower case."""
+    if {"stopped", "resumed", "halted"} & words:
+        found = [x for x in log if x.kind in ("Stopped", "Resumed", "Halted")]
+    elif subjects:
+        found = [
+            x
+            for x in log
+            if x.kind in ("Approval", "Break-glass", "Reviewed")
+            and {x.proposal.lower(), x.incident.lower()} & subjects
+        ]
+    else:
+        return ""
+    if not found:
+        about = f" about {', '.join(sorted(subjects))}" if subjects else ""
+        return f"The newest lines of the log name nobody{about}. `watchkeeper explain ID` has more."
+    return " ".join(quote(line) for line in found[-MOST:])
+
+
+def cost() -> str:
+    """Where money is told: the first page and the log hold none."""
+    return (
+        "I hold no prices. What was spent, by pool and tenant, is on /costs; `watchkeeper cost` "
+        "prints it."
+    )
 
 
 def shadow(board: Board) -> str:

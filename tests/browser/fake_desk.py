@@ -157,7 +157,7 @@ class FakeDesk:
     def explain(self, ident: str) -> str:
         known = ident in self._asks or ident in self._stories or ident.isdigit()
         if not known:
-            raise Refused(f"Nothing in the journal is called {ident}.")
+            raise UsageError(f"Nothing in the journal is called {ident}.")
         return f"{ident}: simulated explanation, from the journal."
 
     def people(self) -> tuple[Person, ...]:

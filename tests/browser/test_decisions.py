@@ -82,7 +82,7 @@ def test_a_person_denies_and_says_why(
     page.get_by_role("link", name="Deny…").click()
     expect(page.get_by_role("button", name="Approve", exact=True)).to_be_hidden()
     reason.fill("The tenant asked for one more hour.")
-    page.get_by_role("button", name="Deny with this reason").click()
+    page.get_by_role("button", name="Deny", exact=True).click()
 
     expect(page.get_by_text(f"Already decided by {ANN.name}")).to_be_visible()
     expect(page.get_by_text("The tenant asked for one more hour.")).to_be_visible()
@@ -97,7 +97,7 @@ def test_the_three_answers_come_back_from_the_reason(
 ) -> None:
     page = watch(PHONE)
     page.goto(f"{base_url}/a/{hard.id}#deny")
-    page.get_by_role("link", name="Back to all three answers").click()
+    page.get_by_role("link", name="Back to all answers").click()
     expect(page.get_by_role("button", name="Approve", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Not now")).to_be_visible()
 

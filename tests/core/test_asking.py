@@ -6,10 +6,15 @@ from tests.stories.world import ALICE, DAY, Answer, Story
 
 from watchkeeper.control.asking import blast, cost, title_of, undo_text
 from watchkeeper.core.action import (
+    Action,
     GpuQuarantine,
+    JobPlace,
+    JobPreempt,
+    JobRequeue,
     NodeCordon,
     NodeDrain,
     NodeRestart,
+    PoolReserve,
     PoolScale,
 )
 from watchkeeper.core.desk import Ask
@@ -100,3 +105,32 @@ def test_an_answered_question_says_who_and_what(story: Story, ask: Ask) -> None:
     done = story.answer(Answer.DENY)
     assert (done.status.state, done.status.by) == ("denied", ALICE.name)
     assert story.desk.asks() == ()
+
+
+AGAIN = JobRequeue(job="llm", attempt_id="a1")
+PLACED = JobPlace(job="llm", attempt_id="a1", nodes=("train-01", "train-02"))
+
+
+def test_starting_a_gang_tells_what_it_fills_and_not_that_it_touches_nothing() -> None:
+    assert blast(Impact(pool="train"), (AGAIN,), 16.0) == (
+        "Starts 16 GPUs of llm from the last checkpoint. No node goes out and nothing that runs "
+        "is stopped."
+    )
+    assert blast(Impact(), (AGAIN,)).startswith("Starts llm from the last checkpoint.")
+    assert blast(Impact(nodes=("a",)), (PLACED,), 16.0).startswith("Starts 16 GPUs of llm. ")
+    assert blast(Impact(), (AGAIN, NodeCordon(**N)), 16.0).startswith("0 nodes")
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        (AGAIN, "A gang that has started can be stopped"),
+        (PLACED, "A gang that has started can be stopped"),
+        (JobPreempt(job="llm", attempt_id="a1"), "A stopped gang can be started again"),
+        (PoolReserve(pool="train", nodes=1), "`watchkeeper unreserve`"),
+        (PoolScale(pool="train", add=1), "None. If it does not work you are paged."),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_no_way_back_speaks_of_a_fence_where_no_node_is_fenced(action: Action, says: str) -> None:
+    assert undo_text(action, ()).startswith(says)

@@ -218,3 +218,30 @@ def test_each_suggestion_has_an_answer_of_its_own() -> None:
     for question in offered:
         said = answer(question, ChatFacts(board, ()))
         assert not said.startswith("I can answer from the record"), question
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("who denied P-11?", "12:30:00 Approval: bob denied Drain train-02 (line 4)."),
+        ("Who answered INC-2", "bob denied Drain train-02"),
+        ("who approved P-12?", "name nobody about p-12"),
+        ("who stopped the watch?", "Stopped: ann stopped the watch"),
+        ("how much did it cost last week?", "is on /costs; `watchkeeper cost` prints it."),
+        ("what happened last week?", "In the last 7 d: 1 answer was given."),
+        ("what happened in the last 2 weeks?", "In the last 2 weeks: 1 answer was given."),
+    ],
+)
+def test_who_decided_and_what_it_cost_are_not_taken_for_the_night(question: str, says: str) -> None:
+    log = (
+        line(4, "Approval", "bob denied Drain train-02.", proposal="P-11", incident="INC-2"),
+        line(5, "Stopped", "ann stopped the watch."),
+    )
+    assert says in answer(question, facts(log))
+
+
+def test_the_night_is_that_of_the_policy_s_zone_as_in_the_report() -> None:
+    late = line(4, "Saw", "train-02 is lost.", at=AT.replace(day=3, hour=17, minute=10))
+    said = answer("what happened last night?", facts((late,), zone="Europe/Berlin"))
+    assert "the night, 03 Mar 18:00 to 04 Mar 08:00 Europe/Berlin: 1 thing was seen" in said
+    assert "18:10:00 Saw" in said

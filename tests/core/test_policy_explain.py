@@ -76,6 +76,11 @@ def test_what_was_recorded_is_shown_where_it_differs() -> None:
     )
 
 
+def test_the_policy_s_own_hour_in_the_lab_is_called_lab_time() -> None:
+    assert "01:30Z lab time, policy" in told(explained(Given(), shipped()), lab_time=True)
+    assert "lab time" not in told(explained(Given(), shipped()))
+
+
 def test_a_file_of_facts_is_explained(tmp_path: Path) -> None:
     file = tmp_path / "facts.json"
     facts = {"incident.confidence": 0.95, "evidence.independent_sources": 2}

@@ -15,7 +15,7 @@ from watchkeeper.app.door import Door
 from watchkeeper.app.door_calls import calls
 from watchkeeper.app.settings import Home
 from watchkeeper.control.record import Record
-from watchkeeper.core.errors import UsageError
+from watchkeeper.core.errors import NotRunning, UsageError
 from watchkeeper.core.event import Kind
 from watchkeeper.twin.memory import ManualClock
 
@@ -95,3 +95,38 @@ def test_where_no_job_api_is_known_it_says_what_is_missing() -> None:
     served = calls(NoDesk(), lambda: None, None, None, "")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--job-api"):
         served["submit"](body={"name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("decision", "code", "says", "not_said"),
+    [
+        ("deny", 9, "P-4: So. Only an order that allows `pool.reserve` lets", "watchkeeper status"),
+        ("ask", 0, "P-4: So. `watchkeeper approvals` shows who is asked.", "watchkeeper status"),
+        ("allow", 0, "P-4: So. `watchkeeper status` shows what is reserved.", "pool.reserve"),
+    ],
+)
+def test_a_reservation_ends_with_the_code_of_what_policy_said(
+    monkeypatch: pytest.MonkeyPatch, decision: str, code: int, says: str, not_said: str
+) -> None:
+    answer = {"proposal": "P-4", "decision": decision, "says": "So."}
+    monkeypatch.setattr("watchkeeper.app.queue_cli.door.ask", lambda *_args, **_more: answer)
+    done = CliRunner().invoke(app, ["reserve", "train", "--nodes", "2", "--until", "18:00"])
+    said = f"{done.output}{done.exception or ''}"
+    assert getattr(done.exception, "exit_code", 0) == code
+    assert says in said
+    assert not_said not in said
+
+
+def test_who_loses_a_node_names_it() -> None:
+    served = calls(NoDesk(), lambda: None, lambda **_more: "", None, "")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--node NAME"):
+        served["inject"](fault="node-loss")
+
+
+def test_an_assistant_at_a_home_without_a_watch_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mcp")
+    monkeypatch.setenv("WATCHKEEPER_HOME", str(tmp_path))
+    done = CliRunner().invoke(app, ["mcp"])
+    assert getattr(done.exception, "exit_code", 0) == NotRunning.exit_code

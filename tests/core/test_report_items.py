@@ -19,10 +19,12 @@ from watchkeeper.control.report_undone import did_not
 from watchkeeper.control.report_unsure import unsure
 from watchkeeper.core.action import NodeDrain, NodeRestart
 from watchkeeper.core.cluster import World
+from watchkeeper.core.desk import LogLine
+from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.proposal import Effect, Impact, Proposal
 from watchkeeper.core.regret import Regret
-from watchkeeper.core.verdict import Decision, Reason, Verdict
+from watchkeeper.core.verdict import Autonomy, Decision, Orders, Reason, Verdict
 
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
 RULE = "policies/night.yaml:23"
@@ -155,6 +157,33 @@ def test_an_open_incident_that_nobody_touched_says_what_was_last_thought() -> No
     made.thoughts.clear()
     (item,) = did_not(made, Books())
     assert item.more == "The record does not say why."
+
+
+@pytest.mark.parametrize(
+    ("books", "orders", "says"),
+    [
+        (Books(halted="S9: 2 of 3 nodes fell silent"), [],
+         "The watch has halted itself: S9: 2 of 3 nodes fell silent. Nothing acts."),
+        (Books(orders=Orders(autonomy=Autonomy.AUTO, stopped=True, stopped_by="ann")), [],
+         "The watch is stopped, by ann: nothing acts."),
+        (Books(), [(Kind.HALTED, 0), (Kind.RESUMED, 30)],
+         "The watch had halted itself from 00:00 to 00:30."),
+        (Books(), [(Kind.HALTED, -60), (Kind.RESUMED, 0)], "The record does not say why."),
+        (Books(closed_kinds={"node.restart": "worse"}), [],
+         "Closed until a person resumes: node.restart."),
+    ],
+    ids=["halted", "stopped", "halted for a while", "halted before", "gate closed"],
+)  # fmt: skip
+def test_an_incident_that_nobody_touched_during_a_halt_says_so(
+    books: Books, orders: list[tuple[Kind, int]], says: str
+) -> None:
+    made, open_one = night(), incident(1, IncidentState.OPEN)
+    made.incidents[open_one.id], made.opened[open_one.id] = open_one, 5
+    for kind, minute in orders:
+        at = BEGIN + timedelta(minutes=minute)
+        made.orders.append((kind, LogLine(seq=1, at=at, kind="", tone="", text="")))
+    (item,) = did_not(made, books)
+    assert item.more == says
 
 
 def test_many_resolved_incidents_of_one_class_are_one_item_and_open_ones_never() -> None:

@@ -1,10 +1,13 @@
 """Events into sentences: the same journal tells the same story, and text is only quoted."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
-from tests.stories.world import Story
+from tests.stories.world import ALICE, Story
 
 from watchkeeper.control.story import Narrator, story_of
-from watchkeeper.core.event import Event
+from watchkeeper.core.event import Event, Kind
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,7 @@ def test_sentences_are_plain(lived: Story) -> None:
     for line in told(list(lived.journal.events())):
         assert "!" not in line
         assert "None" not in line
+        assert ".." not in line
 
 
 def test_an_incident_is_told_from_first_sight_to_its_end(lived: Story) -> None:
@@ -69,3 +73,37 @@ def test_another_incident_is_not_mixed_in(lived: Story) -> None:
             line = next(e for e in lived.journal.events() if e.seq == step.seq)
             named = {s for s in line.subject if s.startswith("INC-")}
             assert named <= {incident.id}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "says"),
+    [
+        (Kind.APPROVAL_VOID, {"proposal": "P-1", "why": "ann changed it: P-2 is asked instead."},
+         "An action: ann changed it: P-2 is asked instead."),
+        (Kind.EFFECT_ISSUED, {"proposal": "P-1", "enforced": True, "text": "train-03 serves."},
+         "An action: train-03 serves."),
+        (Kind.EFFECT_FINISHED, {"proposal": "P-1", "result": "refused", "why": "It is stale."},
+         "An action: It is stale. Nothing was done."),
+        (Kind.STOPPED, {"by": "eve", "stranger": True},
+         "eve (not of the policy's people) stopped the watch."),
+        (Kind.STOPPED, {"by": "ann"}, "ann stopped the watch."),
+    ],
+    ids=["void", "issued", "refused", "a stranger", "one of ours"],
+)  # fmt: skip
+def test_each_sentence_ends_once(kind: Kind, data: dict[str, object], says: str) -> None:
+    at = datetime(2026, 3, 4, tzinfo=UTC)
+    event = Event(1, at, at, 0.0, kind, (), data, "", "")
+    assert told([event])[0].partition(": ")[2] == says
+
+
+def test_whom_the_policy_does_not_know_is_told_so_wherever_the_stop_is(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    story.turns(1)
+    story.stop_file.set("eve", "")
+    story.turns(1)
+    assert story.desk.board().orders.stopped_by == "eve (not of the policy's people)"
+    story.desk.resume(ALICE)
+    story.desk.stop(ALICE)
+    story.turns(1)
+    assert story.desk.board().orders.stopped_by == ALICE.name
+    story.journal.close()

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from tests.stories.world import ALICE, Story
 
+from watchkeeper import __version__
 from watchkeeper.app.door_calls import calls
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.verdict import Answer
@@ -104,6 +105,8 @@ def test_the_tools_say_what_they_are_and_only_one_does_more_than_read(story: Sto
     from mcp import Client
 
     from watchkeeper.app.mcp_server import server
+
+    assert server(door(story), "helper").version == __version__
 
     async def tools() -> list[Any]:
         async with Client(server(door(story), "helper")) as client:

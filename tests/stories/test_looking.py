@@ -96,6 +96,8 @@ def test_a_forecast_is_held_to_what_came_an_hour_later(tell: Tell) -> None:
         story.record.write(Kind.FORECAST, ("pool:train",), forecast=plain(forecast))
     came = (DAY + timedelta(seconds=3600) + timedelta(seconds=61)).timestamp()
     story.mirror.demand_series = lambda pool: [(came, 11.0, 1.0)]  # type: ignore[method-assign]
+    assert [f.held for f in story.desk.fans()] == [()], "nothing of it has come"
+    story.clock.pass_s(3700.0)
     (fan,) = story.desk.fans()
     assert [f.came for f in fan.held] == [12.0, 12.0]
     assert (fan.inside, fan.known) == (1, 2)

@@ -173,7 +173,9 @@ def mcp(
     person decides on."""
     from watchkeeper.app.mcp_server import server
 
-    server(_ask, name).run("stdio")
+    served = server(_ask, name)
+    _ask("health")  # an assistant at a home without a watch is told so, and not served nothing
+    served.run("stdio")
 
 
 @app.command()

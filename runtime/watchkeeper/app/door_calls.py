@@ -71,7 +71,8 @@ def calls(
         except ValueError as err:
             raise UsageError(f"This cannot be reserved: {err}.") from None
         made = desk.reserve(action, answering(person), reason)
-        return {"proposal": made.proposal, "says": made.says}
+        decision = made.decision.value if made.decision is not None else ""
+        return {"proposal": made.proposal, "decision": decision, "says": made.says}
 
     def unreserve(ident: str, person: str = "") -> None:
         if give_up is None:
@@ -128,6 +129,8 @@ def calls(
     def break_it(fault: str, node: str = "", gpu: int = 0, code: int = 79) -> str:
         if inject is None:
             raise UsageError("inject works in the lab and the twin only.")
+        if fault == "node-loss" and not node:
+            raise UsageError("Name the node that is to be lost: --node NAME.")
         text = inject(fault=fault, node=node, gpu=gpu, code=code)
         record.write(Kind.INJECTED, (f"node:{node}" if node else "",), text=text, durable=True)
         wake()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from watchkeeper import __version__
 from watchkeeper.core.errors import UsageError, WatchkeeperError
 from watchkeeper.core.tame import harmless
 from watchkeeper_agents.models.pages import runbook, tool_says
@@ -30,7 +31,7 @@ def server(ask: Ask, name: str, title: str = "watchkeeper") -> Any:
         raise UsageError(
             "The MCP server needs a package more: `pip install 'watchkeeper[mcp]'`."
         ) from err
-    made = MCPServer(title, instructions=INSTRUCTIONS)
+    made = MCPServer(title, instructions=INSTRUCTIONS, version=__version__)
     reads = ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
     suggests = ToolAnnotations(
         read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False

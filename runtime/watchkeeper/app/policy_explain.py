@@ -25,6 +25,9 @@ from watchkeeper.policy.trial.cases import made_ready
 from watchkeeper.policy.trial.facts_file import as_tests, keys_of
 from watchkeeper.policy.yaml_text import Mapping, compose
 
+SHIFTED_S = 60.0
+"""The policy's clock and the record's agree but in lab time; judging takes no minute."""
+
 
 class Told(NamedTuple):
     """The answer as plain values and as text."""
@@ -57,7 +60,8 @@ def explain_it(what: str, *, policies: Path | None, journal: Path, test: str, at
             f"Event {event.seq} cannot be explained by these orders: the record lacks "
             f"{', '.join(lacks)}. They read it, and what is not recorded would be denied."
         )
-    return _told(_explained(found.inputs, policy), found.verdict)
+    shifted = abs((event.policy_at - event.at).total_seconds()) > SHIFTED_S
+    return _told(_explained(found.inputs, policy), found.verdict, lab_time=shifted)
 
 
 def _decision(reading: Reading, what: str) -> Event:
@@ -182,12 +186,20 @@ def _explained(inputs: Inputs, policy: CheckedPolicy) -> Explained:
     )
 
 
-def _told(found: Explained, recorded: Verdict | None, case: Case | None = None) -> Told:
+def _told(
+    found: Explained,
+    recorded: Verdict | None,
+    case: Case | None = None,
+    *,
+    lab_time: bool = False,
+) -> Told:
     head = f"{case.name}  {case.file}:{case.line}\n" if case else ""
     value = as_value(found)
+    if lab_time:
+        value["lab_time"] = True
     if case:
         value["test"] = case.name
-    return Told(value, head + told(found, recorded))
+    return Told(value, head + told(found, recorded, lab_time=lab_time))
 
 
 def _joined(all_told: list[Told]) -> Told:

@@ -16,6 +16,7 @@ from watchkeeper.app import door
 from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.settings import Home
 from watchkeeper.app.when import span_of
+from watchkeeper.core.errors import Refused
 from watchkeeper.core.since import seconds
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The gang's name")]
@@ -88,7 +89,17 @@ def reserve(
         "reserve", pool=pool, nodes=nodes, begin=first.isoformat(), until=last.isoformat(),
         tenant=tenant, person=who, reason=reason,
     )  # fmt: skip
-    say(f"{found['proposal']}: {found['says']} `watchkeeper status` shows what is reserved.")
+    says = f"{found['proposal']}: {found['says']}"
+    match found["decision"]:
+        case "deny":
+            raise Refused(
+                f"{says} Only an order that allows `pool.reserve` lets nodes be kept; "
+                "docs/scheduler.md shows one."
+            )
+        case "ask":
+            say(f"{says} `watchkeeper approvals` shows who is asked.")
+        case _:
+            say(f"{says} `watchkeeper status` shows what is reserved.")
 
 
 def unreserve(

@@ -27,7 +27,7 @@ from watchkeeper.console.words import (
     fleet_map,
 )
 from watchkeeper.core.desk import Ask, Board, Health, LogLine, NodeView, Story
-from watchkeeper.core.errors import Refused
+from watchkeeper.core.errors import UsageError
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.verdict import Orders
@@ -121,7 +121,7 @@ def read_routes(house: House) -> APIRouter:
     def explain(ident: str) -> Response:
         try:
             return json_word(Explanation(id=ident, text=desk.explain(ident)))
-        except Refused as err:
+        except UsageError as err:
             raise HTTPException(404, str(err)) from err
 
     @routes.get("/journal", summary="Events, oldest first", **said(Event, many=True))

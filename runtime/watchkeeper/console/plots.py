@@ -61,7 +61,8 @@ def trace(
         stroked(line, "var(--act)", 1.75) for line in _lines(values, ago_s, x, y)
     )
     return Markup(
-        '<svg class="demand" viewBox="0 0 {w:g} 134" role="img" aria-label="{said}">{t}{h}{b}</svg>'
+        '<svg class="demand near" viewBox="0 0 {w:g} 134" role="img" aria-label="{said}">'
+        "{t}{h}{b}</svg>"
     ).format(w=width, said=in_words(values, unit, name), t=ticks, h=times, b=body)
 
 
@@ -97,7 +98,7 @@ def fan(view: FanView) -> Markup:
     held = view.held
     if len(held) < 2:
         return Markup("")
-    width, left, bottom, top = 720.0, 40.0, 190.0, 12.0
+    width, left, bottom, top = 720.0, 60.0, 190.0, 18.0
     first, last = held[0].at.timestamp(), held[-1].at.timestamp()
     came = [f.came for f in held if f.came is not None]
     high = max([1.0, *(f.high for f in held), *came]) * 1.08
@@ -121,13 +122,13 @@ def fan(view: FanView) -> Markup:
         ),
         *(
             Markup('<text x="{:g}" y="{:g}" text-anchor="end">{:g}</text>').format(
-                left - 6, y(v) + 4, round(v)
+                left - 8, y(v) + 5, round(v)
             )
             for v in (0.0, high / 2, high / 1.08)
         ),
         *(
             Markup('<text x="{:g}" y="{:g}" text-anchor="{}">{}</text>').format(
-                px, bottom + 18, anchor, f"{f.at:%H:%M}"
+                px, bottom + 24, anchor, f"{f.at:%H:%M}"
             )
             for px, f, anchor in (
                 (at[0], held[0], "start"),
@@ -141,7 +142,7 @@ def fan(view: FanView) -> Markup:
         "foreseen an hour before"
     )
     return Markup(
-        '<svg class="demand" viewBox="0 0 {w:g} 214" role="img" aria-label="{said}">{b}</svg>'
+        '<svg class="demand far" viewBox="0 0 {w:g} 222" role="img" aria-label="{said}">{b}</svg>'
     ).format(w=width, said=said, b=Markup("").join(parts))
 
 

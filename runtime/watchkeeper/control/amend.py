@@ -23,7 +23,7 @@ from watchkeeper.core.amend import Amendment, amended, narrows, steps_of
 from watchkeeper.core.desk import Person, Shown
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.event import Kind
-from watchkeeper.core.impact import generation, simulate
+from watchkeeper.core.impact import generation, simulate, started_gpus
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision, Verdict
@@ -70,7 +70,7 @@ def preview(watch: Watch, proposal: str, given: Mapping[str, str], person: Perso
             narrows=changed.by == file.proposal.by,
             by=changed.by,
             impact=shown.impact,
-            blast=blast(shown.impact),
+            blast=blast(shown.impact, steps, started_gpus(steps, seen)),
             if_approved=if_approved(shown),
             verdict=verdict,
             digest=_digest(file, steps),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from watchkeeper.control.books import Books, File, Question
 from watchkeeper.control.life import State
-from watchkeeper.core.action import TRAITS, Action, PoolScale, kind_of, node_of, say, traits_of
+from watchkeeper.core.action import (
+    TRAITS,
+    Action,
+    JobPlace,
+    JobRequeue,
+    PoolScale,
+    kind_of,
+    node_of,
+    say,
+    traits_of,
+)
 from watchkeeper.core.desk import Ask, AskStatus, Shown
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Answer, Decision, Verdict
@@ -18,6 +28,15 @@ _DOES = {
     "job.requeue": "{job} starts again from its last checkpoint.",
     "gpu.quarantine": "GPU {gpu} of {node} is hidden; the other GPUs stay in service.",
 }
+
+
+_UNDO = {
+    "job.requeue": "A gang that has started can be stopped; its last checkpoint stays.",
+    "job.place": "A gang that has started can be stopped; its last checkpoint stays.",
+    "job.preempt": "A stopped gang can be started again from its last checkpoint.",
+    "pool.reserve": "`watchkeeper unreserve` gives it up before its time.",
+}
+"""The way back of what is done to no node, by the first step."""
 
 
 def if_approved(shown: Shown) -> str:
@@ -60,8 +79,11 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def blast(impact: Impact) -> str:
-    """The blast radius as a person counts it; also the bound that the approval is tied to."""
+def blast(impact: Impact, steps: tuple[Action, ...] = (), starts: float = 0.0) -> str:
+    """The blast radius as a person counts it; also the bound that the approval is tied to.
+    starts: GPUs of the gang that the steps start, 0 where it is not known."""
+    if steps and all(isinstance(a, JobRequeue | JobPlace) for a in steps):
+        return _starting(steps, starts)
     nodes, jobs = len(impact.nodes), len(impact.jobs)
     parts = [
         f"{nodes} node{'s' if nodes != 1 else ''}",
@@ -74,6 +96,14 @@ def blast(impact: Impact) -> str:
     return text
 
 
+def _starting(steps: tuple[Action, ...], starts: float) -> str:
+    """Of steps that only start gangs: they take nothing away, but they fill GPUs."""
+    names = ", ".join(dict.fromkeys(a.job for a in steps if isinstance(a, JobRequeue | JobPlace)))
+    held = f"{starts:g} GPUs of {names}" if starts else names
+    again = " from the last checkpoint" if any(isinstance(a, JobRequeue) for a in steps) else ""
+    return f"Starts {held}{again}. No node goes out and nothing that runs is stopped."
+
+
 def undo_text(action: Action, plan: tuple[Action, ...]) -> str:
     """Can it be taken back?"""
     kinds = [kind_of(a) for a in (action, *plan)]
@@ -81,7 +111,11 @@ def undo_text(action: Action, plan: tuple[Action, ...]) -> str:
         return f"Yes: {TRAITS[kinds[0]].undo}."
     if "node.drain" in kinds:
         return "A drain cannot be taken back; a new raylet takes the place of the old one."
-    return "None. If it does not work it stays fenced and you are paged."
+    if kinds[0] in _UNDO:
+        return _UNDO[kinds[0]]
+    if any(TRAITS[k].scope in ("node", "gpu") for k in kinds):
+        return "None. If it does not work it stays fenced and you are paged."
+    return "None. If it does not work you are paged."
 
 
 def ask_of(file: File, books: Books) -> Ask | None:
@@ -98,7 +132,7 @@ def ask_of(file: File, books: Books) -> Ask | None:
         why_now=proposal.reason,
         if_approved=question.if_approved,
         if_ignored=_ignored(file, question),
-        blast=blast(question.shown.impact),
+        blast=blast(question.shown.impact, (proposal.action, *proposal.plan), question.starts),
         undo=undo_text(proposal.action, proposal.plan),
         rule=rule.id if rule else "",
         rule_where=rule.where if rule else "",

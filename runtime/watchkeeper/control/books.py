@@ -73,6 +73,16 @@ class Question:
     typed_name: str = ""
     escalate_steady: float | None = None
     escalate_to: tuple[str, ...] = ()
+    starts: float = 0.0
+    """GPUs of the gangs that it would start."""
+
+
+STRANGER = " (not of the policy's people)"
+
+
+def stopper(event: Event) -> str:
+    """Who stopped the watch, as it is told: whether the policy knew them then is said too."""
+    return f"{event.data['by']}{STRANGER if event.data.get('stranger') else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +463,7 @@ class Books:
         self.orders = msgspec.structs.replace(
             self.orders,
             stopped=True,
-            stopped_by=event.data["by"],
+            stopped_by=stopper(event),
             stopped_at=event.at,
             stop_reason=event.data.get("reason", ""),
         )

@@ -23,6 +23,7 @@ from watchkeeper.control.fleet import job_views, node_views, pool_views
 from watchkeeper.control.look import FRESH_S, stale
 from watchkeeper.control.looking import Looking, Verify
 from watchkeeper.control.past import ledger_view
+from watchkeeper.control.report import zone_of
 from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.reserving import Wish, outcome_of, wish
 from watchkeeper.control.spending import Spending
@@ -44,7 +45,7 @@ from watchkeeper.core.desk import (
     Person,
     Story,
 )
-from watchkeeper.core.errors import ClusterUnavailable, JournalBroken, Refused
+from watchkeeper.core.errors import ClusterUnavailable, JournalBroken, Refused, UsageError
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.money import PriceBook
@@ -198,6 +199,7 @@ class WatchDesk:
                 reviews=tuple(owed_says(lift) for lift in books.to_review()),
                 shadow={c: n for (f, c), n in sorted(books.counts.items()) if f == "shadow"},
                 reserved=snapshot.state.reserved if snapshot else (),
+                zone=zone_of(policy).key,
             )
 
     def reserve(self, action: PoolReserve, person: Person, reason: str = "") -> Wish:
@@ -422,7 +424,7 @@ class WatchDesk:
     # Telling.
 
     def explain(self, ident: str) -> str:
-        """Why, from the record. Raises Refused when the id is unknown."""
+        """Why, from the record. Raises UsageError when the id is unknown."""
         if ident.startswith("INC-"):
             story = self.story(ident)
             if story is not None:
@@ -432,7 +434,7 @@ class WatchDesk:
         if ident.isdigit() and len(ident) < 16:
             related = [e for e in islice(journal.events(int(ident) - 1), 1) if e.seq == int(ident)]
         if not related:
-            raise Refused(f"Nothing in the journal is called {ident}.")
+            raise UsageError(f"Nothing in the journal is called {ident}.")
         return "\n\n".join(told_event(e) for e in related)
 
     def say(self, person: Person, question: str) -> LogLine:

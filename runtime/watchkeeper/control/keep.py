@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 
 from watchkeeper.control import hush
-from watchkeeper.control.books import File, Question
+from watchkeeper.control.books import STRANGER, File, Question
 from watchkeeper.control.break_glass import REVIEW_WITHIN
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
@@ -40,12 +40,21 @@ def _keep_latch(watch: Watch) -> None:
         latched = watch.stop.is_set()
         if latched and not orders.stopped:
             by, reason = watch.stop.who()
-            record.write(Kind.STOPPED, by=by, reason=reason, durable=True)
+            # The latch is open to all who own the home, so its name is only what somebody typed.
+            stranger = _unknown(watch, by)
+            record.write(Kind.STOPPED, by=by, reason=reason, stranger=stranger, durable=True)
         elif orders.stopped and not latched:
             # Only `resume` clears the latch; a deleted file does not.
-            watch.stop.set(orders.stopped_by, orders.stop_reason)
+            watch.stop.set(orders.stopped_by.removesuffix(STRANGER), orders.stop_reason)
     if latched and not orders.stopped:
         watch.teller.page(f"stopped:{record.journal.head[0]}", "The watch was stopped", f"By {by}.")
+
+
+def _unknown(watch: Watch, name: str) -> bool:
+    """Does the policy name people, and nobody of this name?"""
+    policy = watch.policies.current()
+    known = {one for group in policy.people.values() for one in group} if policy else set()
+    return bool(known) and name not in known
 
 
 def _keep_policy(watch: Watch) -> None:

@@ -154,8 +154,9 @@ class Looking:
         with contextlib.suppress(ClusterUnavailable):
             series = self._watch.mirror.demand_series(pool)
             came = [(t, running + waiting) for t, running, waiting in series]
+        now = self._watch.clock.now()
         found = [_foreseen(forecast, came) for forecast in made]
-        return tuple(f for f in found if f is not None)
+        return tuple(f for f in found if f is not None and f.at <= now)  # what has come
 
     def verify(self) -> JournalCheck:
         """Read the whole journal and check its chain. Raises Refused while another does."""

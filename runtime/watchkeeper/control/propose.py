@@ -19,7 +19,7 @@ from watchkeeper.core.action import Action, NotifyPage, TicketOpen, kind_of, say
 from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Kind
-from watchkeeper.core.impact import generation, simulate
+from watchkeeper.core.impact import generation, simulate, started_gpus
 from watchkeeper.core.proposal import Effect, Predicted, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision, Obligations, Verdict
@@ -193,6 +193,7 @@ def ask_people_if_told_to(
         if duty.escalate_after_s is None
         else watch.clock.steady() + duty.escalate_after_s,
         escalate_to=duty.escalate_to,
+        starts=started_gpus((proposal.action, *proposal.plan), snapshot),
     )
     watch.record.write(
         Kind.ASKED,

@@ -11,6 +11,8 @@ from watchkeeper.control.report_night import Done, Night
 from watchkeeper.control.report_words import closed, few, names, sentence, times
 from watchkeeper.control.story import rule_of, texts
 from watchkeeper.core.action import Action, kind_of, say
+from watchkeeper.core.event import Kind
+from watchkeeper.core.incident import Incident
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.report import Item
 from watchkeeper.core.verdict import Answer, Decision, Verdict
@@ -127,11 +129,36 @@ def _untouched(night: Night, books: Books) -> Iterable[Item]:
         yield Item(
             key=f"did_not:{ident}",
             text=f"Has not acted on {ident}: {incident.title}.",
-            more=sentence(thought) or "The record does not say why.",
+            more=sentence(thought) or _held(night, books, incident),
             at=incident.opened_at,
             incident=ident,
             seqs=(seq,),
         )
+
+
+def _held(night: Night, books: Books, incident: Incident) -> str:
+    """What kept it from acting, where no thought is written: a stop, a halt, a closed gate."""
+    if books.orders.stopped:
+        return f"The watch is stopped, by {books.orders.stopped_by}: nothing acts."
+    if books.halted:
+        return f"The watch has halted itself: {closed(books.halted)} Nothing acts."
+    over = None
+    for kind, line in night.orders:  # oldest first
+        if kind in _HOLDS:
+            over = (_HOLDS[kind], line.at)
+        elif kind in _FREES and over is not None and line.at >= incident.opened_at:
+            what, since = over
+            return f"The watch {what} from {night.clock(since)} to {night.clock(line.at)}."
+        elif kind in _FREES:
+            over = None
+    if books.closed_kinds:
+        gates = names(sorted(books.closed_kinds))
+        return f"Closed until a person resumes: {gates}."
+    return "The record does not say why."
+
+
+_HOLDS = {Kind.STOPPED: "was stopped", Kind.HALTED: "had halted itself"}
+_FREES = (Kind.RESUMED, Kind.HEARD_AGAIN)
 
 
 def _shadow(night: Night) -> Iterable[Item]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.control.books import stopper
+from watchkeeper.control.report_words import closed
 from watchkeeper.core.action import say
 from watchkeeper.core.desk import LogLine, Story, StoryStep
 from watchkeeper.core.event import Event, Kind
@@ -71,7 +73,7 @@ class Narrator:
         self._incidents[incident.id] = incident
         sources = tuple(dict.fromkeys(f"{s.source} ({s.trust.value})" for s in incident.signals))
         jobs = f" Gangs touched: {', '.join(incident.jobs)}." if incident.jobs else ""
-        return "Saw", "", f"{incident.title}.{jobs}", {"sources": sources}
+        return "Saw", "", f"{closed(incident.title)}{jobs}", {"sources": sources}
 
     def _incident_changed(self, event: Event) -> Any:
         incident = msgspec.convert(event.data["incident"], Incident)
@@ -80,7 +82,7 @@ class Narrator:
         if old is None or (old.title, old.jobs) == (incident.title, incident.jobs):
             return None
         jobs = f" Gangs touched: {', '.join(incident.jobs)}." if incident.jobs else ""
-        return "Saw", "", f"{incident.title}.{jobs}", {}
+        return "Saw", "", f"{closed(incident.title)}{jobs}", {}
 
     def _incident_closed(self, event: Event) -> Any:
         incident = msgspec.convert(event.data["incident"], Incident)
@@ -140,7 +142,7 @@ class Narrator:
         lift = event.data["lift"]
         rules = ", ".join(lift["rules"])
         text = f"{lift['person']} lifted {rules} for: {self._said(event)}. Reason: {lift['reason']}"
-        return "Break-glass", "act", f"{text}. A review is owed.", {}
+        return "Break-glass", "act", f"{closed(text)} A review is owed.", {}
 
     def _reviewed(self, event: Event) -> Any:
         note = f": {event.data['note']}" if event.data.get("note") else "."
@@ -152,7 +154,7 @@ class Narrator:
         return "Asks", "act", f"{self._said(event)}? {groups} are called, and may answer too.", {}
 
     def _ended(self, event: Event) -> Any:
-        return "Void", "", f"{self._said(event)}: {event.data['why']}.", {}
+        return "Void", "", f"{self._said(event)}: {closed(event.data['why'])}", {}
 
     def _expired(self, event: Event) -> Any:
         return "Expired", "bad", f"{self._said(event)}: nobody answered in time.", {}
@@ -164,7 +166,7 @@ class Narrator:
     def _issued(self, event: Event) -> Any:
         if not event.data.get("enforced"):
             return None
-        return "Does", "", f"{self._said(event)}: {event.data['text']}.", {}
+        return "Does", "", f"{self._said(event)}: {closed(event.data['text'])}", {}
 
     def _finished(self, event: Event) -> Any:
         result, why = event.data["result"], event.data.get("why", "")
@@ -175,7 +177,7 @@ class Narrator:
             case "recovered":
                 return "Did", "good", f"{said}. Verified: {why}", {}
             case "refused":
-                return "Refused", "bad", f"{said}: {why}. Nothing was done.", {}
+                return "Refused", "bad", f"{said}: {closed(why)} Nothing was done.", {}
             case "in_doubt":
                 return "In doubt", "bad", f"{said}: {why}", {}
             case _:
@@ -186,7 +188,7 @@ class Narrator:
         match event.kind:
             case Kind.STOPPED:
                 reason = f" {data['reason']}" if data.get("reason") else ""
-                return "Stopped", "bad", f"{data['by']} stopped the watch.{reason}", {}
+                return "Stopped", "bad", f"{stopper(event)} stopped the watch.{reason}", {}
             case Kind.RESUMED:
                 return "Resumed", "good", f"{data['by']} resumed the watch.", {}
             case Kind.HALTED:

@@ -212,7 +212,8 @@ class Health(Word, frozen=True):
 class Board(Word, frozen=True):
     """Everything on the first page. reviews: uses of break-glass that nobody has reviewed, each
     in a sentence. shadow: how often rules in shadow would have decided otherwise, such as
-    `allow_to_deny`: 3. reserved: nodes kept now or from a time to come, soonest first."""
+    `allow_to_deny`: 3. reserved: nodes kept now or from a time to come, soonest first.
+    zone: of the policy's windows, in which the report tells its times."""
 
     at: datetime
     health: Health
@@ -236,6 +237,7 @@ class Board(Word, frozen=True):
     reviews: tuple[str, ...] = ()
     shadow: dict[str, int] = {}
     reserved: tuple[Reserved, ...] = ()
+    zone: str = "UTC"
 
 
 class StoryStep(Word, frozen=True):

@@ -129,6 +129,12 @@ def _of_job(snapshot: Snapshot, action: JobRequeue | JobPreempt) -> Impact:
     )
 
 
+def started_gpus(steps: Sequence[Action], snapshot: Snapshot) -> float:
+    """GPUs that the gangs hold which these steps start; a gang that is not known counts none."""
+    names = {a.job for a in steps if isinstance(a, JobRequeue | JobPlace)}
+    return sum(snapshot.jobs[name].gpus for name in names if name in snapshot.jobs)
+
+
 def _of_place(snapshot: Snapshot, action: JobPlace) -> Impact:
     """It stops nothing and takes nothing out: it fills nodes that exist with the gang itself."""
     job = snapshot.jobs.get(action.job)

@@ -55,12 +55,13 @@ def explain(
     return Explained(proposal, policy, verdict, rules, facts, now)
 
 
-def told(found: Explained, recorded: Verdict | None = None) -> str:
+def told(found: Explained, recorded: Verdict | None = None, *, lab_time: bool = False) -> str:
     """The whole explanation as text, `WIDTH` columns wide. `recorded` is the verdict that was
-    given at the time; where it differs, that is said first."""
+    given at the time; where it differs, that is said first.
+    lab_time: the policy's clock was shifted when it judged."""
     verdict = found.verdict
     by = f" (refused by {verdict.refused_by})" if verdict.refused_by else ""
-    at = f"{found.now.astimezone(UTC):%a %Y-%m-%d %H:%M}Z"
+    at = f"{found.now.astimezone(UTC):%a %Y-%m-%d %H:%M}Z{' lab time' if lab_time else ''}"
     lines = [
         f"{verdict.decision.value.upper()}{by}: {say(found.proposal.action)}",
         f"  {at}, policy {found.policy.version}, asked by {found.proposal.by}",
