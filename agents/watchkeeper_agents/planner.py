@@ -87,13 +87,19 @@ def reconcile(
             if item.thread == incident_of(item.thread):  # only its own thread ends an incident
                 ends.append(_end_of(item, turn))
             continue
-        if held := claims.held(draft) or waves.get(draft.thread, ""):
+        if held := _denied(briefing, draft) or claims.held(draft) or waves.get(draft.thread, ""):
             why = f"{say(draft.action)} is held back: {held}"
             ends.append(Conclusion(thread=item.thread, end="waiting", why=why))
             continue
         claims.take(draft)
         drafts.append(draft)
     return CrewReply(drafts=tuple(drafts), conclusions=tuple(ends), thoughts=tuple(thoughts))
+
+
+def _denied(briefing: Briefing, draft: Draft) -> str:
+    """Who said no of late to this very step on this gang, whichever thread had asked."""
+    said = briefing.denied.get((kind_of(draft.action), str(getattr(draft.action, "job", ""))), "")
+    return f"{said}." if said else ""
 
 
 def _end_of(item: WorkItem, turn: Turn) -> Conclusion:

@@ -192,7 +192,7 @@ def _draft(incident: Incident, step: Step, tools: Tools, rest: tuple[Action, ...
         incident,
         step.action,
         by=BY,
-        reason=_reason(incident, step),
+        reason=f"{_reason(incident, step)}{_left_out(incident, tools)}",
         rung=step.rung,
         effect=step.effect,
         plan=rest,
@@ -229,6 +229,17 @@ def _reason(incident: Incident, step: Step) -> str:
     title = incident.title.rstrip(".")
     why = step.reason if step.reason.startswith(title) else f"{title}. {step.reason}"
     return f"{why} Seen by {sources}, confidence {incident.confidence:.2f}."
+
+
+def _left_out(incident: Incident, tools: Tools) -> str:
+    """What a person said no to, and the plan therefore does not hold; "" when nothing."""
+    here = {job.name for job in tools.snapshot.jobs_on(incident.node)} if incident.node else set()
+    told = [
+        f" Requeue {job} is left out: {why}."
+        for (kind, job), why in sorted(tools.briefing.denied.items())
+        if kind == "job.requeue" and (job in here or job in incident.jobs)
+    ]
+    return "".join(told)
 
 
 def if_ignored(incident: Incident, action: Action, tools: Tools) -> str:

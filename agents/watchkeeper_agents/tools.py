@@ -88,6 +88,11 @@ class Tools:
             settings=self.remedy,
             repairs_7d={node: len(ids - {incident}) for node, ids in repaired.items()},
             held_back=wanted(self.briefing),
+            denied={
+                job: says
+                for (kind, job), says in self.briefing.denied.items()
+                if kind == "job.requeue"
+            },
         )
 
     # Simulate.

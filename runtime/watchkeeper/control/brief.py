@@ -6,6 +6,7 @@ is called, and the turn goes on, since what is under way must still be verified.
 
 from __future__ import annotations
 
+from datetime import UTC
 from math import inf
 
 import msgspec
@@ -31,6 +32,8 @@ from watchkeeper.policy.model import Prices
 from watchkeeper.remedy.runbook import cited
 
 DAY_S = 86400.0
+DENIED_S = 3600.0
+"""A person's no to a step on a gang holds for every incident for so long, as a yes does (ours)."""
 RESULT_OF = {
     State.DENIED: ("verdict", "deny"),
     State.RECOVERED: ("outcome", "recovered"),
@@ -90,6 +93,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         used_up=books.month.used_up(policy, snapshot.at),
         scores=scores(watch),
         would=would(watch, snapshot),
+        denied=denied_of(watch, snapshot),
     )
     try:
         reply: object = watch.crew.ask(briefing)
@@ -147,6 +151,30 @@ def repaired_of(watch: Watch, snapshot: Snapshot) -> dict[str, frozenset[str]]:
     repaired = {node: frozenset(ids) for node, ids in found.items()}
     watch.repairs_of = (watch.record.books.files.changes, until, repaired)
     return repaired
+
+
+def denied_of(watch: Watch, snapshot: Snapshot) -> dict[tuple[str, str], str]:
+    """(kind, gang) -> who said no to it within the hour, and when: the same step of another
+    incident is the same question. Counted anew when a proposal has changed, and when the oldest of
+    them is over."""
+    changes, until, known = watch.denied_of
+    files = watch.record.books.files
+    if changes == files.changes and snapshot.steady <= until:
+        return known
+    found: dict[tuple[str, str], str] = {}
+    until = inf
+    for file in files.values():
+        job = str(getattr(file.action, "job", ""))
+        if file.state is not State.TURNED_DOWN or not job or not file.approvals:
+            continue
+        if snapshot.steady - file.changed_steady > DENIED_S:
+            continue
+        until = min(until, file.changed_steady + DENIED_S)
+        last = file.approvals[-1]
+        when = file.changed_at.astimezone(UTC)
+        found[kind_of(file.action), job] = f"{last.person} said no to it at {when:%H:%M} UTC"
+    watch.denied_of = (files.changes, until, found)
+    return found
 
 
 def _past(watch: Watch, snapshot: Snapshot) -> tuple[PastStep, ...]:

@@ -96,6 +96,8 @@ class Watch:
     """(changes of files and incidents, the crew's history then)."""
     repairs_of: tuple[int, float, dict[str, frozenset[str]]] = (-1, 0.0, {})
     """(changes of files, steady seconds until which it holds, each node's repairs of 7 days)."""
+    denied_of: tuple[int, float, dict[tuple[str, str], str]] = (-1, 0.0, {})
+    """(changes of files, steady seconds until which it holds, what people said no to of late)."""
     past_of: tuple[tuple[int, int, datetime | None], float, tuple[PastStep, ...]] = (
         (-1, -1, None),
         0.0,

@@ -100,7 +100,9 @@ class Briefing:
     size; `default` for the rest. quotas: what it promises tenants. used: GPU-seconds that each
     tenant held of late, older ones counting less, by metering. used_up: allowances that
     hold gangs back. scores: what models said, held against what came of it. would: what policy
-    would decide on an action now, for this incident; None where nobody can say.
+    would decide on an action now, for this incident; None where nobody can say. denied: what a
+    person said no to within the hour, for whichever incident it was asked: (kind, gang) -> who
+    and when, as a sentence.
     """
 
     snapshot: Snapshot
@@ -122,6 +124,7 @@ class Briefing:
     used_up: tuple[UsedUp, ...] = ()
     scores: tuple[Scored, ...] = ()
     would: Callable[[Action, str], Decision] | None = None
+    denied: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

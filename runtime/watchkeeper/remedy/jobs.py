@@ -50,6 +50,8 @@ def after_repair(incident: Incident, view: RemedyView) -> Plan:
     if used:
         names = ", ".join(job.name for job in used)
         return Escalate(why=f"{names} stopped again after a requeue.", page=True)
+    if barred and incident.node and all(job.name in view.denied for job in stopped):
+        return Done(why=f"{incident.node} serves again. It stays stopped: {', '.join(barred)}.")
     if barred:
         return Escalate(why=f"Cannot be submitted again by us: {', '.join(barred)}.")
     waiting = [job.name for job in jobs if job.state is JobState.WAITING]
@@ -103,6 +105,8 @@ def blocked(incident: Incident, view: RemedyView, job: Job) -> str:
     goes back to an older one, or to a person where no provider can do that."""
     if not is_name(job.name):
         return "its name is not one plain name, so no action can be about it"
+    if said := view.denied.get(job.name):
+        return said
     before = _not_after(incident, job)
     if before is None or job.requeue_blocked or REQUEUE_BEFORE in view.serves:
         return job.requeue_blocked
