@@ -13,8 +13,9 @@ from watchkeeper.console.linked import linked
 from watchkeeper.console.plots import in_words, spark
 from watchkeeper.core.cells import FleetCells, FleetLayout, Trace
 from watchkeeper.core.cluster import Reserved
-from watchkeeper.core.desk import Person
+from watchkeeper.core.desk import LimitView, Person
 from watchkeeper.core.roles import Role
+from watchkeeper.core.views import FanView, Foreseen
 
 MOST_BYTES = 80_000
 
@@ -161,3 +162,35 @@ def test_nodes_that_are_kept_are_on_the_fleet_page(world: Stage) -> None:
     page = world.signed_in().get("/fleet").text
     assert "2 nodes of train" in page
     assert "For research" in page
+
+
+def test_what_waits_while_it_is_halted_is_the_resume(world: Stage) -> None:
+    world.desk.halt("Half of the nodes fell silent (S9).")
+    for ask in world.desk.asks():
+        world.desk.expire(ask.id)
+    page = world.signed_in().get("/").text
+    assert "The resume waits for you." in page
+    assert "Nothing waits for you" not in page
+    assert ".." not in Read.of(page).text
+
+
+def test_the_bar_of_a_bound_shows_what_is_left_as_its_words_do(world: Stage) -> None:
+    bound = LimitView(
+        id="few", text="few: nodes out", used=1.0, limit=6.0, where="policies/l.yaml:8"
+    )
+    world.desk.change(limits=(bound,))
+    page = world.signed_in().get("/policy").text
+    assert "5 left of 6" in page
+    assert 'max="6.0" value="5.0"' in page
+    assert "<code>few</code>" not in page, "its words begin with it already"
+
+
+def test_a_forecast_of_which_nothing_has_come_is_held_to_nothing(
+    world: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unread = Foreseen(world.clock.now(), 1.0, 2.0, 3.0, None)
+    fan = FanView("train", 3600.0, (unread, unread))
+    monkeypatch.setattr(world.desk, "fans", lambda: (fan,))
+    page = world.signed_in().get("/forecast").text
+    assert "Nothing to hold it to yet." in page
+    assert "lay inside" not in page

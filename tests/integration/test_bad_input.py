@@ -267,6 +267,7 @@ def test_who_is_not_of_the_policy_cannot_approve(shell: Console, asking: Story) 
 
 def test_what_the_running_watch_refuses_is_said_as_plainly(shell: Console, asking: Story) -> None:
     told(shell("inject", "node-loss"), 2, "inject works in the lab and the twin only")
+    told(shell("explain", "foo"), 2, "Nothing in the journal is called foo")
     told(shell("up", "--port", str(shell.port)), 7, "is taken")
     ident = asking.desk.asks()[0].id
     assert shell("deny", ident, "--as", "primary", "--reason", "not today").returncode == 0
