@@ -5,6 +5,8 @@ Shared by the agents. Pure: steady seconds come in with the call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from watchkeeper.core.action import say
@@ -41,6 +43,7 @@ def hear(
         quiet_until=None,
         quiet_why="",
         quiet_for="",
+        quiet_out=(),
     )
     asked = say(result.action)
     match result.kind, result.value:
@@ -105,9 +108,41 @@ def hushed(memory: Memory, now: float, looks: str) -> str:
     return memory.quiet_why
 
 
+def remember_out(
+    memory: Memory, result: StepResult | None, out: tuple[tuple[str, int], ...]
+) -> Memory:
+    """After a refusal by policy or invariant: with what was out around its node, since that may be
+    what refused it (S2, or a rule about how much of a pool is out)."""
+    if result is None or (result.kind, result.value) != ("verdict", "deny"):
+        return memory
+    if memory.quiet_until is None or not memory.quiet_for:
+        return memory
+    return msgspec.structs.replace(memory, quiet_out=out)
+
+
+def eased(memory: Memory, now: float, out: Callable[[str], int], settings: CrewSettings) -> bool:
+    """Fewer are out in a domain of its node than when it was refused: asked now, the answer may be
+    another. Not sooner than `eased_s` after the refusal, so that a pool that comes back node by
+    node is not asked about at each."""
+    if memory.quiet_until is None or not memory.quiet_out:
+        return False
+    if now < memory.quiet_until - settings.denied_s + settings.eased_s:
+        return False
+    return any(out(key) < count for key, count in memory.quiet_out)
+
+
+def heard_out(memory: Memory) -> Memory:
+    """The same memory, which keeps quiet no longer."""
+    return msgspec.structs.replace(
+        memory, quiet_until=None, quiet_why="", quiet_for="", quiet_out=()
+    )
+
+
 def _quiet(memory: Memory, until: float, why: str, looks: str) -> Memory:
     """Ask for nothing until then, or until the world looks otherwise ("": in any case)."""
-    return msgspec.structs.replace(memory, quiet_until=until, quiet_why=why, quiet_for=looks)
+    return msgspec.structs.replace(
+        memory, quiet_until=until, quiet_why=why, quiet_for=looks, quiet_out=()
+    )
 
 
 def _heard(memory: Memory, result: StepResult) -> bool:

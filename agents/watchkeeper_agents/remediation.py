@@ -19,7 +19,7 @@ from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
 from watchkeeper_agents.choosing import choose, held_back, options_for
-from watchkeeper_agents.hearing import hear, hear_beside, hushed
+from watchkeeper_agents.hearing import eased, hear, hear_beside, heard_out, hushed, remember_out
 from watchkeeper_agents.reasoner import GENTLER, STEP, Question, Reasoner
 from watchkeeper_agents.tools import Tools, in_words
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Memory, Move, Turn
@@ -40,6 +40,9 @@ def think(
     memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
     if over is not None:
         return Turn(memory=memory, move=over, thoughts=(over.why,))
+    memory = remember_out(memory, result, tools.out_around(incident.node))
+    if eased(memory, tools.snapshot.steady, tools.out, settings):
+        memory = heard_out(memory)
     if back := _take_back(incident, result, tools):
         return Turn(memory=memory, move=back, thoughts=(f"{back.why} Undo it first.",))
     if why := hushed(memory, tools.snapshot.steady, world):

@@ -19,7 +19,7 @@ from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.word import Word, canonical
 from watchkeeper_agents import admission, power, remediation, scheduler
-from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S
+from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S, eased
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import (
@@ -149,9 +149,10 @@ class Threads:
         begun = 0
         for item in items:
             result = results.get(item.thread)
-            looks = _looks(item, Tools(briefing), self._settings)
+            tools = Tools(briefing)
+            looks = _looks(item, tools, self._settings)
             rest = self._resting.get(item.thread)
-            if result is None and rest and rest.looks == looks and now < rest.until:
+            if result is None and rest and self._rests(rest, looks, tools):
                 answers.append((item, msgspec.structs.replace(rest.answer, thoughts=())))
                 continue
             thought = self._thinks_again(item, rest, result, context)
@@ -199,16 +200,20 @@ class Threads:
         says nothing new."""
         if self._down or self._told_down:
             return False  # whether it is back shows only when a thread is kept again
-        now, tools = briefing.snapshot.steady, Tools(briefing)
+        tools = Tools(briefing)
         for item in items:
             rest = self._resting.get(item.thread)
-            if (
-                rest is None
-                or now >= rest.until
-                or rest.looks != _looks(item, tools, self._settings)
-            ):
+            if rest is None or not self._rests(rest, _looks(item, tools, self._settings), tools):
                 return False
         return True
+
+    def _rests(self, rest: _Resting, looks: str, tools: Tools) -> bool:
+        """It goes on waiting: its time is not up, and what it looks at, or what had refused its
+        step, is as it was."""
+        now = tools.snapshot.steady
+        if now >= rest.until or rest.looks != looks:
+            return False
+        return not eased(rest.answer.memory, now, tools.out, self._settings)
 
     def next_s(self) -> float:
         """Steady seconds at which a waiting thread thinks again by itself; inf when none waits."""

@@ -13,7 +13,7 @@ from watchkeeper.core.cluster import Node, PoolDemand
 from watchkeeper.core.crew import Briefing, Draft, StepResult
 from watchkeeper.core.facts import SERVICE_LEVEL, quantile_at
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.core.impact import simulate
+from watchkeeper.core.impact import out_by_domain, simulate
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.money import order_for
 from watchkeeper.core.proposal import Effect, Impact
@@ -94,6 +94,16 @@ class Tools:
                 if kind == "job.requeue"
             },
         )
+
+    def out(self, key: str) -> int:
+        """Nodes out of service in one domain (`pool:train`, `rack:r1`)."""
+        return out_by_domain(self.snapshot)[0].get(key, 0)
+
+    def out_around(self, name: str) -> tuple[tuple[str, int], ...]:
+        """The same for each domain of a node."""
+        node = self.node(name)
+        keys = () if node is None else (f"{k}:{v}" for k, v in sorted(node.domains().items()))
+        return tuple((key, self.out(key)) for key in keys)
 
     # Simulate.
 

@@ -49,7 +49,8 @@ class CrewSettings:
     """How patient the crew is, in seconds on the steady clock.
 
     not_now_s: after a person's "not now". denied_s: before a refused step is asked again though
-    nothing changed. refused_s: after the gate refused the same thread `refusals` times at the
+    nothing changed. eased_s: soonest it is asked again when fewer nodes are out around it than when
+    it was refused. refused_s: after the gate refused the same thread `refusals` times at the
     effect. recheck_s: how often a waiting thread thinks again though nothing changed. repair_s:
     how long a waiting gang waits for nodes under repair before more are asked for. most_add: most
     nodes in one pool.scale. canary: a class of fault is met by one node first, then by waves.
@@ -62,6 +63,7 @@ class CrewSettings:
 
     not_now_s: float = 900.0
     denied_s: float = 300.0
+    eased_s: float = 30.0
     refused_s: float = 60.0
     refusals: int = 3
     recheck_s: float = 5.0
@@ -92,6 +94,7 @@ class Memory(Word, frozen=True):
     attempts: every result it was told, oldest first. quiet_until: steady seconds before which it
     asks for nothing, because of `quiet_why`; None when it may ask. quiet_for: what the world
     looked like then; when that changes the quiet ends, unless it is "" (a person's wish).
+    quiet_out: how many nodes were out then in each domain of its node, by key.
     refusals: refusals at the effect in a row. said: what it told the log last. held_until: steady
     seconds until which a model may hold back the rules' steps; None while it holds back none.
     """
@@ -100,6 +103,7 @@ class Memory(Word, frozen=True):
     quiet_until: float | None = None
     quiet_why: str = ""
     quiet_for: str = ""
+    quiet_out: tuple[tuple[str, int], ...] = ()
     refusals: int = 0
     said: str = ""
     held_until: float | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.core.crew_stage import briefing, kinds, lost, node, snapshot, told
 from tests.core.policy_case import DRAIN
 
+from watchkeeper.core.cluster import RayState
 from watchkeeper.core.crew import StepResult
+from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.hearing import _refused, hear
 from watchkeeper_agents.words import CrewSettings, Memory
 
@@ -45,3 +48,54 @@ def test_what_a_halt_refused_is_no_answer_and_the_thread_thinks_on() -> None:
     assert move is None
     assert memory.quiet_until is None
     assert memory.attempts == (told,)
+
+
+def test_what_was_refused_for_others_that_are_out_is_asked_again_soon_after_one_is_back() -> None:
+    crew = LangGraphCrew()
+
+    def ask(steady: float, *out: str, results: tuple[StepResult, ...] = ()) -> list[str]:
+        nodes = [
+            node(n, RayState.DEAD if n in ("train-02", *out) else RayState.ALIVE)
+            for n in ("train-01", "train-02", "train-03", "train-04")
+        ]
+        seen = snapshot(*nodes, steady=steady)
+        return kinds(crew.ask(briefing(seen, lost("train-02", jobs=()), results=results)))
+
+    (draft,) = crew.ask(
+        briefing(
+            snapshot(*(node(f"train-0{i}", RayState.DEAD) for i in (1, 2, 3))),
+            lost("train-02", jobs=()),
+        )
+    ).drafts
+    no = told(draft, "verdict", "deny", refused_by="invariant", reason_ids=("S2",))
+    assert ask(101.0, "train-01", "train-03", results=(no,)) == []
+    for later in range(102, 200, 7):
+        assert ask(float(later), "train-01", "train-03") == [], "nothing has changed"
+    assert ask(200.0, "train-01", "train-03", "train-04") == [], "more are out: no better"
+    assert ask(202.0, "train-01") == ["node.restart"], "one of them is back"
+
+
+def test_a_pool_that_comes_back_node_by_node_is_not_asked_about_at_each() -> None:
+    crew = LangGraphCrew()
+    names = [f"train-{i:02}" for i in range(1, 21)]
+    asked = 0
+    results: tuple[StepResult, ...] = ()
+    for second in range(60):
+        back = names[2 : 2 + second // 3]  # every three seconds one more is back
+        nodes = [node(n, RayState.ALIVE if n in back else RayState.DEAD) for n in names]
+        seen = snapshot(*nodes, steady=100.0 + second)
+        reply = crew.ask(briefing(seen, lost("train-02", jobs=()), results=results))
+        results = ()
+        if reply.drafts:
+            asked += 1
+            results = (
+                told(
+                    reply.drafts[0],
+                    "verdict",
+                    "deny",
+                    f"P-{asked}",
+                    refused_by="invariant",
+                    reason_ids=("S2",),
+                ),
+            )
+    assert asked == 2
