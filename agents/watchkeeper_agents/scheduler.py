@@ -11,7 +11,7 @@ import math
 import msgspec
 
 from watchkeeper.core.action import Action, PoolScale, kind_of, say
-from watchkeeper.core.cluster import Job, PoolDemand
+from watchkeeper.core.cluster import Job, JobState, PoolDemand
 from watchkeeper.core.crew import StepResult
 from watchkeeper.core.facts import quantile_at
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
@@ -55,6 +55,12 @@ def think(
         why = f"{demand.pending_gpus:g} GPUs are asked for in {pool}, by work that is no gang."
         return _stop(memory, "waiting", why)
     blocked = line.blocked(pool)
+    ours = {
+        name: ident for name in blocked if (ident := _repaired_by(name, incident, tools, settings))
+    }
+    if blocked and len(ours) == len(blocked):
+        return _stop(memory, "waiting", f"{blocked[0]} waits for its repair, {ours[blocked[0]]}.")
+    blocked = tuple(name for name in blocked if name not in ours)
     if not blocked:
         return _stop(memory, "waiting", line.why(waiting[0]))
     job = tools.snapshot.jobs[blocked[0]]
@@ -170,10 +176,32 @@ def _weigh(
     return _at_a_loss(memory, demand, job, why, need, shut, tools)
 
 
+def _repaired_by(name: str, incident: Incident, tools: Tools, settings: CrewSettings) -> str:
+    """The open repair that this gang is part of; "" when it is part of none. An attempt that the
+    repair itself ended never runs again; any other waits for its repair for a while only."""
+    job, lasted = tools.snapshot.jobs[name], tools.snapshot.at - incident.opened_at
+    for repair in tools.briefing.incidents:
+        if not repair.is_open or repair.fault not in REPAIRED_ON_NODE or name not in repair.jobs:
+            continue
+        if job.attempt_id in repair.ended or lasted.total_seconds() < settings.repair_s:
+            return repair.id
+    return ""
+
+
 def _making_room(head: Job, tools: Tools, settings: CrewSettings) -> str:
-    """Gangs that were stopped just now: their GPUs are on their way, and a second victim would be
-    one too many."""
+    """Gangs that were stopped just now, and those that a repair has ended and Ray still shows on
+    nodes of theirs: their GPUs are on their way, and a second victim would be one too many."""
+    ended = {attempt for i in tools.briefing.incidents if i.is_open for attempt in i.ended}
     leaving = [
+        job.name
+        for job in tools.snapshot.not_running
+        if job.attempt_id in ended
+        and job.nodes
+        and job.state is JobState.WAITING
+        and job.pool == head.pool
+        and job.name != head.name
+    ]
+    leaving += [
         job.name
         for job in tools.snapshot.not_running
         if job.held

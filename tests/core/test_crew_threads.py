@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -9,6 +11,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from tests.core.crew_stage import (
     ALL,
+    AT,
     DEAD,
     FORECAST,
     FULL,
@@ -510,6 +513,42 @@ def test_nobody_is_stopped_for_a_gang_whose_attempt_ray_has_not_ended(crew: Lang
     reply = crew.ask(briefing(one, short()))
     assert (reply.drafts, ends(reply)) == ((), {"INC-9": "waiting"})
     assert reply.conclusions[0].why.endswith("is not over: it still sits on train-01.")
+
+
+REPAIR = lost("train-02", jobs=("big",), ended=("a1",))
+
+
+@pytest.mark.parametrize("state", [RayState.DEAD, RayState.ALIVE], ids=["out", "back"])
+def test_nobody_is_stopped_for_a_gang_that_an_open_repair_has_ended(
+    crew: LangGraphCrew, state: RayState
+) -> None:
+    late = AT + timedelta(hours=1)  # its repair lasts longer than any patience
+    other = job("other", state=JobState.RUNNING, nodes=("train-01",), attempt_id="b1",
+                preemptible=True, priority=-1)  # fmt: skip
+    one = snapshot(
+        node("train-01", gpus_free=0.0), node("train-02", state), jobs=(waits(), other),
+        demand=want(), steady=5.0,
+    )  # fmt: skip
+    one = replace(one, at=late)
+    reply = crew.ask(briefing(one, short(), REPAIR, busy=("INC-1",), serves=ALL | {"job.preempt"}))
+    assert (reply.drafts, ends(reply)) == ((), {"INC-9": "waiting"})
+    assert reply.conclusions[0].why == "big waits for its repair, INC-1."
+
+
+def test_nobody_is_stopped_while_a_gang_that_a_repair_has_ended_still_sits_on_its_nodes(
+    crew: LangGraphCrew,
+) -> None:
+    ghost = job("ghost", state=JobState.WAITING, nodes=("train-01",), attempt_id="g1",
+                gpus=16.0, pending_gpus=8.0, pending_bundle_gpus=8.0)  # fmt: skip
+    one = snapshot(
+        node("train-01", gpus_free=0.0), node("train-02", RayState.DEAD), jobs=(waits(), ghost),
+        demand=want(), steady=5.0,
+    )  # fmt: skip
+    repair = lost("train-02", jobs=("ghost",), ended=("g1",))
+    one = replace(one, at=AT + timedelta(hours=1))
+    reply = crew.ask(briefing(one, short(), repair, busy=("INC-1",), serves=ALL | {"job.preempt"}))
+    assert (reply.drafts, ends(reply)) == ((), {"INC-9": "waiting"})
+    assert reply.conclusions[0].why == "big waits until ghost has left its nodes."
 
 
 @pytest.mark.parametrize(

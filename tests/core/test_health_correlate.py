@@ -3,7 +3,7 @@
 import pytest
 from tests.core import sick_cluster as c
 
-from watchkeeper.core.cluster import JobState, RayState, World
+from watchkeeper.core.cluster import JobState, PoolDemand, RayState, World
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import HypothesisStatus, IncidentState, Trust
 from watchkeeper.core.telemetry import SourceState
@@ -285,3 +285,17 @@ def test_every_fault_has_a_title_and_a_hypothesis():
     for fault in Fault:
         assert title(fault, "w1", "node:w1").startswith("w1: ")
         assert hypotheses(fault, "w1", None, (c.xid(1),), c.snapshot())
+
+
+def test_a_pool_is_not_too_small_for_a_gang_that_waits_for_its_own_repair():
+    ids = c.Counter()
+    (repair,) = turn(c.snapshot(c.dead("w1")), ids=ids)
+    repair = c.renamed(repair, jobs=("g",))
+    gang = c.job("g", state=JobState.WAITING, nodes=("w2",), pending_gpus=8.0)
+    other = c.job("h", state=JobState.WAITING, nodes=(), pending_gpus=8.0)
+    want = (PoolDemand("train", 32, 16, pending_gpus=8, waiting_jobs=1, fits_nowhere=True),)
+    seen = c.snapshot(c.dead("w1"), jobs=[gang], demand=want)
+    assert [i.fault for i in turn(seen, before=[repair], ids=ids)] == ["node_lost"]
+    seen = c.snapshot(c.dead("w1"), jobs=[gang, other], demand=want)
+    faults = [i.fault for i in turn(seen, before=[repair], ids=ids)]
+    assert faults == ["node_lost", "capacity_short"], "another gang waits too"

@@ -104,7 +104,8 @@ def _with_its_gangs(watch: Watch, incident: Incident, snapshot: Snapshot) -> Inc
             since = file.effect.started_at
         plan = [step.job for step in file.proposal.plan if isinstance(step, JobRequeue)]
         for job in (snapshot.jobs.get(name) for name in (*file.impact.jobs, *plan)):
-            if since and job and job.state is JobState.RUNNING and job.state_since < since:
+            on = job is not None and job.state in (JobState.RUNNING, JobState.WAITING)
+            if since and job and on and job.state_since < since:
                 jobs.append(job.name)
                 ended.append(job.attempt_id)
     found = tuple(dict.fromkeys(jobs)), tuple(dict.fromkeys(ended))

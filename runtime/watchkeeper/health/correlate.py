@@ -14,7 +14,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from watchkeeper.core.clock import Ids
-from watchkeeper.core.cluster import Job
+from watchkeeper.core.cluster import Job, JobState
 from watchkeeper.core.fault import GANG_FAULTS, PACED, UNHEALTHY_NODE, Fault, rank
 from watchkeeper.core.incident import Incident, IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import Snapshot
@@ -245,12 +245,33 @@ def _join_target(book: Book, signal: Signal, snapshot: Snapshot, ids: Ids) -> No
     home = next((i for i in same if i.is_open), None)
     if fault is None or (home is None and known(book, same, signal)):
         return
+    if (
+        home is None
+        and fault is Fault.CAPACITY_SHORT
+        and _only_repairs_wait(book, signal, snapshot)
+    ):
+        return
     if home is None:  # a person has it: more of the same is theirs
         escalated = (i for i in same if i.state is IncidentState.ESCALATED and i.fault == fault)
         home = next(escalated, None)
     if home is None:
         home = opened_on(ids, signal, fault, snapshot)
     book.write(joined(home, (signal,), snapshot))
+
+
+def _only_repairs_wait(book: Book, signal: Signal, snapshot: Snapshot) -> bool:
+    """Every gang that waits in the pool lost its node to a repair that goes on: it waits for that,
+    and the pool is not too small for it."""
+    pool = signal.target.partition(":")[2]
+    waiting = [
+        job
+        for job in snapshot.not_running
+        if job.pool == pool and job.state is JobState.WAITING and job.pending_gpus > 0
+    ]
+    return bool(waiting) and all(
+        any(i.is_open and i.node and i.fault in _TAKES_JOBS for i in book.of_job(job.name))
+        for job in waiting
+    )
 
 
 def _host(
