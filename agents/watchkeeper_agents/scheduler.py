@@ -11,7 +11,7 @@ import math
 import msgspec
 
 from watchkeeper.core.action import Action, PoolScale, kind_of, say
-from watchkeeper.core.cluster import Job, JobState, PoolDemand
+from watchkeeper.core.cluster import Job, PoolDemand
 from watchkeeper.core.crew import StepResult
 from watchkeeper.core.facts import quantile_at
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
@@ -22,6 +22,7 @@ from watchkeeper.placement.line import Line
 from watchkeeper_agents.ahead import Ahead, ahead_of
 from watchkeeper_agents.choosing import choose, held_back
 from watchkeeper_agents.hearing import hear, hear_beside, hushed
+from watchkeeper_agents.mending import leaving, repaired_by
 from watchkeeper_agents.reasoner import Option, Question, Reasoner
 from watchkeeper_agents.tools import Tools, outlook, span
 from watchkeeper_agents.ways import Way, nodes_short, ways
@@ -56,7 +57,7 @@ def think(
         return _stop(memory, "waiting", why)
     blocked = line.blocked(pool)
     ours = {
-        name: ident for name in blocked if (ident := _repaired_by(name, incident, tools, settings))
+        name: ident for name in blocked if (ident := repaired_by(name, incident, tools, settings))
     }
     if blocked and len(ours) == len(blocked):
         return _stop(memory, "waiting", f"{blocked[0]} waits for its repair, {ours[blocked[0]]}.")
@@ -148,8 +149,8 @@ def _weigh(
         for name in sorted(mending & snapshot.nodes.keys())
         if snapshot.nodes[name].pool == pool and is_out(snapshot, snapshot.nodes[name])
     ]
-    if leaving := _making_room(job, tools, settings):
-        return _stop(memory, "waiting", f"{job.name} waits until {leaving} has left its nodes.")
+    if those := leaving(job, tools, settings):
+        return _stop(memory, "waiting", f"{job.name} waits until {those} has left its nodes.")
     lasted = (snapshot.at - incident.opened_at).total_seconds()
     if need and len(back) >= need and lasted < settings.repair_s:
         return _stop(memory, "waiting", f"{why} {', '.join(back)} is under repair and would do.")
@@ -174,43 +175,6 @@ def _weigh(
     if hush:
         return Turn(memory=memory, move=Move(end="waiting", why=hush))
     return _at_a_loss(memory, demand, job, why, need, shut, tools)
-
-
-def _repaired_by(name: str, incident: Incident, tools: Tools, settings: CrewSettings) -> str:
-    """The open repair that this gang is part of; "" when it is part of none. An attempt that the
-    repair itself ended never runs again; any other waits for its repair for a while only."""
-    job, lasted = tools.snapshot.jobs[name], tools.snapshot.at - incident.opened_at
-    for repair in tools.briefing.incidents:
-        if not repair.is_open or repair.fault not in REPAIRED_ON_NODE or name not in repair.jobs:
-            continue
-        if job.attempt_id in repair.ended or lasted.total_seconds() < settings.repair_s:
-            return repair.id
-    return ""
-
-
-def _making_room(head: Job, tools: Tools, settings: CrewSettings) -> str:
-    """Gangs that were stopped just now, and those that a repair has ended and Ray still shows on
-    nodes of theirs: their GPUs are on their way, and a second victim would be one too many."""
-    ended = {attempt for i in tools.briefing.incidents if i.is_open for attempt in i.ended}
-    leaving = [
-        job.name
-        for job in tools.snapshot.not_running
-        if job.attempt_id in ended
-        and job.nodes
-        and job.state is JobState.WAITING
-        and job.pool == head.pool
-        and job.name != head.name
-    ]
-    leaving += [
-        job.name
-        for job in tools.snapshot.not_running
-        if job.held
-        and job.attempt
-        and job.pool == head.pool
-        and job.name != head.name
-        and (tools.snapshot.at - job.state_since).total_seconds() < settings.leaves_s
-    ]
-    return ", ".join(sorted(leaving))
 
 
 def _at_a_loss(
