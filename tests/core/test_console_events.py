@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -20,6 +21,13 @@ from watchkeeper.console.sessions import IDLE_S
 from watchkeeper.console.signatures import signature
 from watchkeeper.control.desk import LOG_KEPT
 from watchkeeper.core.desk import Person
+
+PATIENT_S = 30.0
+"""A busy machine may take its time; what never comes still fails."""
+
+
+def stream_of(url: str, *, headers: dict[str, str]) -> AbstractContextManager[httpx.Response]:
+    return httpx.stream("GET", url, headers=headers, timeout=PATIENT_S)
 
 
 @pytest.fixture
@@ -63,7 +71,7 @@ def test_a_page_gets_each_new_line_once_with_its_number(
     live: tuple[Stage, dict[str, str]],
 ) -> None:
     world, headers = live
-    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+    with stream_of(f"{world.url}/events?after=12", headers=headers) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         lines = stream.iter_lines()
         state = json.loads(read(lines, "state")["data"])
@@ -81,7 +89,7 @@ def test_a_page_that_was_away_goes_on_after_the_last_line_it_saw(
 ) -> None:
     world, headers = live
     away = {**headers, "last-event-id": "10"}
-    with httpx.stream("GET", f"{world.url}/events?after=3", headers=away) as stream:
+    with stream_of(f"{world.url}/events?after=3", headers=away) as stream:
         lines = stream.iter_lines()
         assert [read(lines, "line")["id"] for _ in range(2)] == ["11", "12"]
 
@@ -92,8 +100,8 @@ def test_a_decision_changes_the_state_line_of_every_page(
     world, headers = live
     url = f"{world.url}/events?after=12"
     with (
-        httpx.stream("GET", url, headers=headers) as one,
-        httpx.stream("GET", url, headers=headers) as two,
+        stream_of(url, headers=headers) as one,
+        stream_of(url, headers=headers) as two,
     ):
         both = [one.iter_lines(), two.iter_lines()]
         for lines in both:
@@ -107,7 +115,7 @@ def test_the_state_names_what_waits_so_that_a_page_notices_another_question(
     live: tuple[Stage, dict[str, str]],
 ) -> None:
     world, headers = live
-    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+    with stream_of(f"{world.url}/events?after=12", headers=headers) as stream:
         lines = stream.iter_lines()
 
         def told() -> dict[str, Any]:
@@ -147,18 +155,18 @@ def test_fourteen_seconds_without_a_network_lose_nothing_and_repeat_nothing(
     monkeypatch.setattr(broadcast, "RING", 8)  # so that most was dropped from what is kept drawn
     monkeypatch.setattr(events, "LINES_AT_ONCE", 7)
     world, headers = live
-    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+    with stream_of(f"{world.url}/events?after=12", headers=headers) as stream:
         lines = stream.iter_lines()
         world.desk.say_line("Saw", "before")
         seen = read(lines, "line")["id"]
-    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as other:
+    with stream_of(f"{world.url}/events?after=12", headers=headers) as other:
         kept = other.iter_lines()
         read(kept, "line")
         for n in range(30):
             world.desk.say_line("Saw", f"while away {n}")
         world.clock.pass_s(14)
         back = {**headers, "last-event-id": seen}
-        with httpx.stream("GET", f"{world.url}/events?after=3", headers=back) as stream:
+        with stream_of(f"{world.url}/events?after=3", headers=back) as stream:
             got = ids_until(stream.iter_lines(), "43")
         assert got == [str(n) for n in range(14, 44)]
         assert ids_until(kept, "43") == got
@@ -170,7 +178,7 @@ def test_a_page_that_cannot_be_told_all_is_told_to_load_again(
 ) -> None:
     monkeypatch.setattr(events, "MAX_BEHIND", 5)
     world, headers = live
-    with httpx.stream("GET", f"{world.url}/events?after={after}", headers=headers) as stream:
+    with stream_of(f"{world.url}/events?after={after}", headers=headers) as stream:
         lines = stream.iter_lines()
         assert read(lines, "gap") == {"id": "12", "event": "gap", "data": events.GAP}
         world.desk.say_line("Saw", "news")
@@ -183,7 +191,7 @@ def test_the_desk_keeps_as_many_lines_as_a_page_may_have_missed() -> None:
 
 def test_what_did_not_change_is_not_sent_again(live: tuple[Stage, dict[str, str]]) -> None:
     world, headers = live
-    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+    with stream_of(f"{world.url}/events?after=12", headers=headers) as stream:
         lines = stream.iter_lines()
         assert set(json.loads(read(lines, "state")["data"])["asks"]) == {"P-7", "P-8"}
         world.desk.stop(world.desk.people()[0], "drill")
@@ -198,7 +206,7 @@ def test_the_stream_ends_when_its_person_leaves_the_policy(
     live: tuple[Stage, dict[str, str]],
 ) -> None:
     world, headers = live
-    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+    with stream_of(f"{world.url}/events?after=12", headers=headers) as stream:
         lines = stream.iter_lines()
         read(lines, "state")
         world.desk.people_are(Person(name="bob", groups=("oncall",)))
@@ -248,11 +256,11 @@ def test_one_person_cannot_take_every_place(
     url = f"{world.url}/events?after=12"
     bob = httpx.post(f"{world.url}/login", data={"token": world.link("bob")})
     other = {"cookie": bob.headers["set-cookie"].partition(";")[0]}
-    with httpx.stream("GET", url, headers=headers) as mine:
+    with stream_of(url, headers=headers) as mine:
         lines = mine.iter_lines()
         read(lines, "state")
         assert httpx.get(url, headers=headers).status_code == 503
-        with httpx.stream("GET", url, headers=other) as his:
+        with stream_of(url, headers=other) as his:
             assert his.status_code == 200
 
 
@@ -260,7 +268,7 @@ def test_the_stream_ends_with_the_session_and_keeps_nobody_signed_in(
     live: tuple[Stage, dict[str, str]],
 ) -> None:
     world, headers = live
-    with httpx.stream("GET", f"{world.url}/events?after=12", headers=headers) as stream:
+    with stream_of(f"{world.url}/events?after=12", headers=headers) as stream:
         lines = stream.iter_lines()
         read(lines, "state")
         world.clock.pass_s(IDLE_S + 1)
@@ -275,14 +283,14 @@ def test_streams_are_bounded_and_a_closed_one_gives_its_place_back(
     monkeypatch.setattr(events, "MAX_STREAMS", 1)
     world, headers = live
     url = f"{world.url}/events?after=12"
-    with httpx.stream("GET", url, headers=headers) as first:
+    with stream_of(url, headers=headers) as first:
         lines = first.iter_lines()  # held: a dropped iterator closes its stream
         read(lines, "state")
         refused = httpx.get(url, headers=headers)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        with httpx.stream("GET", url, headers=headers) as again:
+        with stream_of(url, headers=headers) as again:
             if again.status_code == 200:
                 return
         time.sleep(0.05)
