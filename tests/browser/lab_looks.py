@@ -7,8 +7,16 @@ import math
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from watchkeeper.console.words import GPU_STATES, NODE_STATES
-from watchkeeper.core.cells import Block, FleetCells, FleetLayout, Grouping, Shade, Trace
+from watchkeeper.console.words import GPU_STATES
+from watchkeeper.core.cells import (
+    NODE_STATES,
+    Block,
+    FleetCells,
+    FleetLayout,
+    Grouping,
+    Shade,
+    Trace,
+)
 from watchkeeper.core.desk import Board, GpuView, LogLine, NodeView
 from watchkeeper.core.report import Ending
 from watchkeeper.core.views import (

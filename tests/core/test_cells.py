@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tests.core.policy_case import DEAD, UNKNOWN, Given, nodes
 
-from watchkeeper.control.cells import LETTER, cells_of, layout_of
+from watchkeeper.control.cells import cells_of, layout_of
 from watchkeeper.control.fleet import node_views
 from watchkeeper.control.traces import COLUMNS, FINE_S, KEPT_S, Traces
-from watchkeeper.core.cells import Grouping, Shade
+from watchkeeper.core.cells import NODE_STATES, Grouping, Shade
 from watchkeeper.core.cluster import RayState
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot, SourceState
 
@@ -65,7 +65,7 @@ def test_s10_every_character_says_what_the_view_of_its_node_says(
     counts = [g for block in layout.blocks for g in block.g]
     views = {v.name: v for v in node_views(snapshot, ())}
     assert sorted(names) == sorted(views)
-    assert [LETTER[views[n].state] for n in names] == list(drawn.s)
+    assert [NODE_STATES[views[n].state] for n in names] == list(drawn.s)
     assert sum(counts) == len(drawn.g)
     at = 0
     letters = {"failed": "f", "cordoned": "c", "hidden": "x", "silent": "q"}

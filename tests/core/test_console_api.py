@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.core.console_stage import Stage, answer_form, csrf, stage
 
 from watchkeeper.console import metrics
-from watchkeeper.console.words import GPU_STATES, NODE_STATES, FleetMap, Status, fleet_map
+from watchkeeper.console.words import GPU_STATES, FleetMap, Status, fleet_map
+from watchkeeper.core.cells import NODE_STATES
 from watchkeeper.core.desk import Ask, Board, GpuView, Health, LogLine, NodeView, Story
 from watchkeeper.core.event import Event
 from watchkeeper.core.incident import Incident

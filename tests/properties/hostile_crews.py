@@ -46,6 +46,7 @@ from watchkeeper.core.crew import Briefing, Conclusion, Crew, CrewReply, Draft, 
 from watchkeeper.core.proposal import Effect
 from watchkeeper.twin.words import TwinSpec
 from watchkeeper_agents.crew import LangGraphCrew
+from watchkeeper_evals import model_eval
 
 SHIPPED = read_policy_dir(Path(__file__).parents[2] / "policies")
 RECKLESS = {
@@ -72,15 +73,7 @@ NO_PROOF = Effect(predicate="none", within_s=0.0)
 
 def spec(seed: int, **changes: Any) -> TwinSpec:
     """Two hours of 48 nodes, with noise and a thousand times the published faults."""
-    words: dict[str, Any] = {
-        "nodes": 48,
-        "days": 2 / 24,
-        "gang_nodes": (12, 6),
-        "tick_s": 60.0,
-        "acceleration": 1000.0,
-        "noise_level": 3.0,
-    }
-    return TwinSpec(seed=seed, **(words | changes))
+    return model_eval.spec(seed, **({"nodes": 48} | changes))
 
 
 def short_spec(seed: int) -> TwinSpec:

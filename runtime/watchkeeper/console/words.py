@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from watchkeeper.core.cells import NODE_STATES
 from watchkeeper.core.desk import GpuView, Health, NodeView
 from watchkeeper.core.verdict import Answer, Autonomy, Orders
 from watchkeeper.core.word import Word
@@ -80,17 +81,6 @@ class LevelGiven(Word, frozen=True):
     level: Autonomy
 
 
-NODE_STATES = {
-    "healthy": "h",
-    "suspect": "s",
-    "failed": "f",
-    "dead": "d",
-    "draining": "r",
-    "cordoned": "c",
-    "checking": "k",
-    "silent": "q",
-    "unknown": "u",
-}
 GPU_STATES = {"failed": "f", "suspect": "s", "cordoned": "c", "hidden": "x", "silent": "q"}
 FLEET_WORDS = 40
 FLEET_WORDS_LONG = 120

@@ -6,15 +6,15 @@ which is the only one that makes Proposals: a door leaves its request and waits 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from watchkeeper.control.asking import ask_of, blast, if_approved
 from watchkeeper.control.books import File
 from watchkeeper.control.gate import bound_of, priced, weigh
+from watchkeeper.control.left import WAIT_S, Left, await_turn, take_up
 from watchkeeper.control.life import State
 from watchkeeper.control.propose import ask_people_if_told_to, judge_it, proof_of
 from watchkeeper.control.watch import Watch
@@ -30,13 +30,11 @@ from watchkeeper.core.verdict import Decision, Verdict
 from watchkeeper.core.word import digest, plain
 from watchkeeper.policy.model import Prices
 
-WAIT_S = 8.0
-"""How long a door waits for the turn. A turn begins at once when it is woken, and may be busy."""
 CHANGED = "What you saw is not what is asked now. Read it again."
 
 
 @dataclass(eq=False)
-class Request:
+class Request(Left):
     """One change that a door left for the turn. Ends with `made`, the new question's id, or with
     `refused`, why there is none."""
 
@@ -44,8 +42,6 @@ class Request:
     steps: tuple[Action, ...]
     person: Person
     made: str = ""
-    refused: str = ""
-    done: threading.Event = field(default_factory=threading.Event)
 
 
 def preview(watch: Watch, proposal: str, given: Mapping[str, str], person: Person) -> Amendment:
@@ -117,12 +113,7 @@ def amend(
 
 def answer_of(watch: Watch, request: Request, timeout_s: float = WAIT_S) -> str:
     """The new question's id, once the turn has made it. Raises Refused; then nothing was asked."""
-    if not request.done.wait(timeout_s):
-        with watch.record.lock:
-            if request in watch.amendments:  # it was not begun, and shall not be now
-                watch.amendments.remove(request)
-                raise Refused("The watch is busy. Nothing was changed; try again.")
-        request.done.wait(timeout_s)
+    await_turn(watch.record.lock, watch.amendments, request, "Nothing was changed", timeout_s)
     if not request.made:
         raise Refused(request.refused or "Nothing was changed.")
     return request.made
@@ -130,16 +121,11 @@ def answer_of(watch: Watch, request: Request, timeout_s: float = WAIT_S) -> str:
 
 def ask_what_was_amended(watch: Watch, snapshot: Snapshot) -> None:
     """A step of the turn: withdraw each question that a person changed, and ask the other."""
-    with watch.record.lock:
-        requests = list(watch.amendments)
-        watch.amendments.clear()
-    for request in requests:
-        try:
-            request.made = _ask_instead(watch, snapshot, request)
-        except Refused as err:
-            request.refused = str(err)
-        finally:
-            request.done.set()
+
+    def ask(request: Request) -> None:
+        request.made = _ask_instead(watch, snapshot, request)
+
+    take_up(watch.record.lock, watch.amendments, ask)
 
 
 def _ask_instead(watch: Watch, snapshot: Snapshot, request: Request) -> str:

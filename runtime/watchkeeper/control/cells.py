@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from watchkeeper.control.fleet import RANK, node_state
 from watchkeeper.control.look import FRESH_S
-from watchkeeper.core.cells import Block, FleetCells, FleetLayout, Grouping, Shade
+from watchkeeper.core.cells import NODE_STATES, Block, FleetCells, FleetLayout, Grouping, Shade
 from watchkeeper.core.cluster import Node
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.incident import Incident
@@ -23,17 +23,6 @@ from watchkeeper.core.once import once_for
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import digest
 
-LETTER = {
-    "healthy": "h",
-    "suspect": "s",
-    "failed": "f",
-    "dead": "d",
-    "draining": "r",
-    "cordoned": "c",
-    "checking": "k",
-    "silent": "q",
-    "unknown": "u",
-}
 SCALE: dict[Shade, tuple[float, float, str]] = {
     Shade.HEALTH: (0.0, 100.0, "%"),
     Shade.UTILIZATION: (0.0, 100.0, "%"),
@@ -177,7 +166,7 @@ def _states(
         row = place.row_of.get(name)
         if row is not None:
             state, what = node_state(snapshot, place.nodes[row], troubles.get(name))
-            states[row] = ord(LETTER[state])
+            states[row] = ord(NODE_STATES[state])
             said.append((RANK.index(state), name, what))
     words = {n: what[:WORDS_LONG] for _, n, what in sorted(said)[:WORDS] if what}
     return states, words

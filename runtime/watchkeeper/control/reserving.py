@@ -7,9 +7,9 @@ person, who therefore never counts to the quorum.
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from watchkeeper.control.left import WAIT_S, Left, await_turn, take_up
 from watchkeeper.control.propose import ask_people_if_told_to, judge_it, proof_of, propose
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, PoolReserve, kind_of, say
@@ -21,14 +21,12 @@ from watchkeeper.core.verdict import Decision
 from watchkeeper.core.word import digest
 from watchkeeper.remedy.precondition import unmet
 
-WAIT_S = 8.0
-"""How long a door waits for the turn."""
 MOST_EVIDENCE = 32
 """Signals that a wish cites, the newest kept."""
 
 
 @dataclass(eq=False)
-class Wish:
+class Wish(Left):
     """One wish that a door left for the turn. Ends with `says`: what became of it, and with
     `proposal` and `decision`; or with `refused`. by: who asks, where it is no person. incident:
     what it is about, whose evidence is cited."""
@@ -41,8 +39,6 @@ class Wish:
     decision: Decision | None = None
     proposal: str = ""
     says: str = ""
-    refused: str = ""
-    done: threading.Event = field(default_factory=threading.Event)
 
 
 def wish(watch: Watch, action: PoolReserve, person: Person, reason: str) -> Wish:
@@ -65,12 +61,7 @@ def wish(watch: Watch, action: PoolReserve, person: Person, reason: str) -> Wish
 
 def outcome_of(watch: Watch, left: Wish, timeout_s: float = WAIT_S) -> Wish:
     """The wish once the turn has judged it. Raises Refused; then nothing was asked."""
-    if not left.done.wait(timeout_s):
-        with watch.record.lock:
-            if left in watch.wishes:  # it was not begun, and shall not be now
-                watch.wishes.remove(left)
-                raise Refused("The watch is busy. Nothing was reserved; try again.")
-        left.done.wait(timeout_s)
+    await_turn(watch.record.lock, watch.wishes, left, "Nothing was reserved", timeout_s)
     if not left.proposal:
         raise Refused(left.refused or "Nothing was reserved.")
     return left
@@ -78,16 +69,7 @@ def outcome_of(watch: Watch, left: Wish, timeout_s: float = WAIT_S) -> Wish:
 
 def propose_what_people_wish(watch: Watch, snapshot: Snapshot) -> None:
     """A step of the turn: each wish becomes a Proposal and is judged like any other."""
-    with watch.record.lock:
-        wishes = list(watch.wishes)
-        watch.wishes.clear()
-    for left in wishes:
-        try:
-            _propose(watch, snapshot, left)
-        except Refused as err:
-            left.refused = str(err)
-        finally:
-            left.done.set()
+    take_up(watch.record.lock, watch.wishes, lambda left: _propose(watch, snapshot, left))
 
 
 def _propose(watch: Watch, snapshot: Snapshot, left: Wish) -> None:

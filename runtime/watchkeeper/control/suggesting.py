@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from watchkeeper.control.gate import EXTERNAL
-from watchkeeper.control.reserving import WAIT_S, Wish, outcome_of
+from watchkeeper.control.reserving import Wish, outcome_of
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, is_name, kind_of, say, traits_of
 from watchkeeper.core.desk import Person
@@ -58,4 +58,4 @@ def suggest(
         left = Wish(action, Person(name=name), text, by=f"{EXTERNAL}{name}", incident=incident)
         watch.wishes.append(left)
     wake()
-    return outcome_of(watch, left, WAIT_S)
+    return outcome_of(watch, left)

@@ -5,6 +5,19 @@ from enum import StrEnum
 
 from watchkeeper.core.word import Word
 
+NODE_STATES = {
+    "healthy": "h",
+    "suspect": "s",
+    "failed": "f",
+    "dead": "d",
+    "draining": "r",
+    "cordoned": "c",
+    "checking": "k",
+    "silent": "q",
+    "unknown": "u",
+}
+"""How a node stands -> its character on every map."""
+
 
 class Shade(StrEnum):
     """What the colour of a cell may stand for."""

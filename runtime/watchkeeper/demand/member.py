@@ -64,8 +64,10 @@ def level_spread(values: Floats, steps: int, levels: Floats) -> Floats:
     """The same around no change, where the history is shorter than FEWEST such spans: one rise in
     ten minutes, told by all changes that overlap it, is no trend of hours."""
     wide = spread(values, steps, levels)
+    if len(values) >= FEWEST * steps:
+        return wide
     drift: Floats = spread(values, steps, _MIDDLE)
-    return wide if len(values) >= FEWEST * steps else wide - drift
+    return wide - drift
 
 
 def spread(values: Floats, steps: int, levels: Floats) -> Floats:
