@@ -6,13 +6,15 @@ import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchkeeper.app.settings import Home
 from watchkeeper.core.errors import PolicyError, UsageError
 from watchkeeper.core.word import plain
-from watchkeeper.policy.history.comparison import Comparison
-from watchkeeper.policy.model import CheckedPolicy
+
+if TYPE_CHECKING:
+    from watchkeeper.policy.history.comparison import Comparison
+    from watchkeeper.policy.model import CheckedPolicy
 
 
 class FailOn(StrEnum):

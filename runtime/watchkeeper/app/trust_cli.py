@@ -10,16 +10,16 @@ import typer
 from watchkeeper.app import door
 from watchkeeper.app.printing import Output, OutputOption, say, show
 from watchkeeper.app.settings import Home
-from watchkeeper.control.books import Books
-from watchkeeper.control.trusting import scores_of
 from watchkeeper.core.tame import harmless
 
 if TYPE_CHECKING:
+    from watchkeeper.control.books import Books
     from watchkeeper_agents.models.settings import TrustSettings
 
 
 def trust_of(books: Books, now: float, settings: TrustSettings | None) -> dict[str, Any]:
     """Standings, reliability and drafts of these books, as plain values. now: steady seconds."""
+    from watchkeeper.control.trusting import scores_of
     from watchkeeper_agents.models.settings import TrustSettings
     from watchkeeper_agents.models.trust import promotion, reliability, standings, strategy
 
