@@ -1,5 +1,8 @@
-"""The README's first ten minutes, and what else the pages say of a running watch, typed word for
-word against one real lab."""
+"""The night shift on a real Ray cluster: the README's first ten minutes, what else the pages say of
+a running watch, typed word for word, and what a night must survive.
+
+One lab serves the whole story; the tests run in the order they are written.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from tests.contracts.docs_commands import ANSWERS, FIRST_TEN_MINUTES, MAKE, OPERATING, words
 
 from .up import CLI, Up
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,15 @@ def follow(up: Up, until: str, within_s: float) -> str:
     return text
 
 
+def goes_on_from_its_checkpoint(up: Up, before: dict[str, Any]) -> None:
+    """The gang runs once more, and did not begin from zero."""
+    after = up.job(before["name"])
+    assert after["attempt"] == before["attempt"] + 1
+    assert after["step"] >= before["checkpoint_step"]
+    saved = after["checkpoint_step"]
+    up.until(lambda: up.job(before["name"])["step"] > saved, 30, "it makes no step")
+
+
 def test_the_first_ten_minutes_go_as_the_readme_tells(up: Up) -> None:
     # Each item: what must hold before the next command is typed.
     typed = iter(FIRST_TEN_MINUTES)
@@ -68,13 +82,28 @@ def test_the_first_ten_minutes_go_as_the_readme_tells(up: Up) -> None:
 
     assert "GPU DATA SIMULATED" in type_next()  # status
     up.until(up.gangs_run, 60, "the gangs never ran")
+    lost = up.node("train-04")
+    gang = next((job for job in up.board()["jobs"] if "train-04" in job["nodes"]), None)
     assert "train-04" in type_next()  # inject node-loss
     next(typed)
     said = follow(up, "train-04 serves again", 90)
     assert "policies/always.yaml" in said
     assert "Verified: train-04 is alive" in said
+    assert up.node("train-04")["incarnation"] != lost["incarnation"]
+    assert [k for k in up.effects() if k.startswith(("node", "check"))] == [
+        "node.restart",
+        "check.run",
+        "node.uncordon",
+    ]
     assert "Restart train-04" in type_next()  # explain INC-1
     up.until(up.gangs_run, 60, "the gangs never ran again")
+    assert gang, "a gang ran on the node that was lost"
+    goes_on_from_its_checkpoint(up, gang)
+    assert not up.events("approval.asked"), "nobody was asked"
+    for event in up.events("verdict.given"):
+        rules = [r for r in event["data"]["verdict"]["reasons"] if r["kind"] == "rule"]
+        assert rules, event
+        assert all(r["where"].startswith("policies/") and r["where"][-1].isdigit() for r in rules)
     assert "The dial is at ask." in type_next()
     assert "79" in type_next()  # inject xid
     up.until(lambda: up.board()["halted"], 30, "it never halted")
@@ -135,6 +164,27 @@ def test_not_now_and_deny_are_taken_as_the_page_says(up: Up, command: str) -> No
 @pytest.mark.parametrize("command", OPERATING)
 def test_a_command_of_the_operators_page_is_taken(up: Up, command: str) -> None:
     assert up.run(*words(command))
+
+
+def test_s4_flushall_clears_no_stop(up: Up) -> None:
+    """The last word of the operator's page was a stop."""
+    assert up.board()["orders"]["stopped"]
+    redis.Redis(unix_socket_path=str(up.home / "redis" / "redis.sock")).flushall()
+    up.until(lambda: up.events("redis.rebuilt"), 20, "the flush was not noticed")
+    assert up.board()["orders"]["stopped"]
+    assert up.run("journal", "verify").split()[1:3] == ["events", "hold."]
+
+
+def test_s9_half_of_the_nodes_silent_at_once_halts_pages_and_repairs_neither(up: Up) -> None:
+    silent = ("train-02", "train-04")
+    up.run("resume", "--as", "primary")
+    up.until(lambda: not up.board()["halted"], 10, "it did not resume")
+    seen = len(up.events())
+    up.run("inject", "silence", "--node", silent[0], "--node", silent[1])
+    up.until(lambda: up.board()["halted"], 60, "it never halted")
+    assert "halted" in (up.home / "pages.log").read_text()
+    begun = [e["subject"] for e in up.events()[seen:] if e["kind"] == "effect.started"]
+    assert not [who for who in begun if set(who) & set(silent)]
 
 
 def test_ctrl_c_ends_everything_and_the_record_holds(up: Up) -> None:
