@@ -37,7 +37,9 @@ from watchkeeper.control.cells import cells_of, layout_of
 from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 
-ROUNDS = 40
+ROUNDS = 100
+SETTLED_MS = 1_000
+"""After this the page has its stream and its first lines: what follows is the map alone."""
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 UPDATE = """async rounds => {
   const { FleetMap } = await import('/static/fleet.js');
@@ -138,6 +140,7 @@ def measured(base: str, link: str, server: psutil.Process) -> dict[str, Any]:
             paint = page.evaluate(
                 "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
             )
+            page.wait_for_timeout(SETTLED_MS)
             before = server.cpu_times()
             draw, whole = page.evaluate(UPDATE, ROUNDS)
             after = server.cpu_times()

@@ -202,7 +202,7 @@ def test_an_open_stream_of_a_revoked_token_may_not_go_on(tokens: TokenFile) -> N
     request = Request(
         {"type": "http", "headers": [(b"authorization", b"Bearer " + secret.encode())]}
     )
-    session = keeper.session(request)
+    session = keeper.find(request)
     clock.pass_s(10 * IDLE_S)  # a token has no idle time
     assert keeper.live(session)
     assert not keeper.sessions.fresh(session)

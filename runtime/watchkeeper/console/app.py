@@ -86,6 +86,9 @@ def create_app(
     app.add_exception_handler(Exception, troubles.on_crash)
     app.add_middleware(Guard, place=place, refusal=troubles.response, addresses=house.addresses)
     for routes in (
+        look_reads(
+            house
+        ),  # first: what each open page asks every few seconds; /fleet/cells no node
         ask_routes(house),  # before the pages: /a/together is no question
         page_routes(house),
         money_pages(house),
@@ -95,7 +98,6 @@ def create_app(
         chat_routes(house),
         event_routes(house, streams),
         probe_routes(house, streams),
-        look_reads(house),  # before the rest: /fleet/cells is no node
         read_routes(house),
         money_api(house),
         change_routes(house),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from watchkeeper.console.access import TABLE, refusal
@@ -55,24 +56,37 @@ class Doorkeeper:
     changes: Buckets
     tokens: Tokens | None = None
 
-    def gate(self, request: Request) -> None:
+    async def gate(self, request: Request) -> None:
         """Before every route: is this door open to who asks? Raises SignInFirst, 403 or 429. A
-        route that the table does not name is shut for everybody."""
+        route that the table does not name is shut for everybody.
+
+        For a cookie all of it is a look into memory, so it is done at once: a thread for it costs
+        more than the look. A bearer waits on the tokens, which may be being written."""
+        if _bearer(request):
+            await run_in_threadpool(self._check, request)
+        else:
+            self._check(request)
+
+    def _check(self, request: Request) -> None:
         path = getattr(request.scope.get("route"), "path", "")
         need = TABLE.get((request.method, path))
         if need is None:
             raise HTTPException(403, "This door has no entry in the table of roles; it is shut.")
         if not need.roles:
             return
-        session = self.session(request)
+        session = self.find(request)
         if not need.met_by(session.person.roles):
             raise HTTPException(403, refusal(need, session.person.roles))
         buckets = self.changes if request.method in UNSAFE else self.reads
         if wait := buckets.wait_s(session.person.name):
             raise TooOften(session.person.name, wait)
 
-    def session(self, request: Request) -> Session:
-        """Dependency: the live session. Raises SignInFirst. What an open page asks by itself does
+    async def session(self, request: Request) -> Session:
+        """Dependency: the live session, which the gate has found. Raises SignInFirst."""
+        return self.find(request)
+
+    def find(self, request: Request) -> Session:
+        """The live session of a request. Raises SignInFirst. What an open page asks by itself does
         not count as use: only a person keeps a session alive."""
         known = getattr(request.state, "session", None)
         if isinstance(known, Session):
@@ -90,11 +104,11 @@ class Doorkeeper:
 
     def may_read_metrics(self, request: Request) -> None:
         """From elsewhere than this host counters are for viewers. Raises SignInFirst."""
-        self.session(request)
+        self.find(request)
 
-    def may_change(self, request: Request) -> Session:
+    async def may_change(self, request: Request) -> Session:
         """Dependency of API changes: a bearer, or a cookie and its X-CSRF-Token."""
-        found = self.session(request)
+        found = self.find(request)
         if _bearer(request):
             return found
         self.check_token(found, request.headers.get("x-csrf-token", ""))

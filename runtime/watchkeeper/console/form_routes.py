@@ -25,7 +25,7 @@ E = TypeVar("E", bound=StrEnum)
 def checked_session(house: House) -> Callable[..., Session]:
     """Dependency of every form: the live session, and the form's own token."""
 
-    def checked(
+    async def checked(
         session: Annotated[Session, Depends(house.doorkeeper.session)], fields: Fields
     ) -> Session:
         house.doorkeeper.check_token(session, fields.get("csrf", ""))

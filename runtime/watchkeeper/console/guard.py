@@ -3,10 +3,11 @@ the headers that every answer carries. Knows no session and no page."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -151,11 +152,19 @@ def _again(body: bytes, receive: Receive) -> Receive:
 def _with_headers(send: Send, https: bool) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            if https:  # from now on only so: a first request in the clear would tell the cookie
-                headers.setdefault("strict-transport-security", "max-age=31536000")
+            own = list(message.get("headers", ()))
+            given = {name.lower() for name, _ in own}
+            message["headers"] = own + [h for h in _raw(https) if h[0] not in given]
         await send(message)
 
     return wrapped
+
+
+@functools.cache
+def _raw(https: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer carries, as it is sent. With https, from now on only so: a first request
+    in the clear would tell the cookie."""
+    all_of = {**SECURITY_HEADERS}
+    if https:
+        all_of["strict-transport-security"] = "max-age=31536000"
+    return tuple((k.encode("ascii"), v.encode("ascii")) for k, v in all_of.items())

@@ -34,6 +34,10 @@ AHEAD_S = 3600.0
 WORDS, WORDS_LONG = 40, 120
 _COLUMN = {name: i for i, name in enumerate(GPU_FIELDS)}
 _NUMBERS = re.compile(r"(\d+)")
+_OVER = np.zeros(256, np.uint8)
+"""How a node stands -> what all of its GPUs are drawn as, whatever was read of them; 0: as read."""
+_OVER[list(b"dqu")] = ord("q")
+_OVER[list(b"rck")] = ord("c")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -121,13 +125,12 @@ def cells_of(
     troubles = {i.node: i for i in incidents if i.is_open and i.node}
     states, what = _states(snapshot, place, troubles)
     g = _levels(snapshot, place, forecasts, shade)
-    gone = np.isin(states, np.frombuffer(b"dqu", np.uint8))
-    g[gone] = ord("q")
-    shut = np.isin(states, np.frombuffer(b"rck", np.uint8))
-    g[shut] = ord("c")
+    over = _OVER[states]
+    if covered := np.flatnonzero(over).tolist():
+        g[covered] = over[covered, None]
     for i, indexes in place.hidden:
         g[i, [k for k in indexes if k < g.shape[1]]] = ord("x")
-    g[_column(snapshot, place, "present") == 0.0] = ord("f")
+    np.copyto(g, np.uint8(ord("f")), where=_column(snapshot, place, "present") == 0.0)
     for name, incident in troubles.items():  # the one GPU that it is about
         row = place.row_of.get(name)
         if row is not None and incident.gpu is not None and incident.gpu < g.shape[1]:
@@ -193,8 +196,21 @@ def _levels(
             wanted = _wanted(snapshot, forecasts)
             column = [wanted.get(n.pool, np.nan) for n in place.nodes]
             values = np.repeat(np.array(column, np.float32)[:, None], place.there.shape[1], axis=1)
-    level = np.clip((values - low) * (10 / (high - low)), 0, 9)
-    return np.where(np.isnan(level), ord("."), np.nan_to_num(level) + ord("0")).astype(np.uint8)
+    return _digits(values, low, high)
+
+
+def _digits(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    """0 to 9 from low to high, and a dot for NaN. In place where it can be: this is most of what
+    one reading of a large map costs."""
+    level = values - np.float32(low)
+    level *= np.float32(10 / (high - low))
+    unknown = np.isnan(level)
+    np.copyto(level, np.float32(0), where=unknown)
+    np.minimum(np.maximum(level, 0, out=level), 9, out=level)
+    drawn = level.astype(np.uint8)
+    drawn += np.uint8(ord("0"))
+    np.copyto(drawn, np.uint8(ord(".")), where=unknown)
+    return drawn
 
 
 def _wanted(snapshot: Snapshot, forecasts: Mapping[str, Forecast]) -> dict[str, float]:
@@ -225,9 +241,11 @@ def _rows(snapshot: Snapshot, place: _Placed) -> NDArray[np.intp]:
 
 
 def _column(snapshot: Snapshot, place: _Placed, name: str) -> NDArray[np.float32]:
-    """f4[nodes, GPUs of the widest]; NaN where nothing was read."""
+    """f4[nodes, GPUs of the widest], a copy; NaN where nothing was read."""
     gpu = snapshot.frame.gpu[:, :, _COLUMN[name]]
-    wide = place.there.shape[1]
+    wide, rows = place.there.shape[1], _rows(snapshot, place)
+    if gpu.shape[1] == wide and rows.size and rows.min() >= 0:  # all were read at some time
+        return gpu[rows].astype(np.float32, copy=False)
     values = np.full((gpu.shape[0] + 1, wide), np.nan, np.float32)
     values[:-1, : min(wide, gpu.shape[1])] = gpu[:, :wide]
-    return values[_rows(snapshot, place)]
+    return values[rows]
