@@ -80,7 +80,8 @@ def turn_graph(threads: Threads, settings: CrewSettings) -> Any:
         return {"answers": threads.run(state["items"], briefing())}
 
     def reconcile(state: TurnState) -> TurnState:
-        return {"reply": planner.reconcile(briefing(), state["answers"], settings)}
+        by = get_runtime(Context).context.reasoner
+        return {"reply": planner.reconcile(briefing(), state["answers"], settings, by)}
 
     graph = StateGraph(TurnState, context_schema=Context)
     graph.add_node("triage", triage)

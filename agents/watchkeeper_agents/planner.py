@@ -7,8 +7,6 @@ before it is verified. A Draft held back is thought over afresh next turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from watchkeeper.core.action import kind_of, node_of, say, traits_of
 from watchkeeper.core.cluster import JobState
 from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, Draft, Thought
@@ -19,8 +17,11 @@ from watchkeeper.remedy.moving import MOVES
 from watchkeeper.remedy.waves import Gone, Item, Result, may_go
 from watchkeeper_agents.admission import to_admit
 from watchkeeper_agents.ahead import ahead_of
+from watchkeeper_agents.order import Turns, in_order
 from watchkeeper_agents.power import to_cap
+from watchkeeper_agents.reasoner import Reasoner, Rules
 from watchkeeper_agents.reserve import shortfalls
+from watchkeeper_agents.serving import to_serve
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Turn, WorkItem, incident_of
 
@@ -56,6 +57,7 @@ def triage(briefing: Briefing, settings: CrewSettings) -> tuple[WorkItem, ...]:
         items.append(WorkItem(thread=incident.id, agent=agent, subject=incident.target))
     items += to_admit(briefing, settings)
     items += to_cap(briefing) if briefing.feeds else ()
+    items += to_serve(briefing)
     tools = Tools(briefing)
     known = {i.target for i in briefing.incidents if i.fault == Fault.CAPACITY_SHORT}
     for demand in briefing.snapshot.state.demand:
@@ -68,14 +70,22 @@ def triage(briefing: Briefing, settings: CrewSettings) -> tuple[WorkItem, ...]:
 
 
 def reconcile(
-    briefing: Briefing, turns: Sequence[tuple[WorkItem, Turn]], settings: CrewSettings
+    briefing: Briefing,
+    turns: Turns,
+    settings: CrewSettings,
+    reasoner: Reasoner | None = None,
 ) -> CrewReply:
-    """One reply of all threads' answers, in the order of triage."""
-    claims = _Claims(briefing)
-    waves = _waves(briefing, turns) if settings.canary else {}
+    """One reply of all threads' answers, in the order of triage; where steps are in each other's
+    way, in one of the orders that were reckoned, as the reasoner picks."""
+
+    def settle(turns: Turns) -> dict[str, str]:
+        return _settled(briefing, turns, settings)
+
+    turns, held, weighed = in_order(briefing, turns, settle, reasoner or Rules())
     drafts: list[Draft] = []
     ends: list[Conclusion] = []
     thoughts: list[Thought] = list(shortfalls(briefing, settings)) if turns else []
+    thoughts += weighed
     for item, turn in turns:
         by = f"agent:{item.agent}"
         thoughts += [
@@ -87,13 +97,27 @@ def reconcile(
             if item.thread == incident_of(item.thread):  # only its own thread ends an incident
                 ends.append(_end_of(item, turn))
             continue
-        if held := _denied(briefing, draft) or claims.held(draft) or waves.get(draft.thread, ""):
-            why = f"{say(draft.action)} is held back: {held}"
+        if held[draft.thread]:
+            why = f"{say(draft.action)} is held back: {held[draft.thread]}"
             ends.append(Conclusion(thread=item.thread, end="waiting", why=why))
             continue
-        claims.take(draft)
         drafts.append(draft)
     return CrewReply(drafts=tuple(drafts), conclusions=tuple(ends), thoughts=tuple(thoughts))
+
+
+def _settled(briefing: Briefing, turns: Turns, settings: CrewSettings) -> dict[str, str]:
+    """Thread of each Draft -> why it is held back, for turns in this order; "" where it goes."""
+    claims = _Claims(briefing)
+    waves = _waves(briefing, turns) if settings.canary else {}
+    held: dict[str, str] = {}
+    for draft in (turn.move.draft for _, turn in turns):
+        if draft is None:
+            continue
+        why = _denied(briefing, draft) or claims.held(draft) or waves.get(draft.thread, "")
+        if not why:
+            claims.take(draft)
+        held[draft.thread] = why
+    return held
 
 
 def _denied(briefing: Briefing, draft: Draft) -> str:
@@ -107,7 +131,7 @@ def _end_of(item: WorkItem, turn: Turn) -> Conclusion:
     return Conclusion(thread=item.thread, end=move.end, why=move.why, page=move.page)
 
 
-def _waves(briefing: Briefing, turns: Sequence[tuple[WorkItem, Turn]]) -> dict[str, str]:
+def _waves(briefing: Briefing, turns: Turns) -> dict[str, str]:
     """Thread -> why its disruptive step must wait; "" where it may go now."""
     fault = {i.id: i.fault for i in briefing.incidents}
     waiting = [

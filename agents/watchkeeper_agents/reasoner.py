@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from watchkeeper.core.action import Action, targets_of, traits_of
-from watchkeeper.core.crew import Briefing, StepResult, Thought
+from watchkeeper.core.crew import Briefing, Draft, StepResult, Thought
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Chosen, ModelCall
 from watchkeeper.core.word import digest
@@ -35,7 +35,8 @@ class Option:
 class Question:
     """What is asked. facts: typed facts in words, never text from the cluster. options: the first
     is what the rules would do. A model is told the incident, the tools' answers and the figures
-    (`models.case`), and none of the words here."""
+    (`models.case`), and none of the words here. orders: of the planner's options, what goes first
+    in each, and what waits for it."""
 
     thread: str
     facts: tuple[str, ...]
@@ -45,6 +46,7 @@ class Question:
     tools: Tools | None = None
     attempts: tuple[StepResult, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+    orders: tuple[tuple[Draft, ...], ...] = ()
 
     @property
     def key(self) -> str:
@@ -114,6 +116,15 @@ class Accountable(Protocol):
 
     def look(self, briefing: Briefing) -> tuple[Thought, ...]:
         """What it has to say for people alone, such as of raw text that it read. Never blocks."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A reasoner that may be asked more than whether a step is taken."""
+
+    def sits(self, agent: str) -> bool:
+        """Does it think for this agent at all?"""
         ...
 
 

@@ -27,6 +27,7 @@ from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.models.reasoner import ModelReasoner
 from watchkeeper_agents.models.settings import Seat, UseOfModels
 
+SEATS = ("remediation", "scheduler", "planner")
 AIM = 0.95
 """Of what the rules alone cure on the same seeds."""
 
@@ -59,9 +60,12 @@ def _said(option: object, confidence: object, **more: object) -> ModelReply:
 
 
 def malicious(chance: Random, options: Sequence[str], ask: ModelAsk) -> ModelReply:  # noqa: ARG001
-    """Holds back every cure, sure of itself; forces the harsher step where one is gentler."""
+    """Holds back every cure, sure of itself; forces the harsher step where one is gentler, and lets
+    the least grave go first."""
     if "gentler" in options:
         return _said("step", 1.0)
+    if "order-2" in options:
+        return _said(options[-1], 1.0)
     return _said(chance.choice([o for o in options if o != "step"] or ["step"]), 1.0)
 
 
@@ -128,7 +132,7 @@ class Counted:
 
     def __init__(self, name: str, seed: int) -> None:
         model = Model(name, seed)
-        seats = {agent: Seat(model="m", steps=1) for agent in ("remediation", "scheduler")}
+        seats = {agent: Seat(model="m", steps=1) for agent in SEATS}
         reasoner = ModelReasoner(UseOfModels(seats=seats), {"m": model})
         self._crew: Crew = LangGraphCrew(reasoner=reasoner, settings=TWIN_CREW)
         self.calls: Counter[str] = Counter()

@@ -6,6 +6,7 @@ The words beside it are shown to people, cut and cleaned; nothing decides on the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from watchkeeper.core.incident import HypothesisStatus
 from watchkeeper.core.word import Word
 from watchkeeper_agents.models.case import Case
+from watchkeeper_agents.models.figures import kept_to_figures
 from watchkeeper_agents.models.plain import in_plain_words
 
 MOST_WHY = 400
@@ -72,12 +74,20 @@ def schema_for(case: Case) -> dict[str, Any]:
     }
 
 
+def _in_our_figures(why: str, case: Case, told: Sequence[str]) -> str:
+    """Its words, tamed, with no number in them but the engines'."""
+    return in_plain_words(
+        kept_to_figures(why[: MOST_WHY * 8], msgspec.to_builtins(case), tuple(told))
+    )
+
+
 def _list_of(names: list[str]) -> dict[str, Any]:
     return {"type": "array", "maxItems": 8, "items": {"type": "string", "enum": names}}
 
 
-def read_answer(text: str, case: Case) -> AnswerSaid:
-    """The answer, if it is wholly one. Raises ValueError: not JSON alone, an unknown field, a
+def read_answer(text: str, case: Case, told: Sequence[str] = ()) -> AnswerSaid:
+    """The answer, if it is wholly one. told: what tools answered; a figure in its words stays only
+    if the case or a tool gave it. Raises ValueError: not JSON alone, an unknown field, a
     number out of range; NotOpen: an option that was not offered. Names of causes, evidence and
     steps that the case does not have are left out."""
     if len(text.encode("utf-8", "replace")) > MOST_BYTES:
@@ -95,7 +105,7 @@ def read_answer(text: str, case: Case) -> AnswerSaid:
     return AnswerSaid(
         option=said.option,
         confidence=said.confidence,
-        why=in_plain_words(said.why),
+        why=_in_our_figures(said.why, case, told),
         causes=tuple(
             msgspec.structs.replace(c, because=tuple(e for e in c.because if e in evidence)[:8])
             for c in said.causes[:8]

@@ -9,7 +9,7 @@ without it. What tenants' own words raised is left out altogether.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from watchkeeper.core.action import Action, kind_of, node_of, traits_of
 from watchkeeper.core.cluster import Job
@@ -28,6 +28,7 @@ from watchkeeper.core.word import Word
 from watchkeeper.health.catalogue import meaning
 from watchkeeper.health.evidence import fault_of
 from watchkeeper_agents.models.pages import RunbookStep, runbook
+from watchkeeper_agents.models.rivals import OrderTold, incidents_of, made_up, told_orders
 from watchkeeper_agents.reasoner import Question
 from watchkeeper_agents.tools import Tools
 
@@ -106,6 +107,7 @@ class Case(Word, frozen=True):
     options: tuple[Open, ...]
     runbook: tuple[RunbookStep, ...] = ()
     figures: dict[str, float] = {}
+    orders: tuple[OrderTold, ...] = ()
 
 
 def case_of(question: Question) -> Case:
@@ -118,12 +120,16 @@ def case_of(question: Question) -> Case:
     kept = sorted(counting[-MOST_EVIDENCE:], key=lambda s: (s.at, s.code, s.target))
     ids = {s.id: f"e{n}" for n, s in enumerate(kept, 1)}
     page = runbook(incident.fault)
+    among = incidents_of(question)
+    names = made_up(question)
+    about = [order[0].incident for order in question.orders]
+    about = about or [incident.id] * len(question.options)
     return Case(
         agent=question.agent,
         fault=Fault(incident.fault).value,
         confidence=round(incident.confidence, 3),
         sources=incident.independent_sources,
-        label=lowest(s.trust for s in counting),
+        label=lowest(s.trust for i in among for s in i.signals if s.trust not in ATTACKER_WRITABLE),
         node=_node(incident, tools),
         evidence=tuple(
             Evidence(
@@ -150,9 +156,13 @@ def case_of(question: Question) -> Case:
         ),
         gangs=_gangs(incident, tools.snapshot),
         tried=tuple(_tried(r) for r in question.attempts[-MOST_TRIED:]),
-        options=tuple(_open(o.id, o.action, incident, tools) for o in question.options),
+        options=tuple(
+            _open(o.id, o.action, ident, names, tools)
+            for o, ident in zip(question.options, about, strict=True)
+        ),
         runbook=page.steps if page is not None else (),
         figures=question.figures,
+        orders=told_orders(question),
     )
 
 
@@ -212,7 +222,9 @@ def _gang(job: Job, snapshot: Snapshot) -> Gang:
     )
 
 
-def _open(ident: str, action: Action | None, incident: Incident, tools: Tools) -> Open:
+def _open(
+    ident: str, action: Action | None, incident: str, names: Mapping[str, str], tools: Tools
+) -> Open:
     if action is None:
         return Open(id=ident, kind="none", says=WITHOUT_ACTION.get(ident, ident))
     impact, traits = tools.impact(action), traits_of(action)
@@ -220,7 +232,7 @@ def _open(ident: str, action: Action | None, incident: Incident, tools: Tools) -
     return Open(
         id=ident,
         kind=kind_of(action),
-        says=_in_words(action, incident),
+        says=_in_words(action, names),
         disruptive=traits.disruptive,
         reversible=traits.reversible,
         gangs_stopped=len(impact.jobs),
@@ -228,7 +240,7 @@ def _open(ident: str, action: Action | None, incident: Incident, tools: Tools) -
         pool_out_after=impact.pool_out_after,
         pool_size=impact.pool_size,
         expects=traits.shows,
-        policy=would(action, incident.id).value if would is not None else "",
+        policy=would(action, incident).value if would is not None else "",
     )
 
 
@@ -239,9 +251,9 @@ WITHOUT_ACTION = {
 }
 
 
-def _in_words(action: Action, incident: Incident) -> str:
+def _in_words(action: Action, names: Mapping[str, str]) -> str:
     """The action without the names that the cluster gave its parts."""
-    where = "node-1" if node_of(action) == incident.node else "another node"
+    where = names.get(node_of(action), "another node")
     gpu = getattr(action, "gpu", None)
     if gpu is not None:
         where = f"GPU {gpu:d} of {where}"

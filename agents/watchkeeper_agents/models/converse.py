@@ -71,7 +71,8 @@ def converse(
             clerk.note(seat.model, ended(call, "tools", tools=names))
             said += _tools(reply, question, used)
             continue
-        return _last_word(reply, case, call, page.id, seat, clerk)
+        told = [s.text for s in said if s.role == "tool"]
+        return _last_word(reply, case, call, page.id, seat, clerk, told)
     return Talk(page.id, why="it went on calling tools")
 
 
@@ -90,10 +91,16 @@ def _tools(reply: ModelReply, question: Question, used: set[tuple[str, bytes]]) 
 
 
 def _last_word(
-    reply: ModelReply, case: Case, call: ModelCall, page: str, seat: Seat, clerk: Clerk
+    reply: ModelReply,
+    case: Case,
+    call: ModelCall,
+    page: str,
+    seat: Seat,
+    clerk: Clerk,
+    told: list[str],
 ) -> Talk:
     try:
-        answer = read_answer(reply.text, case)
+        answer = read_answer(reply.text, case, told)
     except NotOpen as err:
         clerk.note(seat.model, ended(call, "not open", why=str(err)))
         return Talk(page, why=str(err))

@@ -56,9 +56,14 @@ class ModelReasoner:
         run: Run = in_line,
         past: Iterable[ModelCall] = (),
     ) -> None:
+        past = tuple(past)
         self._use, self._clients, self._run = use, clients, run
         self._clerk = Clerk(use, clients, past)
         self._asked: dict[str, _Asked] = {}
+        self._passed: dict[str, float] = {}
+        for call in past:
+            if call.agent == PLANNER:
+                self._passed.setdefault(call.about, call.steady)
         self._reader = reader_of(use, clients, self._clerk, run)
 
     def look(self, briefing: Briefing) -> tuple[Thought, ...]:
@@ -75,14 +80,29 @@ class ModelReasoner:
         fault = question.incident.fault
         if (seat.classes and fault not in seat.classes) or len(question.options) < 2:
             raise ByRules
-        first = question.options[0].action
-        if first is not None and not seat.recoveries and not _takes_something(first):
+        weighed = question.options if question.agent == PLANNER else question.options[:1]
+        steps = [o.action for o in weighed if o.action is not None]
+        if steps and not seat.recoveries and not any(map(_takes_something, steps)):
             raise ByRules
         now = question.tools.snapshot.steady
+        if question.agent == PLANNER and not 0 <= now - self._since(question, now) <= seat.hold_s:
+            raise ByRules
         asked = self._asked.get(question.key)
         if asked is None:
             asked = self._begin(question, seat, now)
         return self._heard(question, seat, asked, now)
+
+    def sits(self, agent: str) -> bool:
+        """See `Weighing.sits`."""
+        return agent in self._use.seats
+
+    def _since(self, question: Question, now: float) -> float:
+        """When it was first asked whether this step shall wait for another: it may be made to wait
+        for so long, in all. From the record, so that a restart begins nothing anew."""
+        since = self._passed.setdefault(question.thread, now)
+        while len(self._passed) > MOST_KEPT:
+            del self._passed[next(iter(self._passed))]
+        return since
 
     def calls(self) -> tuple[ModelCall, ...]:
         """See `Accountable.calls`."""
@@ -137,6 +157,7 @@ class ModelReasoner:
 
 
 STRATEGY_MODEL = "model"
+PLANNER = "planner"
 
 
 def _takes_something(action: Action) -> bool:
@@ -163,9 +184,17 @@ def _late(client: ModelClient, seat: Seat, question: Question, case: Case, now: 
 def _answer(
     question: Question, seat: Seat, case: Case, talk: Talk, said: AnswerSaid, model: str
 ) -> Answer:
-    chosen = Chosen(model=model, prompt=talk.prompt, confidence=said.confidence, label=case.label)
+    chosen = Chosen(
+        model=model,
+        prompt=talk.prompt,
+        confidence=said.confidence,
+        label=case.label,
+        why=said.why,
+    )
     first = question.options[0]
     what = kind_of(first.action) if said.option == STEP and first.action else said.option
+    if question.orders:
+        what = "that " + next(o.says for o in question.options if o.id == said.option)
     heading = f"{model} chose {what}, confidence {said.confidence:.2f}"
     notes = (f"{heading}, in its own words: {said.why}" if said.why else f"{heading}.",)
     more = told_of_causes(said, case)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from watchkeeper.core.word import Word
 
-AGENTS = ("remediation", "scheduler", "summariser")
-"""Who may ask a model. The first two propose: they see typed facts only. The summariser reads raw
-text, and has no tools."""
+AGENTS = ("remediation", "scheduler", "planner", "summariser")
+"""Who may ask a model. The first three propose, or say which proposal goes first: they see typed
+facts only. The summariser reads raw text, and has no tools."""
 
 
 class Seat(Word, frozen=True):

@@ -15,6 +15,7 @@ from watchkeeper.core.model import Scored
 from watchkeeper_agents.models.settings import TrustSettings
 
 RULES = "rules"
+PLANNER = "planner"
 SURE = 0.7
 DAY_S = 86400.0
 
@@ -117,8 +118,10 @@ def strategy(
     for s in _counting(scores, now, settings):
         if s.agent == agent and s.model == model:
             anywhere.append(s)
-        if s.agent == agent and s.fault == fault:
-            (mine if s.model == model else rules if s.model == RULES else []).append(s)
+        if s.fault == fault and s.model == RULES and agent in (s.agent, PLANNER):
+            rules.append(s)  # the rules let each of their steps go first themselves
+        if s.agent == agent and s.fault == fault and s.model == model:
+            mine.append(s)
     mine, rules = mine[-settings.newest :], rules[-settings.newest :]
     for words, where in ((mine, "on this class"), (anywhere, "on all classes")):
         last = words[-settings.wrong :]

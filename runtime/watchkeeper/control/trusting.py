@@ -1,13 +1,16 @@
 """What models said, held against what came of it; and what policy would say of a step, for whoever
 thinks. Read from the record; decides nothing.
 
-A model's step counts as true when telemetry showed that it worked. A step that it held back counts
-against it when the rules then took that very step and it worked: it only cost time.
+A model's step counts as true when telemetry showed that it worked, and so does its word that this
+step goes first. A step that it held back counts against it when the rules then took that very step
+and it worked: it only cost time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import msgspec
 
 from watchkeeper.control.books import Books, File
 from watchkeeper.control.gate import weigh
@@ -16,7 +19,7 @@ from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, kind_of
 from watchkeeper.core.impact import generation
 from watchkeeper.core.incident import Incident, IncidentState
-from watchkeeper.core.model import ModelCall, Scored
+from watchkeeper.core.model import Chosen, ModelCall, Scored
 from watchkeeper.core.proposal import Effect, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision
@@ -42,29 +45,55 @@ def scores(watch: Watch) -> tuple[Scored, ...]:
 def scores_of(books: Books) -> tuple[Scored, ...]:
     """The same, of these books; oldest first."""
     answered = [c for c in books.model_calls if c.ended == "answered"]
-    taken: dict[tuple[str, str], ModelCall] = {(c.about, c.kind): c for c in answered}
-    found = [s for f in books.files.values() if (s := _of_step(f, books, taken)) is not None]
+    found = [s for f in books.files.values() for s in _of_step(f, books, answered)]
     found += [s for c in answered if c.option in HELD and (s := _of_hold(c, books)) is not None]
     return tuple(sorted(found, key=lambda s: s.steady))
 
 
-def _of_step(file: File, books: Books, taken: dict[tuple[str, str], ModelCall]) -> Scored | None:
+def _of_step(file: File, books: Books, answered: list[ModelCall]) -> Iterator[Scored]:
+    """What the end of one step says of each model that chose it, or of the rules."""
     incident = books.incidents.get(file.proposal.incident)
     if file.state not in _ENDS or incident is None:
-        return None
-    chosen, kind = file.proposal.chosen, kind_of(file.action)
-    call = taken.get((file.thread, kind)) if chosen is not None else None
-    return Scored(
-        agent=file.proposal.by.removeprefix("agent:"),
-        model=chosen.model if chosen is not None else RULES,
+        return
+    by, kind = file.proposal.by.removeprefix("agent:"), kind_of(file.action)
+    scored = Scored(
+        agent=by,
+        model=RULES,
         fault=incident.fault,
         kind=kind,
-        confidence=chosen.confidence if chosen is not None else file.proposal.confidence,
+        confidence=file.proposal.confidence,
         happened=_ENDS[file.state],
         steady=file.changed_steady,
-        took_s=call.took_s if call is not None else 0.0,
-        cost=call.cost if call is not None else 0.0,
     )
+    chosen = file.proposal.chosen
+    if chosen is None:
+        yield scored
+        return
+    for choice in chosen.each:
+        call = _call_of(choice, file, answered)
+        yield msgspec.structs.replace(
+            scored,
+            agent=choice.agent or by,
+            model=choice.model,
+            fault=call.fault if call is not None else incident.fault,
+            confidence=choice.confidence,
+            took_s=call.took_s if call is not None else 0.0,
+            cost=call.cost if call is not None else 0.0,
+        )
+
+
+def _call_of(choice: Chosen, file: File, answered: list[ModelCall]) -> ModelCall | None:
+    """The call that this choice came from: the last of this model before its step ended, about this
+    very step; of an order, which is asked about whichever step the rules would let go, the last."""
+    for call in reversed(answered):
+        if call.model != choice.model or call.steady > file.changed_steady:
+            continue
+        if choice.agent:
+            if call.agent == choice.agent:
+                return call
+        elif (call.about, call.kind) == (file.thread, kind_of(file.action)):
+            return call
+    return None
 
 
 def _of_hold(call: ModelCall, books: Books) -> Scored | None:

@@ -89,7 +89,7 @@ FACTS: dict[str, Fact] = {
     "proposal.model": Fact(
         type="string",
         scopes=_ALL,
-        says="the model that chose it among the steps that were open; empty where rules did",
+        says="the model that chose it, or let it go first; empty where rules did",
         unknown="unknown",
     ),
     "incident.class": Fact(

@@ -123,13 +123,23 @@ class Chosen(Word, frozen=True):
     """That a model chose a step, and not the rules: travels with the Draft and its Proposal.
 
     label: the lowest trust among what it was told. prompt: id and version. confidence: its own, 0
-    to 1, that the step will do what it shall.
+    to 1, that the step will do what it shall. agent: whose model; "" for the agent that asks. why:
+    its advice, for people to read and for nothing else; no figure in it but those of an engine.
+    ordered: the planner's model let this step go before another as well.
     """
 
     model: str
     prompt: str
     confidence: float
     label: str
+    agent: str = ""
+    why: str = ""
+    ordered: Chosen | None = None
+
+    @property
+    def each(self) -> tuple[Chosen, ...]:
+        """This choice, and the one about its turn, where a model made one."""
+        return (self,) if self.ordered is None else (self, self.ordered)
 
 
 class Scored(Word, frozen=True):
