@@ -93,6 +93,7 @@ class Tools:
                 for (kind, job), says in self.briefing.denied.items()
                 if kind == "job.requeue"
             },
+            down=self.briefing.down,
         )
 
     def out(self, key: str) -> int:

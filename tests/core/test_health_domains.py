@@ -2,22 +2,26 @@
 
 from dataclasses import replace as with_fields
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tests.core import sick_cluster as c
 
+from watchkeeper.control.think import _note_incident
 from watchkeeper.core.cluster import JobState, RayState, World
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import HypothesisStatus, IncidentState
 from watchkeeper.core.telemetry import GPU_FIELDS
+from watchkeeper.core.word import plain
 from watchkeeper.health.correlate import correlate
+from watchkeeper.health.domains import explained_by
 from watchkeeper.health.illness import newly_unhealthy, still_ill
 from watchkeeper.health.notice import notice
 from watchkeeper.health.sense import REAL, sense
 from watchkeeper.health.sightings import Sightings
 from watchkeeper.remedy.ladder import next_steps
-from watchkeeper.remedy.plan import Escalate, RemedySettings, RemedyView, Steps
+from watchkeeper.remedy.plan import Escalate, RemedySettings, RemedyView, Steps, Wait
 
 NODES = 64
 SERVES = frozenset({"node.restart", "node.reboot", "node.cordon", "node.drain", "job.requeue"})
@@ -210,6 +214,31 @@ def test_ports_of_a_leaf_that_stay_down_are_one_incident_for_as_long_as_they_are
         assert [i.target for i in live(incidents)] == ["leaf:l0"]
     after = fleet(at=c.NOW + timedelta(seconds=60 * 11 + 601))
     assert live(turn(after, before=incidents, ids=ids)) == []
+
+
+def test_the_record_keeps_how_long_the_words_of_a_domain_go_on():
+    written = []
+    watch = SimpleNamespace(record=SimpleNamespace(write=lambda *_, **data: written.append(data)))
+    (leaf,) = live(turn(fleet(), *(port_down(n, 0) for n in range(16))))
+    later = c.renamed(leaf, updated_at=c.NOW + timedelta(seconds=120))
+    _note_incident(watch, leaf, c.renamed(leaf))
+    assert not written
+    _note_incident(watch, leaf, later)
+    assert [d["incident"]["updated_at"] for d in written] == [plain(later)["updated_at"]]
+
+
+def test_a_node_whose_repair_began_before_its_leaf_fell_ill_waits_for_the_leaf():
+    ids = c.Counter()
+    first = turn(fleet(), port_down(0, 0), port_down(0, 30), port_down(0, 60), ids=ids)
+    in_hand = [c.renamed(i, state=IncidentState.VERIFYING) for i in first]
+    others = [port_down(n, 0) for n in range(1, 16)]
+    incidents = turn(fleet(), *others, before=in_hand, ids=ids)
+    (own,) = [i for i in live(incidents) if i.node == "n00"]
+    (leaf,) = [i for i in live(incidents) if i.fault == Fault.DOMAIN_DOWN]
+    assert isinstance(next_steps(own, view(fleet())), Steps)
+    told = RemedyView(snapshot=fleet(), serves=SERVES, down=explained_by([own, leaf]))
+    assert isinstance(next_steps(own, told), Wait)
+    assert explained_by([c.renamed(leaf, state=IncidentState.RESOLVED)]) == {}
 
 
 def test_ports_of_a_whole_leaf_are_the_leaf():

@@ -71,6 +71,14 @@ def test_a_node_is_fenced_for_a_link_on_a_reading_of_now_and_not_of_a_minute_ago
     assert first(plan(*told(read("ib.link_down", 110), read("ib.link_down", 50)))) == "Wait"
 
 
+def test_a_gang_is_moved_off_a_degraded_link_on_a_reading_of_now_too():
+    gang = c.job("g", step_at=c.ago(5))
+    for seconds_ago, wanted in ((10, "job.preempt"), (50, "Wait")):
+        slow = c.renamed(read("gang.slow", 100, "job:g"), incarnation=gang.attempt_id)
+        lines = (*(read("ib.symbol_errors", seconds_ago + k) for k in (120, 60, 0)), slow)
+        assert first(plan(*told(*lines, **FENCED, jobs=[gang]))) == wanted
+
+
 def test_a_word_of_the_kernel_stands_though_the_counters_cannot_be_read_any_more():
     lines = (read("nic.down", 130, trust=Trust.KERNEL), read("ib.link_down", 100))
     assert first(plan(*told(*lines))) == "node.cordon"

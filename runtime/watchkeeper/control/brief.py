@@ -27,6 +27,7 @@ from watchkeeper.core.ledger import WEEK_S
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Verdict
 from watchkeeper.core.word import plain
+from watchkeeper.health.domains import explained_by
 from watchkeeper.health.illness import still_ill
 from watchkeeper.policy.model import Prices
 from watchkeeper.remedy.runbook import cited
@@ -94,6 +95,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         scores=scores(watch),
         would=would(watch, snapshot),
         denied=denied_of(watch, snapshot),
+        down=explained_by(books.incidents.values()),
     )
     try:
         reply: object = watch.crew.ask(briefing)

@@ -15,6 +15,7 @@ from watchkeeper.core.action import REPAIRS, JobRequeue, NodeReplace, kind_of
 from watchkeeper.core.cluster import JobState, RayState
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Kind
+from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
@@ -117,7 +118,7 @@ def _with_its_gangs(watch: Watch, incident: Incident, snapshot: Snapshot) -> Inc
 def _note_incident(watch: Watch, old: Incident | None, new: Incident) -> None:
     if new is old:
         return  # of thousands that a long run leaves behind, nearly all
-    if old is not None and msgspec.structs.replace(new, updated_at=old.updated_at) == old:
+    if old is not None and _same(old, new):
         return
     kind = Kind.INCIDENT_CHANGED
     if old is None:
@@ -125,6 +126,14 @@ def _note_incident(watch: Watch, old: Incident | None, new: Incident) -> None:
     elif old.is_open and not new.is_open:
         kind = Kind.INCIDENT_CLOSED
     watch.record.write(kind, (new.id, new.target), incident=plain(new))
+
+
+def _same(old: Incident, new: Incident) -> bool:
+    """Whether nothing but its time has changed. The time of a domain's says for how long its words
+    go on, and is kept: without it, it would end while they do, and begin anew."""
+    if new.fault == Fault.DOMAIN_DOWN:
+        return new == old
+    return msgspec.structs.replace(new, updated_at=old.updated_at) == old
 
 
 def _foresee(watch: Watch, snapshot: Snapshot) -> None:

@@ -102,7 +102,8 @@ class Briefing:
     hold gangs back. scores: what models said, held against what came of it. would: what policy
     would decide on an action now, for this incident; None where nobody can say. denied: what a
     person said no to within the hour, for whichever incident it was asked: (kind, gang) -> who
-    and when, as a sentence.
+    and when, as a sentence. down: domain that is down (`leaf:l1`) -> classes of fault of its nodes
+    that this explains, whoever looks after it.
     """
 
     snapshot: Snapshot
@@ -125,6 +126,7 @@ class Briefing:
     scores: tuple[Scored, ...] = ()
     would: Callable[[Action, str], Decision] | None = None
     denied: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    down: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

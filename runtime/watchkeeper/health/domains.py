@@ -99,6 +99,20 @@ def unexplained(book: Book, name: str, signals: list[Signal], snapshot: Snapshot
     return [s for s in signals if fault_of(s) not in explained]
 
 
+def explained_by(incidents: Iterable[Incident]) -> dict[str, frozenset[str]]:
+    """Domain that is down (`leaf:l1`) -> classes of fault of its nodes that this explains. A node
+    whose repair had begun before the others fell ill keeps an incident of its own."""
+    down: dict[str, frozenset[str]] = {}
+    for incident in incidents:
+        if incident.fault != Fault.DOMAIN_DOWN or incident.state is IncidentState.RESOLVED:
+            continue
+        family = _family_of(incident)
+        faults = {fault for fault, of in _FAMILY.items() if of == family}
+        faults |= _OF_DRIVERS if family == "driver" else set()
+        down[incident.target] = down.get(incident.target, frozenset()) | faults
+    return down
+
+
 def _is_wider(incident: Incident, since: datetime, family: str) -> bool:
     """A domain's own incident, young enough to have been the first part of something larger."""
     return (
@@ -299,4 +313,12 @@ def _node_is_ill(name: str, snapshot: Snapshot, settings: SenseSettings, family:
     return bool(clocks_cut(snapshot.frame.gpu[row], code).any())
 
 
-__all__ = ["awaits_steps", "domain_ill", "gather", "members", "quiet_ends", "unexplained"]
+__all__ = [
+    "awaits_steps",
+    "domain_ill",
+    "explained_by",
+    "gather",
+    "members",
+    "quiet_ends",
+    "unexplained",
+]

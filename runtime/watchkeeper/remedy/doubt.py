@@ -28,6 +28,7 @@ from watchkeeper.remedy.jobs import after_repair
 from watchkeeper.remedy.patience import HAZARD_PER_H, SLOW_PACE, stake_of, worth_waiting_s
 from watchkeeper.remedy.plan import Plan, Steps, Wait
 from watchkeeper.remedy.rungs import Patient
+from watchkeeper.remedy.witness import counter_says
 
 HANG_S = 300.0
 """How long a gang makes no steps before it is ended: what goes on by itself (a link trained anew, a
@@ -197,7 +198,7 @@ def with_gangs(patient: Patient) -> Plan | None:
         return Wait(why="The gang on it hangs. It may go on by itself.")
     for job in jobs:
         if view.can_preempt(job.attempt_id) and (not is_thin(patient) or _evict(patient, job)):
-            return _move(patient, job)
+            return counter_says(patient) or _move(patient, job)
     if "gang.hang" not in codes and (wait := until_checkpoint(patient, slow="gang.slow" in codes)):
         return wait
     able = [job for job in jobs if view.can_preempt(job.attempt_id)]

@@ -7,7 +7,7 @@ cluster stands. No rung is climbed twice on one incarnation. Proposes; never act
 
 from __future__ import annotations
 
-from watchkeeper.core.cluster import RayState
+from watchkeeper.core.cluster import Node, RayState
 from watchkeeper.core.fault import GANG_FAULTS, REPAIRED_ON_NODE, Fault
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.untold import untold
@@ -93,7 +93,16 @@ def _on_node(incident: Incident, view: RemedyView, ladder: rungs.NodeLadder) -> 
     if node.control_path:
         why = f"{incident.title}. It carries our own control path, which only a person may touch."
         return Escalate(why=why, page=True)
-    return ladder(Patient(incident, node, view))
+    return _with_its_domain(incident, node, view) or ladder(Patient(incident, node, view))
+
+
+def _with_its_domain(incident: Incident, node: Node, view: RemedyView) -> Wait | None:
+    """Its repair began before the others of its rack, leaf or feed fell ill: what they share is to
+    blame, and nothing more is done to this one until that is over."""
+    for kind, name in node.domains().items():
+        if incident.fault in view.down.get(f"{kind}:{name}", ()):
+            return Wait(why=f"{kind} {name} is down, which explains what is told of {node.name}.")
+    return None
 
 
 def node_lost(patient: Patient) -> Plan:

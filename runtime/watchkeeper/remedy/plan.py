@@ -95,7 +95,8 @@ class RemedyView:
     every thread step, oldest first; rebuilt from the journal after a crash. repairs_7d: node ->
     repairs of it for other incidents within 7 days, where the caller knows them. held_back: pool
     -> spare nodes that are kept for what is surely broken. denied: gang -> who said no of late to
-    its requeue, in whatever incident."""
+    its requeue, in whatever incident. down: domain that is down (`leaf:l1`) -> classes of fault of
+    its nodes that this explains."""
 
     snapshot: Snapshot
     serves: frozenset[str]
@@ -105,6 +106,7 @@ class RemedyView:
     repairs_7d: Mapping[str, int] = field(default_factory=dict)
     held_back: Mapping[str, int] = field(default_factory=dict)
     denied: Mapping[str, str] = field(default_factory=dict)
+    down: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def refused(self, kind: str) -> bool:
         """Policy said no to this kind in this incident: for a last resort that is a person's. An
