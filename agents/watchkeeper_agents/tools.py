@@ -155,6 +155,7 @@ class Tools:
         rung: str,
         if_ignored: str,
         confidence: float = 1.0,
+        evidence: tuple[str, ...] = (),
     ) -> Draft:
         """The same of a thread that is about no incident."""
         return Draft(
@@ -164,6 +165,7 @@ class Tools:
             reason=reason,
             confidence=confidence,
             effect=expected_effect(action, self.view(())),
+            evidence=evidence,
             rung=rung,
             if_ignored=if_ignored,
         )

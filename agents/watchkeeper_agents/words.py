@@ -80,7 +80,7 @@ class CrewSettings:
 
 class WorkItem(Word, frozen=True):
     """One thing to think about. thread: the durable thread, an incident's id, `ID/gangs`,
-    `capacity:POOL` or `gang:NAME`. agent: `remediation` or `scheduler`. subject: what it is about,
+    `capacity:POOL`, `serve:NAME` or `gang:NAME`. agent: `remediation` or `scheduler`. subject: what it is about,
     as a target."""
 
     thread: str

@@ -24,6 +24,7 @@ from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
 from watchkeeper.core.errors import Refused, UsageError
 from watchkeeper.core.event import GENESIS, Event, Kind
+from watchkeeper.core.hold import Hold
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.roles import roles_of
@@ -303,6 +304,22 @@ class FakeDesk:
     def set_autonomy(self, person: Person, level: Autonomy) -> None:
         self._order(autonomy=level)
         self.say_line("Watch", f"{person.name} set the dial to {level}.", kind_of=Kind.AUTONOMY)
+
+    def hold(self, person: Person, what: Sequence[str], until: datetime, reason: str = "") -> Hold:
+        made = Hold(
+            id="H-1", what=tuple(what), by=person.name, at=self._clock.now(), until=until,
+            until_steady=0.0, reason=reason,
+        )  # fmt: skip
+        self._order(holds=(made,))
+        self.say_line("Held", f"{made.says}.", tone="you", kind_of=Kind.HELD)
+        return made
+
+    def release(self, person: Person, ident: str) -> Hold:
+        found = next((h for h in self.board().orders.holds if h.id == ident), None)
+        if found is None:
+            raise Refused(f"There is no hold {ident}.")
+        self._order(holds=())
+        return found
 
     def say(self, person: Person, question: str) -> LogLine:
         return self.say_line(

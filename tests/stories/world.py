@@ -158,6 +158,10 @@ class MemoryMirror:
         self._reach()
         return []
 
+    def served(self, name: str) -> list[tuple[float, ...]]:
+        self._reach()
+        return []
+
     def flushall(self) -> None:
         self.copies.clear()
 

@@ -24,7 +24,8 @@ _NIL = b"\xff"
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """One raylet, alive or dead, as the GCS lists it. Times are epoch seconds, 0.0 = not yet."""
+    """One raylet, alive or dead, as the GCS lists it. Times are epoch seconds, 0.0 = not yet.
+    metrics_port: where it tells its metrics as Prometheus text."""
 
     node_id: str
     alive: bool
@@ -37,6 +38,7 @@ class NodeRow:
     total: Mapping[str, float]
     labels: Mapping[str, str]
     death: str = ""
+    metrics_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ class Gcs:
                 total=dict(row.resources_total),
                 labels=dict(row.labels),
                 death=row.death_info.reason_message,
+                metrics_port=row.metrics_export_port,
             )
             for row in reply.node_info_list
         ]

@@ -175,6 +175,20 @@ class JobApi:
         last = reply.text.strip().splitlines()[-1:] or ["no text"]
         raise EffectFailed(f"The job API refused {ident}: {last[0][:300]}")
 
+    def read(self, path: str) -> Any:
+        """What the dashboard answers to a GET, as JSON; None where it knows no such path. Raises
+        ClusterUnavailable."""
+        import httpx
+
+        try:
+            with httpx.Client(timeout=self._timeout, trust_env=False) as client:
+                reply = client.get(f"{self.url}{path}", headers=_auth())
+            if reply.status_code in (404, 501):
+                return None
+            return reply.raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as err:
+            raise ClusterUnavailable(f"{self.url}{path} does not answer: {err!r}") from err
+
     def stop(self, ident: str) -> None:
         """Ask a running job to stop. Raises ClusterUnavailable (no answer), EffectFailed."""
         import httpx

@@ -68,6 +68,9 @@ class Keys:
     def demand_long(self, pool: str) -> str:
         return self._key(f"demand-long:{pool}")
 
+    def served(self, name: str) -> str:
+        return self._key(f"served:{name}")
+
     def copy(self, name: str) -> str:
         return self._key(f"copy:{name}")
 

@@ -31,6 +31,10 @@ KEEP_LONG = 13 * 7 * 24 * 6
 STEP_S = 60.0
 MAX_SERIES = 1000
 _POINT = struct.Struct("<ddd")
+_SERVED = struct.Struct("<dddddd")
+SERVED_EVERY_S = 60.0
+KEEP_SERVED = 3 * 24 * 60
+"""Three days of minutes of each deployment: what one replica carries is told from them."""
 
 
 class RedisMirror:
@@ -48,6 +52,7 @@ class RedisMirror:
         self._server: tuple[str, str] | None = None
         self._points: dict[str, tuple[float, int, float, float]] = {}
         self._long: dict[str, tuple[float, int, float, float]] = {}
+        self._minutes: dict[str, float] = {}
         # Weeks of minutes are read from Redis once, and from then on only what is new.
         self._series: dict[str, tuple[str, list[tuple[float, float, float]]]] = {}
         self.not_copied = 0
@@ -109,6 +114,7 @@ class RedisMirror:
             long = self._mean(self._long, name, (running, pending), LONG_STEP_S, steady)
             if long is not None:
                 due.append((self._keys.demand_long(name), KEEP_LONG, _POINT.pack(at, *long)))
+        due += self._served_now(state, steady)
         if not due:
             return
         with self._reaching():
@@ -116,6 +122,27 @@ class RedisMirror:
             for key, keep, point in due:
                 pipe.xadd(key, {"p": point}, maxlen=keep)
             pipe.execute()
+
+    def _served_now(self, state: ClusterState, steady: float) -> list[tuple[str, int, bytes]]:
+        """One minute of each deployment that answered requests and was measured in it."""
+        due = []
+        for each in state.serving[:MAX_SERIES]:
+            since = self._minutes.get(each.name, -math.inf)
+            if each.rate is None or len(each.latency_s) != 3 or steady - since < SERVED_EVERY_S:
+                continue
+            self._minutes[each.name] = steady
+            at, ready = each.read_at.timestamp(), float(each.replicas)
+            point = _SERVED.pack(at, each.rate, ready, *each.latency_s)
+            due.append((self._keys.served(each.name), KEEP_SERVED, point))
+        return due
+
+    def served(self, name: str) -> list[tuple[float, ...]]:
+        """Minutes of a deployment, oldest first."""
+        with self._reaching():
+            entries: Any = self._client.xrange(self._keys.served(name))
+        points = [(fields or {}).get(b"p", b"") for _, fields in entries]
+        read = [_SERVED.unpack(point) for point in points if len(point) == _SERVED.size]
+        return sorted(minute for minute in read if all(map(math.isfinite, minute)))
 
     @staticmethod
     def _mean(

@@ -18,6 +18,7 @@ import typer
 from watchkeeper import __version__
 from watchkeeper.app import door
 from watchkeeper.app.eval_cli import eval_app
+from watchkeeper.app.hold_cli import hold, release
 from watchkeeper.app.money_cli import capacity, cost, what_if
 from watchkeeper.app.policy_cli import policy_app
 from watchkeeper.app.printing import Output, OutputOption, say, say_drawn, show
@@ -47,7 +48,9 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(eval_app, name="eval")
 app.add_typer(journal_app, name="journal")
 app.add_typer(token_app, name="token")
-for command in (cost, capacity, what_if, submit, cancel, queue, reserve, unreserve, trust):
+for command in (
+    cost, capacity, what_if, submit, cancel, queue, reserve, unreserve, hold, release, trust,
+):  # fmt: skip
     app.command()(command)
 
 

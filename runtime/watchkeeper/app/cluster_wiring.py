@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from watchkeeper.adapters.command import CommandProvider, read_config
 from watchkeeper.adapters.effect_file import Effects
 from watchkeeper.adapters.ray_actuator import RayActuator
@@ -17,6 +19,7 @@ from watchkeeper.adapters.ray_cluster import RayCluster
 from watchkeeper.adapters.ray_collectors import RayCollectors
 from watchkeeper.adapters.ray_door import RayDoor
 from watchkeeper.adapters.ray_lab_client import LabClient, LabProvider, read_lab
+from watchkeeper.adapters.ray_serve import RayServe
 from watchkeeper.adapters.ray_token import meet_a_cluster, meet_the_lab
 from watchkeeper.app.settings import Home, Settings
 from watchkeeper.app.twin_live import DAYS, LiveTwin, TwinTime
@@ -137,6 +140,34 @@ def collected(reader: ClusterReader, collectors: RayCollectors, clock: Clock) ->
     return Tended(reader, tend, TEND_S, clock, name="collectors")
 
 
+SERVE_S = 15.0
+"""How often model servers are looked at: their metrics are exported every 10 s."""
+
+
+class Served:
+    """A reader that shows what serves beside each reading. Meets `ports.ClusterReader`."""
+
+    def __init__(self, reader: ClusterReader, serve: RayServe, clock: Clock) -> None:
+        def look(state: ClusterState) -> None:
+            try:
+                serve.look(state)
+            except WatchkeeperError as err:
+                log.info("model servers are not read: %s", err)
+
+        self._serve = serve
+        self._tended = Tended(reader, look, SERVE_S, clock, name="serve", waits=True)
+
+    def read(self) -> ClusterState:
+        """Raises ClusterUnavailable."""
+        state = self._tended.read()
+        serving = self._serve.latest
+        return msgspec.structs.replace(state, serving=serving) if serving else state
+
+    def close(self) -> None:
+        self._tended.close()
+        self._serve.close()
+
+
 def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
     """The lab that the supervisor started. Raises ClusterUnavailable when there is none."""
     info = read_lab(Path(settings.lab_dir))
@@ -160,13 +191,15 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         terminate=lambda order: provider.terminate(order),  # noqa: PLW0108  bound late
     )
     tidy = tidied(ray, actuator.admission, clock) if actuator.admission else None
-    reader = LastRead(tidy or ray)
+    served = Served(tidy or ray, RayServe(info.address, info.job_api, clock), clock)
+    reader = LastRead(served)
     provider = LabProvider(client, fence=actuator.fences, hidden=reader.hidden)
 
     def inject(fault: str, node: str, gpu: int, code: int) -> str:
         return client.inject(fault, node or reader.any_worker(), gpu, code)
 
     def close() -> None:
+        served.close()
         if tidy is not None:
             tidy.close()
         actuator.close()
@@ -224,7 +257,11 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         terminate=(lambda o: commands[0].terminate(o)) if settings.provider else None,  # noqa: PLW0108
     )
     tidy = tidied(tended or ray, actuator.admission, clock) if actuator.admission else None
-    reader = LastRead(tidy or tended or ray)
+    served = None
+    if settings.job_api:
+        serve = RayServe(settings.ray_address, settings.job_api, clock)
+        served = Served(tidy or tended or ray, serve, clock)
+    reader = LastRead(served or tidy or tended or ray)
     if settings.provider:
         commands.append(
             CommandProvider(
@@ -237,6 +274,8 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         )
 
     def close() -> None:
+        if served is not None:
+            served.close()
         if tidy is not None:
             tidy.close()
         if tended is not None:

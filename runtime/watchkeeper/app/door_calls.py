@@ -153,6 +153,10 @@ def calls(
         "login_links": lambda: [(name, f"{base}{path}") for name, path in desk.login_links()],
         "resume": lambda person, reason="": desk.resume(anyone(person), reason),
         "set_autonomy": lambda person, level: desk.set_autonomy(anyone(person), Autonomy(level)),
+        "hold": lambda what, until, person, reason="": desk.hold(
+            anyone(person), what, datetime.fromisoformat(until), reason
+        ),
+        "release": lambda ident, person: desk.release(anyone(person), ident),
         "report": lambda since="": desk.report(since_of(since) if since else None),
         "postmortem": desk.postmortem,
         "wake": wake,

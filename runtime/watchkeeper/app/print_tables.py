@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from watchkeeper.core.hold import named
 from watchkeeper.core.tame import harmless
 
 Row = dict[str, Any]
@@ -67,6 +68,12 @@ def status_table(board: Row) -> str:
             f"{kept['begin'][:16].replace('T', ' ')} to "
             f"{kept['until'][:16].replace('T', ' ')} UTC."
         )
+    for hold in orders.get("holds", ()):
+        until = hold["until"][:16].replace("T", " ")
+        why = f" ({hold['reason']})" if hold["reason"] else ""
+        head.append(
+            f"{hold['id']}: {hold['by']} holds {named(hold['what'])} until {until} UTC{why}."
+        )
     if board["halted"]:
         head.append(f"HALTED: {board['halted']}")
     if board["waiting"]:
@@ -104,10 +111,31 @@ def status_table(board: Row) -> str:
             str(pool["waiting_jobs"]),
             _in_an_hour(pool),
         )
+    served = _served(board.get("serving", ()))
     waits = [f"Waits: {job['why_waits']}" for job in board["jobs"] if job.get("why_waits")]
     back = [f"{p['pool']}: {said}" for p in board["pools"] for said in p.get("looked_back", ())]
     last = ["", *waits[:MOST_WAITS], *back] if waits or back else []
-    return _printed(*head, "", nodes, "", jobs, "", pools, *last)
+    return _printed(*head, "", nodes, "", jobs, "", pools, *served, *last)
+
+
+def _served(plans: Any) -> list[Any]:
+    """Model servers, with what each plan says; nothing where none is."""
+    if not plans:
+        return []
+    table = _table(
+        "Model servers", "deployment", "pool", "requests/s", "one carries", "replicas", "wanted"
+    )
+    for plan in plans:
+        rate, carries = plan["rate"], plan["carries"]
+        table.add(
+            plan["name"],
+            plan["pool"],
+            "unknown" if rate is None else f"{rate:.3g}",
+            "unknown" if carries is None else f"{carries:.3g}/s",
+            str(plan["now"]),
+            _or_dash(plan["replicas"]),
+        )
+    return ["", table, *(f"{plan['name']}: {plan['why']}" for plan in plans)]
 
 
 def _in_an_hour(pool: Row) -> str:

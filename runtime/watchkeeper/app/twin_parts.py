@@ -106,6 +106,9 @@ class NoMirror:
     def demand_series(self, pool: str) -> list[tuple[float, float, float]]:  # noqa: ARG002
         return []
 
+    def served(self, name: str) -> list[tuple[float, ...]]:  # noqa: ARG002
+        return []
+
 
 class NoForecasts:
     """Forecasts are made off the turn's thread, and so at no set time of the twin: left out."""

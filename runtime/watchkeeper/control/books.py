@@ -23,11 +23,13 @@ from watchkeeper.core.action import Action, kind_of, node_of
 from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.hold import Hold
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.ledger import PastEffect
 from watchkeeper.core.model import ModelCall
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.regret import Regret
+from watchkeeper.core.serving import ServePlan
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Decision, Orders, Outcome, Verdict
 
 LEDGER_S = 31 * 86400.0
@@ -171,6 +173,8 @@ class Books:
     files: Filed[File] = field(default_factory=lambda: Filed(lambda file: file.busy))
     incidents: Filed[Incident] = field(default_factory=lambda: Filed(lambda i: i.is_open))
     closed_kinds: dict[str, str] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    """What people asked to be left alone, by id, the oldest first."""
     checked: dict[str, str] = field(default_factory=dict)
     lifts: dict[str, Lift] = field(default_factory=dict)
     escalated: set[str] = field(default_factory=set)
@@ -183,6 +187,7 @@ class Books:
     """Pages and tickets of the last hour that others than the watch caused: (steady, source, kind
     of event, about); `hush` bounds them."""
     forecasts: dict[str, Forecast] = field(default_factory=dict)
+    serving: dict[str, ServePlan] = field(default_factory=dict)
     model_calls: deque[ModelCall] = field(default_factory=lambda: deque(maxlen=KEPT_CLOSED))
     """What models answered of late, oldest first: `trusting` holds it against what came of it."""
     month: Month = field(default_factory=Month, compare=False)
@@ -479,6 +484,13 @@ class Books:
         level = Autonomy(event.data["level"])
         self.orders = msgspec.structs.replace(self.orders, autonomy=level)
 
+    def _held(self, event: Event) -> None:
+        hold = _parse(event.data["hold"], Hold)
+        self.holds[hold.id] = hold
+
+    def _released(self, event: Event) -> None:
+        self.holds.pop(event.data["id"], None)
+
     def _halted(self, event: Event) -> None:
         self.halted = event.data["why"]
         self.halted_by_silence = event.data.get("silence", False)
@@ -507,6 +519,10 @@ class Books:
     def _forecast(self, event: Event) -> None:
         forecast = _parse(event.data["forecast"], Forecast)
         self.forecasts[forecast.pool] = forecast
+
+    def _serving(self, event: Event) -> None:
+        plan = _parse(event.data["plan"], ServePlan)
+        self.serving[plan.name] = plan
 
     def _metered(self, event: Event) -> None:
         add_use(self.used, event)
@@ -569,6 +585,8 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.STOPPED: Books._stopped,
     Kind.RESUMED: Books._resumed,
     Kind.AUTONOMY: Books._autonomy,
+    Kind.HELD: Books._held,
+    Kind.RELEASED: Books._released,
     Kind.HALTED: Books._halted,
     Kind.HEARD_AGAIN: Books._heard_again,
     Kind.GATE_CLOSED: Books._gate_closed,
@@ -577,6 +595,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.TICKETED: Books._told,
     Kind.FORECAST: Books._forecast,
     Kind.REGRET: Books._regret,
+    Kind.SERVING: Books._serving,
     Kind.METERED: Books._metered,
     Kind.MODEL_CALLED: lambda b, e: b.model_calls.append(_parse(e.data["call"], ModelCall)),
 }

@@ -84,14 +84,21 @@ def _may_lift(file: File, newest: File | None, person: Person, reason: str, stea
         raise Refused("Who asks may not lift the rule that refuses (S15).")
     if not reason.strip():
         raise Refused("Say why, with --reason: it is read at the review.")
+    if why := why_not(file, newest, steady):
+        raise Refused(why)
+
+
+def why_not(file: File, newest: File | None, steady: float) -> str:
+    """Why nobody may lift anything for this proposal now, or "". newest: of its thread."""
     if file.state not in (State.DENIED, State.ASKING):
-        raise Refused(f"{file.proposal.id} is {file.state.value}: there is nothing to lift.")
+        return f"{file.proposal.id} is {file.state.value}: there is nothing to lift."
     if file.verdict is None or not file.verdict.liftable:
-        raise Refused("Nothing soft stands in the way; what is hard nobody may lift.")
+        return "Nothing soft stands in the way; what is hard nobody may lift."
     if file.state is State.DENIED and steady - file.changed_steady > LIFTABLE_FOR_S:
-        raise Refused("The refusal is too old. Wait until the watch proposes it again.")
+        return "The refusal is too old. Wait until the watch proposes it again."
     if newest is not None and newest is not file:
-        raise Refused(f"The watch has gone on: the newest proposal is {newest.proposal.id}.")
+        return f"The watch has gone on: the newest proposal is {newest.proposal.id}."
+    return ""
 
 
 def owed_says(lift: Lift) -> str:

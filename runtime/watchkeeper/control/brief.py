@@ -17,6 +17,7 @@ from watchkeeper.control.fair import used_now
 from watchkeeper.control.heard import heard
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
+from watchkeeper.control.serving import plans_now
 from watchkeeper.control.trusting import scores, would
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import REPAIRS, NotifyPage, TicketOpen, kind_of, node_of, traits_of
@@ -76,6 +77,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         snapshot=snapshot,
         incidents=books.open_incidents(),
         forecasts=dict(books.forecasts),
+        serving=plans_now(books, snapshot),
         results=(*told, *ended),
         busy=busy,
         serves=watch.serves,

@@ -13,19 +13,25 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol
 
+import msgspec
+
 from watchkeeper.control import amend as amending
+from watchkeeper.control import holding
 from watchkeeper.control.asking import ask_of
 from watchkeeper.control.break_glass import break_glass, owed_says, review
 from watchkeeper.control.brief import repaired_of
 from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fair import used_now
 from watchkeeper.control.fleet import job_views, node_views, pool_views
+from watchkeeper.control.glass_seen import glass_of
+from watchkeeper.control.holding import in_force
 from watchkeeper.control.look import FRESH_S, stale
 from watchkeeper.control.looking import Looking, Verify
 from watchkeeper.control.past import ledger_view
 from watchkeeper.control.report import zone_of
 from watchkeeper.control.reporting import Reporter
 from watchkeeper.control.reserving import Wish, outcome_of, wish
+from watchkeeper.control.serving import serving_views
 from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, events_of, story_of
 from watchkeeper.control.suggesting import suggest
@@ -47,6 +53,7 @@ from watchkeeper.core.desk import (
 )
 from watchkeeper.core.errors import ClusterUnavailable, JournalBroken, Refused, UsageError
 from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.hold import Hold
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.money import PriceBook
 from watchkeeper.core.ports import CaseStore
@@ -55,7 +62,7 @@ from watchkeeper.core.roles import roles_of
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
-from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
+from watchkeeper.core.views import AgentView, FanView, GlassView, JournalCheck, PolicyView
 from watchkeeper.core.word import plain
 from watchkeeper.placement.running import Terms
 from watchkeeper.policy.usage import usage
@@ -174,7 +181,7 @@ class WatchDesk:
             return Board(
                 at=watch.clock.now(),
                 health=self.health(),
-                orders=books.orders,
+                orders=msgspec.structs.replace(books.orders, holds=in_force(books, watch.clock)),
                 last_reading_s=min(last) if last else None,
                 gpus_reporting=reporting,
                 gpus_total=sum(len(n.gpus) for n in nodes),
@@ -200,6 +207,7 @@ class WatchDesk:
                 shadow={c: n for (f, c), n in sorted(books.counts.items()) if f == "shadow"},
                 reserved=snapshot.state.reserved if snapshot else (),
                 zone=zone_of(policy).key,
+                serving=serving_views(books, snapshot) if snapshot else (),
             )
 
     def reserve(self, action: PoolReserve, person: Person, reason: str = "") -> Wish:
@@ -394,6 +402,9 @@ class WatchDesk:
             f"reviews this until {lift.review_by:%Y-%m-%d %H:%M} UTC."
         )
 
+    def glass(self) -> GlassView:
+        return glass_of(self._watch)
+
     def review(self, proposal: str, person: Person, note: str = "") -> str:
         """See `control.break_glass`."""
         lift = review(self._watch, proposal, person, note)
@@ -420,6 +431,18 @@ class WatchDesk:
     def set_autonomy(self, person: Person, level: Autonomy) -> None:
         self._watch.record.write(Kind.AUTONOMY, by=person.name, level=level.value, durable=True)
         self._wake()
+
+    def hold(self, person: Person, what: Sequence[str], until: datetime, reason: str = "") -> Hold:
+        """See `control.holding`. Raises Refused."""
+        made = holding.hold(self._watch, person, what, until, reason)
+        self._wake()
+        return made
+
+    def release(self, person: Person, ident: str) -> Hold:
+        """End a hold before its time. Raises Refused."""
+        ended = holding.release(self._watch, person, ident)
+        self._wake()
+        return ended
 
     # Telling.
 

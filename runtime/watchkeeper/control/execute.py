@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from watchkeeper.control.books import Effect, File
 from watchkeeper.control.concerns import fence_stays
 from watchkeeper.control.gate import Weighed, weigh
+from watchkeeper.control.holding import holder_of
 from watchkeeper.control.look import stale
 from watchkeeper.control.past import domains_of
 from watchkeeper.control.record import Record
@@ -102,6 +103,8 @@ class Executor:
             return f"the gate for {kind_of(file.action)} is closed"  # S21
         if books.orders.autonomy is Autonomy.OBSERVE:
             return "the dial is at observe"
+        if hold := holder_of(books, self.clock, node.name, snapshot):
+            return hold.says
         return stale(snapshot)
 
     # The steps, in order.

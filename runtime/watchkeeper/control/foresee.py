@@ -10,6 +10,7 @@ from datetime import datetime
 from watchkeeper.core.cluster import ClusterState
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.forecast import Forecast
+from watchkeeper.core.serving import SERVE
 from watchkeeper.demand.occupancy import TENANT, occupancies
 
 log = logging.getLogger("watchkeeper.forecast")
@@ -95,8 +96,8 @@ class BackgroundForecaster:
             return None
         if made.horizons_s and made.horizons_s[0] >= 3600.0:
             self._far.add(name)
-        # A tenant of whom nothing is recorded yet is not worth a line in the journal.
-        return made if made.horizons_s or not name.startswith(TENANT) else None
+        # One of whom nothing is recorded yet is not worth a line in the journal.
+        return made if made.horizons_s or not name.startswith((TENANT, SERVE)) else None
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

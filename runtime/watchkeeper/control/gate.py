@@ -6,7 +6,6 @@ verdict, so that yesterday's verdict can be replayed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import msgspec
 
 from watchkeeper.control.books import Books, File
 from watchkeeper.control.concerns import concerns
+from watchkeeper.control.holding import bearing, in_force
 from watchkeeper.control.life import State
 from watchkeeper.control.past import ledger_of
 from watchkeeper.core.action import Action, PoolScale, kind_of, targets_of
@@ -24,6 +24,7 @@ from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import simulate
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
+from watchkeeper.core.serving import SERVE, in_gpus
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Answer, Autonomy, Orders, Verdict
 from watchkeeper.core.word import digest, plain
@@ -69,11 +70,13 @@ def weigh(
         snapshot,
         ledger,
         incident=incident,
-        approved=consented(books, proposal, impact, snapshot.steady),
-        forecast=_forecast_for(books.forecasts, proposal),
+        approved=not by_hand(proposal) and consented(books, proposal, impact, snapshot.steady),
+        forecast=_forecast_for(books, proposal),
     )
     now = clock.policy_now()
     orders = orders_for(proposal, books.orders)
+    if holds := bearing(in_force(books, clock), proposal, impact, snapshot):
+        orders = msgspec.structs.replace(orders, holds=holds)
     inputs = {
         "proposal": plain(proposal),
         "impact": plain(impact),
@@ -92,10 +95,21 @@ EXTERNAL = "agent:mcp/"
 """How an assistant from outside signs: it comes through a door, and is no agent of the crew."""
 
 
+BY_HAND = "by hand: "
+"""How the rung of a step begins that a person typed, and no ladder led to."""
+
+
+def by_hand(proposal: Proposal) -> bool:
+    """Did a person ask for this very step? Nobody's earlier yes carries it."""
+    return proposal.rung.startswith(BY_HAND)
+
+
 def orders_for(proposal: Proposal, orders: Orders) -> Orders:
     """The operator's orders as they bear on this proposal: what an assistant from outside suggests
-    is never done without a person, wherever the dial stands."""
-    if not proposal.by.startswith(EXTERNAL) or orders.autonomy is not Autonomy.AUTO:
+    is never done without a person, wherever the dial stands, nor what a person types without
+    another."""
+    outside = proposal.by.startswith(EXTERNAL) or by_hand(proposal)
+    if not outside or orders.autonomy is not Autonomy.AUTO:
         return orders
     return msgspec.structs.replace(orders, autonomy=Autonomy.ASK)
 
@@ -192,5 +206,12 @@ def priced(impact: Impact, action: Action, snapshot: Snapshot, prices: Prices) -
     return msgspec.structs.replace(impact, money=money)
 
 
-def _forecast_for(forecasts: Mapping[str, Forecast], proposal: Proposal) -> Forecast | None:
-    return forecasts.get(str(getattr(proposal.action, "pool", "")))
+def _forecast_for(books: Books, proposal: Proposal) -> Forecast | None:
+    """Of the pool; of a deployment's requests, in GPUs, where the proposal cites that one."""
+    pool = str(getattr(proposal.action, "pool", ""))
+    for cited in proposal.evidence:
+        name = cited.removeprefix(SERVE)
+        if name != cited and (plan := books.serving.get(name)) is not None and plan.pool == pool:
+            made = books.forecasts.get(cited)
+            return None if made is None else in_gpus(made, plan)
+    return books.forecasts.get(pool)

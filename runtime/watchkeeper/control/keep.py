@@ -8,6 +8,7 @@ import contextlib
 from watchkeeper.control import hush
 from watchkeeper.control.books import STRANGER, File, Question
 from watchkeeper.control.break_glass import REVIEW_WITHIN
+from watchkeeper.control.holding import end_holds, held_back
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
@@ -28,6 +29,7 @@ def keep_orders(watch: Watch) -> None:
     _keep_latch(watch)
     _keep_policy(watch)
     _keep_copies(watch)
+    end_holds(watch)
     remind_of_reviews(watch)
     hush.tell_held(watch)
 
@@ -141,6 +143,8 @@ def end_stale_questions(watch: Watch, snapshot: Snapshot) -> None:
         drifted = generation(snapshot, file.action, version) != file.proposal.generation
         if incident is not None and not incident.is_open:
             _void(watch, file, f"{incident.id} is closed: {incident.closed_because}")
+        elif held := held_back(watch, file, snapshot):
+            _void(watch, file, held)
         elif question is not None and _passed_by(watch, file, snapshot):
             _void(watch, file, "what it was asked for is not seen any more")
         elif question is not None and snapshot.steady >= question.expires_steady:

@@ -15,10 +15,12 @@ from watchkeeper.control.report_words import closed
 from watchkeeper.core.action import say
 from watchkeeper.core.desk import LogLine, Story, StoryStep
 from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.hold import Hold, named
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.ports import JournalStore
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.regret import Regret
+from watchkeeper.core.serving import ServePlan
 from watchkeeper.core.verdict import Approval, Decision, Verdict
 
 
@@ -195,6 +197,14 @@ class Narrator:
                 return "Halted", "bad", data["why"], {}
             case Kind.HEARD_AGAIN:
                 return "Goes on", "good", data["why"], {}
+            case Kind.HELD:
+                hold = msgspec.convert(data["hold"], Hold)
+                text = f"{hold.says}. Nothing that takes work or capacity away begins there."
+                return "Held", "you", text, {}
+            case Kind.RELEASED:
+                by, what = data["by"], named(data["what"])
+                said = f"{by} released {what}." if by else f"The hold on {what} ran out."
+                return "Released", "you", f"{data['id']}: {said}", {}
             case Kind.AUTONOMY:
                 return "Watch", "you", f"{data['by']} set the dial to {data['level']}.", {}
             case _:
@@ -238,6 +248,10 @@ class Narrator:
     def _regret(self, event: Event) -> Any:
         regret = msgspec.convert(event.data["regret"], Regret)
         return "Looks back", "", f"{regret.pool}: {regret.says()}", {}
+
+    def _serving(self, event: Event) -> Any:
+        made = msgspec.convert(event.data["plan"], ServePlan)
+        return "Plans", "", f"{made.name}: {made.why}", {}
 
     def _chat(self, event: Event) -> Any:
         return (
@@ -284,6 +298,8 @@ _TELL: dict[Kind, Any] = {
     Kind.HALTED: Narrator._orders,
     Kind.HEARD_AGAIN: Narrator._orders,
     Kind.AUTONOMY: Narrator._orders,
+    Kind.HELD: Narrator._orders,
+    Kind.RELEASED: Narrator._orders,
     Kind.GATE_CLOSED: Narrator._orders,
     Kind.PAGED: Narrator._told,
     Kind.TICKETED: Narrator._told,
@@ -295,6 +311,7 @@ _TELL: dict[Kind, Any] = {
     Kind.REDIS_REBUILT: Narrator._watch,
     Kind.CHAT: Narrator._chat,
     Kind.REGRET: Narrator._regret,
+    Kind.SERVING: Narrator._serving,
 }
 
 

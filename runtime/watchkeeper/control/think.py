@@ -10,6 +10,7 @@ import msgspec
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.regret import measure
+from watchkeeper.control.serving import plan_serving
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import REPAIRS, JobRequeue, NodeReplace, kind_of
 from watchkeeper.core.cluster import JobState, RayState
@@ -148,3 +149,4 @@ def _foresee(watch: Watch, snapshot: Snapshot) -> None:
     for forecast in watch.forecaster.collect(snapshot.state, snapshot.at):
         watch.record.write(Kind.FORECAST, (f"pool:{forecast.pool}",), forecast=plain(forecast))
     measure(watch, snapshot)
+    plan_serving(watch, snapshot)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from watchkeeper.control.amend import Request
     from watchkeeper.control.regret import Stretch
     from watchkeeper.control.reserving import Wish
+    from watchkeeper.control.serving import Measured
 
 
 class PolicyShelf(Protocol):
@@ -113,6 +114,8 @@ class Watch:
     demand_recorded_at: float = -1e9
     stretches: dict[str, Stretch] = field(default_factory=dict)
     """Pool -> what is counted since its plan was made; see `regret`."""
+    served: dict[str, Measured] = field(default_factory=dict)
+    """Deployment -> its minutes; see `serving`."""
     review_s: float = 3600.0
     """After so long a plan is held against what was needed."""
     blind_since: float | None = None

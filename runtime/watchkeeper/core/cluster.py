@@ -3,6 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
+from watchkeeper.core.serving import Serving
 from watchkeeper.core.word import Word
 
 
@@ -187,3 +188,4 @@ class ClusterState(Word, frozen=True):
     gaps: tuple[str, ...] = ()
     scaler: str = ""
     reserved: tuple[Reserved, ...] = ()
+    serving: tuple[Serving, ...] = ()

@@ -12,6 +12,7 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Chosen, ModelCall, Scored
 from watchkeeper.core.money import CapacityOrder, FeedOrder, QuotaOrder, UsedUp
 from watchkeeper.core.proposal import Effect
+from watchkeeper.core.serving import ServePlan
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision
 from watchkeeper.core.word import Word
@@ -103,7 +104,8 @@ class Briefing:
     would decide on an action now, for this incident; None where nobody can say. denied: what a
     person said no to within the hour, for whichever incident it was asked: (kind, gang) -> who
     and when, as a sentence. down: domain that is down (`leaf:l1`) -> classes of fault of its nodes
-    that this explains, whoever looks after it.
+    that this explains, whoever looks after it. serving: the newest plan of each deployment of a
+    model server that is there.
     """
 
     snapshot: Snapshot
@@ -126,6 +128,7 @@ class Briefing:
     scores: tuple[Scored, ...] = ()
     would: Callable[[Action, str], Decision] | None = None
     denied: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    serving: Mapping[str, ServePlan] = field(default_factory=dict)
     down: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 

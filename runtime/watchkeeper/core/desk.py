@@ -12,15 +12,17 @@ from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
 from watchkeeper.core.cluster import Reserved
 from watchkeeper.core.event import Event
+from watchkeeper.core.hold import Hold
 from watchkeeper.core.incident import Incident, Signal
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.report import Judgement, Postmortem, Report
+from watchkeeper.core.serving import ServePlan
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders, Verdict
 from watchkeeper.core.word import Word
 
 if TYPE_CHECKING:  # they are made of words of this module
-    from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
+    from watchkeeper.core.views import AgentView, FanView, GlassView, JournalCheck, PolicyView
 
 
 class Person(Word, frozen=True):
@@ -213,7 +215,8 @@ class Board(Word, frozen=True):
     """Everything on the first page. reviews: uses of break-glass that nobody has reviewed, each
     in a sentence. shadow: how often rules in shadow would have decided otherwise, such as
     `allow_to_deny`: 3. reserved: nodes kept now or from a time to come, soonest first.
-    zone: of the policy's windows, in which the report tells its times."""
+    zone: of the policy's windows, in which the report tells its times. serving: plans of model
+    servers, by name."""
 
     at: datetime
     health: Health
@@ -238,6 +241,7 @@ class Board(Word, frozen=True):
     shadow: dict[str, int] = {}
     reserved: tuple[Reserved, ...] = ()
     zone: str = "UTC"
+    serving: tuple[ServePlan, ...] = ()
 
 
 class StoryStep(Word, frozen=True):
@@ -325,6 +329,10 @@ class Desk(Protocol):
         owed. Raises Refused."""
         ...
 
+    def glass(self) -> "GlassView":
+        """What break-glass could lift now, and what it lifted."""
+        ...
+
     def review(self, proposal: str, person: Person, note: str = "") -> str:
         """Close the review of a break-glass by another person. Raises Refused."""
         ...
@@ -334,6 +342,14 @@ class Desk(Protocol):
     def resume(self, person: Person, reason: str = "") -> None: ...
 
     def set_autonomy(self, person: Person, level: Autonomy) -> None: ...
+
+    def hold(self, person: Person, what: Sequence[str], until: datetime, reason: str = "") -> Hold:
+        """Leave these keys (`core.hold`) alone from now until then, durably. Raises Refused."""
+        ...
+
+    def release(self, person: Person, ident: str) -> Hold:
+        """End a hold before its time. Raises Refused."""
+        ...
 
     def explain(self, ident: str) -> str:
         """Why: an incident, a proposal, a verdict or an event, in plain text."""

@@ -154,11 +154,17 @@ class Mirror(Protocol):
     def publish_event(self, event: Event) -> None: ...
 
     def record_demand(self, state: ClusterState) -> None:
-        """Append each pool's running and pending GPUs to its series."""
+        """Append each pool's running and pending GPUs to its series, and each deployment's rate;
+        what it answered, to its minutes."""
         ...
 
     def demand_series(self, pool: str) -> list[tuple[float, float, float]]:
         """(epoch seconds, running GPUs, pending GPUs), oldest first."""
+        ...
+
+    def served(self, name: str) -> list[tuple[float, ...]]:
+        """Minutes of one deployment of a model server: (epoch seconds, requests a second, replicas
+        that were ready, then latency in seconds at each of `serving.PERCENTILES`), oldest first."""
         ...
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
+from watchkeeper.core.hold import Hold
 from watchkeeper.core.word import Word
 
 
@@ -115,14 +116,16 @@ class Autonomy(StrEnum):
 
 
 class Orders(Word, frozen=True):
-    """The dial and the stop latch. `halted` names what the watch halted itself for ("" = not);
-    like a stop, only a person clears it."""
+    """The dial, the stop latch, and what people hold. `halted` names what the watch halted itself
+    for ("" = not); like a stop, only a person clears it. holds: for a verdict those alone that bear
+    on its proposal."""
 
     autonomy: Autonomy
     stopped: bool = False
     stopped_by: str = ""
     stopped_at: datetime | None = None
     stop_reason: str = ""
+    holds: tuple[Hold, ...] = ()
 
 
 class OutcomeKind(StrEnum):

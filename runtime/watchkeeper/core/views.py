@@ -4,6 +4,7 @@ from datetime import datetime
 
 from watchkeeper.core.desk import LimitView, LogLine
 from watchkeeper.core.report import Ending
+from watchkeeper.core.verdict import Reason
 from watchkeeper.core.word import Word
 
 
@@ -136,3 +137,51 @@ class JournalCheck(Word, frozen=True):
     problem: str
     took_s: float
     against: str = ""
+
+
+class Liftable(Word, frozen=True):
+    """A proposal that only soft rules keep from going on, while break-glass may still lift them.
+
+    asks: it waits for people, whose answers the lift takes the place of; else it was refused.
+    soft: what would be lifted. others: what else spoke, and still holds. until: from then on the
+    refusal is history (None: as long as it is asked). digest: of all that a person reads here."""
+
+    proposal: str
+    title: str
+    why: str
+    if_ignored: str
+    by: str
+    incident: str
+    steps: tuple[str, ...]
+    blast: str
+    asks: bool
+    soft: tuple[Reason, ...]
+    others: tuple[Reason, ...]
+    until: datetime | None
+    digest: str
+
+
+class LiftView(Word, frozen=True):
+    """One use of break-glass. before: who had lifted other rules for the same proposal. state: what
+    became of the proposal, as its life calls it. reviewed_by: "" while the review is owed."""
+
+    proposal: str
+    title: str
+    incident: str
+    rules: tuple[str, ...]
+    person: str
+    before: tuple[str, ...]
+    reason: str
+    at: datetime
+    review_by: datetime
+    state: str
+    reviewed_by: str = ""
+    note: str = ""
+
+
+class GlassView(Word, frozen=True):
+    """What break-glass could lift now, and what it lifted: owed reviews first, then the newest."""
+
+    at: datetime
+    liftable: tuple[Liftable, ...]
+    lifts: tuple[LiftView, ...]

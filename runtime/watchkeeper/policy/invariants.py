@@ -156,6 +156,12 @@ def _s4(case: Case) -> str:
     return f"the watch was stopped{by}; a person must resume it"
 
 
+def _s4_held(case: Case) -> str:
+    if not case.orders.holds:
+        return ""  # by far the most verdicts; the gate shows those alone that bear on this one
+    return f"{case.orders.holds[0].says}; a person may release it sooner"
+
+
 def _s5(case: Case) -> str:
     if case.ledger.reconciled:
         return ""
@@ -313,6 +319,7 @@ INVARIANTS: tuple[Invariant, ...] = (
         "S3", "At most 20 disruptive actions start in an hour.", _s3, _DISRUPTIVE, wakes=True
     ),
     Invariant("S4", "Nothing changes while the watch is stopped.", _s4, _ALL),
+    Invariant("S4", "What a person holds is left alone.", _s4_held, _DISRUPTIVE),
     Invariant("S5", "Nothing changes before a new Ray session is reconciled.", _s5, _ALL),
     Invariant("S7", "A node that is in use is not restarted.", _s7, frozenset({"node.restart"})),
     Invariant(

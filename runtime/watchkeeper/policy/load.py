@@ -24,6 +24,7 @@ from watchkeeper.policy.read_capacity import (
     capacity_in,
     feeds_in,
     quotas_in,
+    serving_in,
 )
 from watchkeeper.policy.read_roles import roles_in
 from watchkeeper.policy.read_rules import exemptions_in, rules_in
@@ -51,7 +52,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
     limits = limits_in(documents)
     budgets = budgets_in(documents, prices)
     allowances, capacity = allowances_in(documents), capacity_in(documents)
-    feeds, quotas = feeds_in(documents), quotas_in(documents)
+    feeds, quotas, serving = feeds_in(documents), quotas_in(documents), serving_in(documents)
     conditions = Conditions(documents)
     rules = rules_in(documents, windows, people, conditions)
     exemptions = exemptions_in(documents, rules, conditions, at)
@@ -94,6 +95,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         capacity=capacity,
         feeds=feeds,
         quotas=quotas,
+        serving=serving,
         roles=roles,
     )
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder, QuotaOrder
+from watchkeeper.core.serving import ServeOrder
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.expr import Batch, Condition
 from watchkeeper.policy.index import Index
@@ -208,7 +209,8 @@ class CheckedPolicy:
     dockets: by kind, its rules as the judge goes through them. over: exceptions,
     rules and windows whose last day has passed: they do nothing, and `check` refuses them.
     allowances, capacity (by pool) and feeds (by power feed) are what costs are measured and pools
-    are planned by, and quotas order the line; they decide nothing. sources: the files as they
+    are planned by, serving is what deployments promise, and quotas order the line; they decide
+    nothing. sources: the files as they
     were, for the journal.
     """
 
@@ -233,4 +235,5 @@ class CheckedPolicy:
     capacity: Mapping[str, CapacityOrder] = field(default_factory=dict)
     feeds: Mapping[str, FeedOrder] = field(default_factory=dict)
     quotas: tuple[QuotaOrder, ...] = ()
+    serving: Mapping[str, ServeOrder] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Allowances, service levels, quotas and power feeds, from YAML to their words.
+"""Allowances, service levels, quotas, latency goals and power feeds, from YAML to their words.
 
 These are measured and planned by, and quotas order the line; they refuse no action. What refuses
 an action is a budget.
@@ -7,6 +7,7 @@ an action is a budget.
 from __future__ import annotations
 
 from watchkeeper.core.money import MEASURES, Allowance, CapacityOrder, FeedOrder, QuotaOrder
+from watchkeeper.core.serving import PERCENTILES, ServeOrder
 from watchkeeper.policy.reader import At, Reader, zones
 from watchkeeper.policy.sections import Documents
 
@@ -97,6 +98,32 @@ def quotas_in(documents: Documents) -> tuple[QuotaOrder, ...]:
                 where=f"{reader.file}:{spec.mark.line}",
             )
     return tuple(found.values())
+
+
+def serving_in(documents: Documents) -> dict[str, ServeOrder]:
+    """What each deployment promises; `default` stands for every other."""
+    found: dict[str, ServeOrder] = {}
+    for reader, top in documents:
+        for name, spec in top.of("serving", {}).items():
+            if name in found:
+                said = f"the goal of {name!r} is told twice; first at {found[name].where}"
+                reader.problem(spec.mark, said, name)
+                continue
+            percentile = int(spec.of("percentile", 95))
+            if percentile not in PERCENTILES:
+                said = f"{percentile} is not measured; {', '.join(map(str, PERCENTILES))} are"
+                reader.problem(spec.mark, said, str(percentile))
+                continue
+            found[name] = ServeOrder(
+                name=name,
+                latency_s=spec.of("latency", 0.0),
+                percentile=percentile,
+                start_s=spec.of("ready_after", 600.0),
+                least=int(spec.of("replicas_at_least", 1)),
+                level=spec.of("service_level", 95.0) / 100,
+                where=f"{reader.file}:{spec.mark.line}",
+            )
+    return found
 
 
 def feeds_in(documents: Documents) -> dict[str, FeedOrder]:

@@ -28,6 +28,8 @@ NAME = r"[A-Za-z][A-Za-z0-9_-]{0,62}"
 POOL = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
 """The name of a pool or a power feed, as the inventory has it."""
 
+DEPLOYMENT = r"default|[A-Za-z0-9_.-]{1,120}/[A-Za-z0-9_.-]{1,120}"
+
 PERSON = r"[A-Za-z0-9](?:[A-Za-z0-9._@:+-]{0,126}[A-Za-z0-9])?"
 
 
@@ -225,6 +227,27 @@ _QUOTA = Record(
     },
     required=("gpus",),
 )
+_SERVING = Record(
+    "what a deployment of a model server promises",
+    {
+        "latency": Leaf("at most, such as 500ms or 2s", kind="duration"),
+        "percentile": Leaf(
+            "of its answers: 50, 95 (default) or 99", kind="whole", least=50, most=99
+        ),
+        "ready_after": Leaf(
+            "from asking for a node to the first answer of a replica there; 10m where left out",
+            kind="duration",
+        ),
+        "replicas_at_least": Leaf("that always run; 1 if left out", kind="whole", most=10_000),
+        "service_level": Leaf(
+            "percent of the time in which the rate that is forecast must fit; 95 if left out",
+            kind="number",
+            least=50,
+            most=99.9,
+        ),
+    },
+    required=("latency",),
+)
 _FEED = Record(
     "what the feed may carry",
     {
@@ -341,6 +364,11 @@ POLICY = Record(
         "allowances": Many("what may be used in a calendar month", _ALLOWANCE),
         "capacity": Named("how large each pool should be", _CAPACITY, key=POOL),
         "quotas": Named("what each tenant is promised, in the line of gangs", _QUOTA),
+        "serving": Named(
+            "latency that each deployment promises, by application/deployment, or `default`",
+            _SERVING,
+            key=DEPLOYMENT,
+        ),
         "power_feeds": Named("what each power feed may carry", _FEED, key=POOL),
         "rules": Many("rules; the strictest of those that match decides", _RULE),
         "exceptions": Many("dated exceptions from rules", _EXCEPTION),
