@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from tests.browser import lab_looks, lab_money, morning_report
+from tests.browser import lab_glass, lab_looks, lab_money, morning_report
 from tests.browser import lab_morning as morning
 
 from watchkeeper.control.amend import means
@@ -30,7 +30,15 @@ from watchkeeper.core.report import Judgement, Postmortem, Report
 from watchkeeper.core.roles import roles_of
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders
-from watchkeeper.core.views import AgentView, FanView, JournalCheck, PolicyView
+from watchkeeper.core.views import (
+    AgentView,
+    FanView,
+    GlassView,
+    JournalCheck,
+    Liftable,
+    LiftView,
+    PolicyView,
+)
 from watchkeeper.core.word import digest, plain
 from watchkeeper.core.word import digest as word_digest
 from watchkeeper_agents.chat import answer_from
@@ -64,6 +72,8 @@ class FakeDesk:
         self.effects: list[str] = []
         """Proposals approved by enough people: each may stand here once."""
         start = clock.now()
+        self._soft: Liftable | None = lab_glass.liftable(start)
+        self._lifts: dict[str, LiftView] = {}
         self._asks = {a.id: a for a in morning.asks(start)}
         self._stories = {s.incident.id: s for s in morning.stories(start)}
         self._board = morning.board(start)
@@ -281,10 +291,38 @@ class FakeDesk:
             return ident
 
     def break_glass(self, proposal: str, person: Person, reason: str) -> str:
-        raise Refused(f"Nothing soft stands in the way of {proposal}.")
+        with self._news:
+            soft = self._soft
+            if soft is None or proposal != soft.proposal:
+                raise Refused(f"Nothing soft stands in the way of {proposal}.")
+            if "break-glass" not in person.groups:
+                raise Refused(f"{person.name} is not in the group break-glass; only they may.")
+            if not reason.strip():
+                raise Refused("Say why, with --reason: it is read at the review.")
+            self._soft, now = None, self._clock.now()
+            self._lifts[proposal] = lab_glass.lifted(soft, person, reason.strip(), now)
+        self.say_line("Break-glass", f"{person.name} lifted it. {reason}", proposal=proposal)
+        return f"{proposal}: lifted."
+
+    def glass(self) -> GlassView:
+        with self._news:
+            liftable = (self._soft,) if self._soft else ()
+            return GlassView(
+                at=self._clock.now(), liftable=liftable, lifts=tuple(self._lifts.values())
+            )
 
     def review(self, proposal: str, person: Person, note: str = "") -> str:
-        raise Refused(f"Nobody broke the glass on {proposal}.")
+        with self._news:
+            lift = self._lifts.get(proposal)
+            if lift is None:
+                raise Refused(f"Nobody broke the glass on {proposal}.")
+            if lift.reviewed_by:
+                raise Refused(f"Reviewed already by {lift.reviewed_by}.")
+            if person.name == lift.person:
+                raise Refused("Another person reviews it.")
+            self._lifts[proposal] = replace(lift, reviewed_by=person.name, note=note.strip())
+        self.say_line("Reviewed", f"{person.name} reviewed it.", proposal=proposal)
+        return f"{proposal}: reviewed."
 
     def stop(self, person: Person, reason: str = "") -> None:
         self._order(

@@ -35,6 +35,8 @@ PAGES = {
     "incident": "/i/INC-2",
     "forecast": "/forecast",
     "policy": "/policy",
+    "glass": "/break-glass",
+    "glass-one": "/break-glass/P-5",
     "agents": "/agents",
     "costs": "/costs",
     "journal": "/journal",

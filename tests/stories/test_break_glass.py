@@ -438,3 +438,28 @@ def test_a_question_called_further_still_lapses_at_its_time(tell: Tell) -> None:
     story.turns(32, every_s=30.0)
     assert story.events(Kind.APPROVAL_EXPIRED)
     assert story.done() == []
+
+
+def test_the_desk_shows_what_could_be_lifted_and_then_what_was_and_its_review(tell: Tell) -> None:
+    story = tell(hour=NIGHT, policies=orders(FREEZE))
+    ident = refused(story)
+    (could,) = story.desk.glass().liftable
+    assert (could.proposal, [r.id for r in could.soft]) == (ident, ["year-end-freeze"])
+    assert [r.id for r in could.others] == ["all-may-be-done"]
+    assert could.until is not None
+
+    story.desk.break_glass(ident, CHIEF, "the gang is worth more")
+    seen = story.desk.glass()
+    assert seen.liftable == ()
+    (lift,) = seen.lifts
+    assert (lift.person, lift.rules, lift.state) == ("cara", ("year-end-freeze",), "made")
+    story.until(lambda: story.desk.glass().lifts[0].state == "recovered", within=400)
+    story.desk.review(ident, LEAD, "It was right.")
+    assert story.desk.glass().lifts[0].reviewed_by == "dan"
+
+
+def test_a_refusal_of_long_ago_is_not_offered_for_lifting(tell: Tell) -> None:
+    story = tell(hour=NIGHT, policies=orders(FREEZE))
+    refused(story)
+    story.clock.pass_s(901)
+    assert story.desk.glass().liftable == ()

@@ -68,6 +68,8 @@ TABLE: Mapping[tuple[str, str], Need] = {
         "/forecast",
         "/policy",
         "/agents",
+        "/break-glass",
+        "/break-glass/{proposal}",
         "/more",
         "/chat",
         "/chat/{seq}",
@@ -88,6 +90,14 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ),
     ("POST", "/a/together"): Need(
         APPROVER, "one class and one incident, each as if answered alone; nothing that stops work"
+    ),
+    ("POST", "/break-glass/{proposal}/lift"): Need(
+        BREAKER,
+        "in the group break-glass, and not who asked; soft rules of what was shown; signed in by a "
+        "person within the last minutes",
+    ),
+    ("POST", "/break-glass/{proposal}/review"): Need(
+        (Role.OPERATOR, Role.APPROVER, Role.BREAK_GLASS), "not who lifted"
     ),
     ("POST", "/stop"): Need(VIEWER),
     ("POST", "/resume"): Need(OPERATOR),

@@ -21,6 +21,7 @@ from watchkeeper.console.ask_routes import ask_routes
 from watchkeeper.console.chat_routes import chat_routes
 from watchkeeper.console.events import Streams, event_routes
 from watchkeeper.console.form_routes import form_routes
+from watchkeeper.console.glass_routes import glass_routes
 from watchkeeper.console.guard import Guard, Place
 from watchkeeper.console.house import House
 from watchkeeper.console.look_routes import look_pages, look_reads
@@ -91,6 +92,7 @@ def create_app(
         ),  # first: what each open page asks every few seconds; /fleet/cells no node
         ask_routes(house),  # before the pages: /a/together is no question
         page_routes(house),
+        glass_routes(house),
         money_pages(house),
         form_routes(house),
         sign_on_routes(house),

@@ -71,6 +71,10 @@ def to_ask(proposal: str) -> str:
     return f"/a/{quote(proposal, safe='')}"
 
 
+def to_glass(proposal: str) -> str:
+    return f"/break-glass/{quote(proposal, safe='')}"
+
+
 def to_incident(incident: str) -> str:
     return f"/i/{quote(incident, safe='')}"
 
@@ -363,7 +367,7 @@ def changeable(ask: Ask) -> bool:
 def filters() -> dict[str, Callable[..., Any]]:
     """Every filter the templates use, by name."""
     shared: tuple[Callable[..., Any], ...] = (
-        tame, tame_lines, whole, steps_line, barred, to_ask, to_incident, to_node, fresh,
+        tame, tame_lines, whole, steps_line, barred, to_ask, to_glass, to_incident, to_node, fresh,
         first_window, when, clock, day, iso, span, seconds_left, countdown, ask_title, counted, num,
         of_count, opening, grouped, status_word, signal_title, target_words, counts, agreement,
         trusts, simulated_label, worst, need_a_look, mark, full, state_word,

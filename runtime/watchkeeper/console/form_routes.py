@@ -1,7 +1,7 @@
 """The forms: POST decides, then shows the page again (303). All of them work without script."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated, TypeVar
 from urllib.parse import quote
@@ -22,7 +22,7 @@ MAX_QUESTION = 500
 E = TypeVar("E", bound=StrEnum)
 
 
-def checked_session(house: House) -> Callable[..., Session]:
+def checked_session(house: House) -> Callable[..., Awaitable[Session]]:
     """Dependency of every form: the live session, and the form's own token."""
 
     async def checked(
@@ -85,14 +85,14 @@ def form_routes(house: House) -> APIRouter:
         ask = desk.ask(proposal)
         if ask is None:
             raise HTTPException(404, f"There is no question {proposal[:60]}.")
-        given = _choice(fields, "answer", Answer)
+        given, here = _choice(fields, "answer", Answer), f"/a/{quote(proposal, safe='')}"
         try:
             house.answer(ask, session, given, fields)
         except ProveAgain as err:
-            return house.prove_page(ask, session, err.detail)
+            return house.prove_page(ask.title, here, session, err.detail)
         except Refused as err:
             return house.ask_page(desk.ask(proposal) or ask, session, refused=str(err))
-        return _to(f"/a/{quote(proposal, safe='')}")
+        return _to(here)
 
     @routes.post("/stop")
     def stop(session: Checked, fields: Fields) -> Response:

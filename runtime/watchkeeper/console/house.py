@@ -20,6 +20,7 @@ from watchkeeper.core.errors import Refused
 from watchkeeper.core.roles import Role
 from watchkeeper.core.sign_on import SignOn, Tokens
 from watchkeeper.core.verdict import Answer, Autonomy
+from watchkeeper.core.views import Liftable
 
 DIAL = (Autonomy.OBSERVE, Autonomy.ASK, Autonomy.AUTO)
 """From where the watch does least."""
@@ -28,10 +29,10 @@ DIAL = (Autonomy.OBSERVE, Autonomy.ASK, Autonomy.AUTO)
 class ProveAgain(HTTPException):
     """What stops work is approved by who proved a moment ago who they are (step-up)."""
 
-    def __init__(self, within_s: float) -> None:
+    def __init__(self, within_s: float, what: str = "Approving this stops work") -> None:
         super().__init__(
             403,
-            f"Approving this stops work, so it needs a login of the last {within_s / 60:.0f} "
+            f"{what}, so it needs a login of the last {within_s / 60:.0f} "
             "minutes, by a person. Sign in again, and answer then. Nothing was recorded.",
         )
 
@@ -143,12 +144,12 @@ class House:
             refused=refused,
         )
 
-    def prove_page(self, ask: Ask, session: Session, why: str) -> HTMLResponse:
-        """How to sign in again and come back to this decision."""
+    def prove_page(self, what: str, back: str, session: Session, why: str) -> HTMLResponse:
+        """How to sign in again and come back. what: is decided there; back: an address of ours."""
         sign_on = self.sign_on.says if self.sign_on else ""
         return self.page(
             "step_up.html", "error", "Sign in again", session, 403,
-            ask=ask, why=why, sign_on=sign_on,
+            what=what, back=back, why=why, sign_on=sign_on,
         )  # fmt: skip
 
     def give_cookie(self, answer: Response, secret: str) -> None:
@@ -184,6 +185,18 @@ class House:
             reason=fields.get("reason", "").strip(),
             door=door,
         )
+
+    def lift(self, found: Liftable, session: Session, fields: dict[str, str]) -> str:
+        """Break the glass on one proposal. Raises ProveAgain, and Refused: it is not what was
+        shown, the readings are too old to act on, or the desk's own reason."""
+        if not self.sessions.fresh(session):
+            raise ProveAgain(self.sessions.spans.step_up_s, "This lifts a rule")
+        if fields.get("shown", "") != found.digest:
+            raise Refused("What you saw is not what stands in the way now. Read it again.")
+        if stale := stale_because(self.desk.board()):
+            stale = stale.removeprefix("Approve is off: ")
+            raise Refused(f"Nothing is lifted now: {stale}. Nothing was recorded.")
+        return self.desk.break_glass(found.proposal, session.person, fields.get("reason", ""))
 
     def turn_dial(self, session: Session, level: Autonomy) -> None:
         """Down is free to all, up is not: 403 without the role."""
