@@ -57,6 +57,10 @@ def admit(
     if job.held and line is not None and name in line.starts:
         waited = max(0.0, (tools.snapshot.at - job.state_since).total_seconds())
         placement = line.starts[name]
+        if placement.gang.elastic and (
+            soon := _on_the_way(job, len(placement.seats), settings, waited)
+        ):
+            return Turn(memory=memory, move=Move(end="waiting", why=soon))
         reason = (
             f"{name} waits for {job.pending_gpus or job.gpus:g} GPUs since {waited:.0f} s, and "
             f"is number {line.order.index(name) + 1} of {len(line.order)} in the line. "
@@ -69,11 +73,19 @@ def admit(
         action = JobPreempt(job=name, attempt_id=job.attempt_id)
         reason = (
             f"{name} runs with {len(job.nodes)} of {job.workers} workers; nobody waits, and "
-            f"{_idle(job, tools.briefing):g} nodes of {job.pool} stand idle. It goes on from its "
-            "checkpoint with more."
+            f"{job.pool} has room for {_idle(job, tools.briefing)} more. It goes on from its "
+            "checkpoint with them."
         )
         return _draft(name, memory, action, reason, tools)
     return Turn(memory=memory, move=Move(end="waiting", why=f"{name} has no room now."))
+
+
+def _on_the_way(job: Job, seats: int, settings: CrewSettings, waited: float) -> str:
+    """Why an elastic gang that stopped just now is not seated with fewer workers yet: its own
+    seats are given back seconds after it ended, and it would go on smaller beside them."""
+    if not job.attempt or seats >= job.workers or waited >= settings.leaves_s:
+        return ""
+    return f"{job.name} stopped {waited:.0f} s ago; its own seats are on their way."
 
 
 def looks(name: str, tools: Tools, settings: CrewSettings) -> str:
@@ -123,15 +135,35 @@ def _may_grow(job: Job, briefing: Briefing, settings: CrewSettings) -> bool:
 
 
 def _idle(job: Job, briefing: Briefing) -> int:
-    """Nodes of its pool with room for one more worker, at most as many as it lacks."""
+    """Workers that it could have more: nodes of its pool with room, at most as many as it lacks.
+    Not those under an open incident, those kept for others, or what its tenant may not hold."""
     each = job.gpus / max(1, len(job.nodes))
     snapshot = briefing.snapshot
+    suspects = {i.node for i in briefing.incidents if i.is_open}
     free = sum(
         node.pool == job.pool
         and not node.control_path
         and node.ray_state is RayState.ALIVE
         and node.name not in snapshot.fences
+        and node.name not in suspects
         and node.gpus_free >= each
         for node in snapshot.nodes.values()
     )
-    return min(free, job.workers - len(job.nodes))
+    kept = sum(
+        r.nodes
+        for r in snapshot.state.reserved
+        if r.pool == job.pool and (not r.tenant or r.tenant != job.tenant)
+    )
+    lacks = job.workers - len(job.nodes)
+    return max(0, min(free - kept, lacks, _may_hold(job, each, briefing)))
+
+
+def _may_hold(job: Job, each: float, briefing: Briefing) -> int:
+    """How many workers more its tenant's quota and allowances let it have."""
+    if any(u.tenant in ("", job.tenant) and u.pool in ("", job.pool) for u in briefing.used_up):
+        return 0
+    quota = next((q for q in briefing.quotas if q.tenant == job.tenant), None)
+    if quota is None or quota.gpus_at_most is None or not each:
+        return job.workers
+    held = sum(j.gpus for j in briefing.snapshot.running if j.tenant == job.tenant)
+    return int((quota.gpus_at_most - held) / each + 1e-6)

@@ -17,6 +17,7 @@ from tests.core.crew_stage import (
     ends,
     job,
     kinds,
+    lost,
     node,
     short,
     snapshot,
@@ -25,10 +26,10 @@ from tests.core.crew_stage import (
 )
 
 from watchkeeper.core.action import JobPlace, JobPreempt, PoolScale
-from watchkeeper.core.cluster import Job, JobState, Node
+from watchkeeper.core.cluster import Job, JobState, Node, Reserved
 from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.forecast import Forecast
-from watchkeeper.core.money import CapacityOrder
+from watchkeeper.core.money import CapacityOrder, QuotaOrder, UsedUp
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.placement.running import Terms
 from watchkeeper_agents.crew import LangGraphCrew
@@ -290,6 +291,54 @@ def test_an_elastic_gang_grows_back_only_while_nobody_waits(
     small = runs("elastic", "train-01", workers=2, least=1, saved_s=saved_s)
     seen = snapshot(*fleet("train-02", of=2), jobs=(small, *waiting), demand=want(0.0))
     assert kinds(LangGraphCrew(settings=GROWS).ask(briefing(seen, serves=SERVES))) == asked
+
+
+KEPT = Reserved(
+    ident="R1", pool="train", nodes=1, tenant="other",
+    begin=AT - timedelta(hours=1), until=AT + timedelta(hours=1),
+)  # fmt: skip
+
+
+FULL_QUOTA = QuotaOrder(tenant="nlp", gpus=8, gpus_at_most=8.0)
+USED_UP = UsedUp(tenant="nlp", pool="", says="The month is used up.")
+SUSPECT = lost("train-02", jobs=())
+
+
+@pytest.mark.parametrize(
+    ("briefed", "reserved"),
+    [
+        pytest.param({}, (KEPT,), id="the free node is kept for another tenant"),
+        pytest.param({"quotas": (FULL_QUOTA,)}, (), id="its tenant may hold no more"),
+        pytest.param({"used_up": (USED_UP,)}, (), id="its tenant's allowance is used up"),
+        pytest.param({"incidents": (SUSPECT,)}, (), id="the free node is suspect"),
+    ],
+)
+def test_an_elastic_gang_is_not_stopped_for_room_that_it_would_not_get(
+    briefed: dict[str, Any], reserved: tuple[Reserved, ...]
+) -> None:
+    small = runs("elastic", "train-01", workers=2, least=1, saved_s=20.0, tenant="nlp")
+    seen = snapshot(*fleet("train-02", of=2), jobs=(small,), demand=want(0.0))
+    seen = replace(seen, state=msgspec.structs.replace(seen.state, reserved=reserved))
+    asked = replace(briefing(seen, serves=SERVES), **briefed)
+    made = LangGraphCrew(settings=GROWS).ask(asked).drafts
+    assert not [d for d in made if isinstance(d.action, JobPreempt)]
+
+
+@pytest.mark.parametrize(
+    ("stopped_s", "free", "asked"),
+    [
+        pytest.param(3.0, ("train-01",), [], id="its own seats are on their way"),
+        pytest.param(3.0, ("train-01", "train-02"), ["job.place"], id="all of it fits"),
+        pytest.param(30.0, ("train-01",), ["job.place"], id="nothing more came"),
+    ],
+)
+def test_an_elastic_gang_that_stopped_just_now_is_not_seated_smaller_beside_its_own_seats(
+    stopped_s: float, free: tuple[str, ...], asked: list[str]
+) -> None:
+    since = AT - timedelta(seconds=stopped_s)
+    stopped = gang("elastic", 2, workers=2, least=1, attempt=1, state_since=since)
+    seen = snapshot(*fleet(*free, of=2), jobs=(stopped,), demand=want())
+    assert kinds(LangGraphCrew().ask(briefing(seen, serves=SERVES))) == asked
 
 
 def test_an_elastic_gang_begins_with_fewer_workers_within_its_bounds() -> None:

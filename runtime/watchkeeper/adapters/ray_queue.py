@@ -211,7 +211,10 @@ def held_job(asked: Asked, report: Progress | None, last: Job | None) -> Job:
     """A gang before Ray, with how far it had come. last: its newest attempt, where one ran."""
     job = asked.job()
     if last is not None:
-        job = msgspec.structs.replace(job, pool=job.pool or last.pool, attempt=last.attempt)
+        since = max(job.state_since, last.state_since)  # until it has ended, it saves
+        job = msgspec.structs.replace(
+            job, pool=job.pool or last.pool, attempt=last.attempt, state_since=since
+        )
     if report is None or not asked.attempt:
         return job
     return msgspec.structs.replace(
