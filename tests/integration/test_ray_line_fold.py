@@ -99,7 +99,8 @@ def test_seats_are_the_gangs_gpus_and_are_taken_at_once() -> None:
     )  # fmt: skip
     nodes = fold_nodes(rows, lambda _ident, _state: NOW)
     assert [nodes[n].gpus_free for n in "ab"] == [0.0, 0.0]
-    assert fold_jobs(rows, nodes)["bert-7"].gpus == 16.0
+    starting = fold_jobs(rows, nodes)["bert-7"]
+    assert (starting.gpus, starting.nodes) == (16.0, ("a", "b")), "before its workers are there"
     assert parse_seats("wk-fence-a-1-2") is None
 
 

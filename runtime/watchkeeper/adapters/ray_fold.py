@@ -245,6 +245,7 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
     largest: dict[str, float] = {}
     on: dict[str, set[str]] = defaultdict(set)
     pools: dict[str, str] = {}
+    seats: dict[str, set[str]] = defaultdict(set)
     for group, name in _whose(rows.groups, {job_id: names[job_id] for job_id in current}, jobs):
         waits = group.state in _WAITING_GROUP
         for bundle in group.bundles:
@@ -253,6 +254,8 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
                 pending[name] += bundle.gpus
                 largest[name] = max(largest.get(name, 0.0), bundle.gpus)
             pools.setdefault(name, bundle.labels.get(POOL, ""))
+            if not waits and group.namespace == NAMESPACE and bundle.node_id in by_incarnation:
+                seats[name].add(by_incarnation[bundle.node_id])
     for actor in rows.actors:
         if actor.job_id not in current or actor.node_id not in by_incarnation:
             continue
@@ -269,7 +272,9 @@ def fold_jobs(rows: Rows, nodes: Mapping[str, Node]) -> dict[str, Job]:
             gpus=float(held[name]),
             pending=float(pending[name]),
             largest=largest.get(name, 0.0),
-            on=tuple(sorted(on[name])),
+            # Its workers come seconds after its seats: until then it is where these are, or its
+            # tenant would seem to hold nothing, and the next gang of theirs pass any quota.
+            on=tuple(sorted(on[name] or seats[name])),
             pool=pools.get(name, ""),
         )
         for name, job in sorted(jobs.items())
