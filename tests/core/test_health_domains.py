@@ -338,6 +338,14 @@ def test_a_sensor_that_stands_still_while_others_move_is_a_sensor_fault():
     assert not plan.page
 
 
+def test_a_reading_that_is_held_at_its_limit_by_cut_clocks_is_no_sensor_fault():
+    def hot(snap, minute):
+        freeze(snap, minute)
+        snap.frame.gpu[at_row(snap, "n03"), 2, REASONS] = 0x20
+
+    assert [s.code for s in watched(hot, 35)] == ["gpu.thermal"]
+
+
 def test_a_gap_in_the_readings_is_no_standstill():
     def gap(snap, minute):
         snap.frame.gpu[at_row(snap, "n03"), 2, CELSIUS] = np.nan

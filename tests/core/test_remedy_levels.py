@@ -177,6 +177,14 @@ def test_a_gang_that_hung_and_makes_steps_again_takes_the_blame_off_the_node():
     assert not passed_by(*told(lines[0], slow, other, jobs=[goes_on]))
 
 
+def test_a_node_is_not_fenced_for_a_gang_that_hung_and_makes_steps_again():
+    lines = (read("gang.suspect", 60), read("gang.hang", 90, "job:g"))
+    for stepped, wanted in ((100, "node.cordon"), (5, "Wait")):
+        gang = c.job("g", step_at=c.ago(stepped))
+        hang = c.renamed(lines[1], incarnation=gang.attempt_id)
+        assert first(plan(*told(lines[0], hang, jobs=[gang]))) == wanted
+
+
 def test_a_gang_that_makes_steps_there_after_the_last_word_is_a_check():
     word = read("xid.109", 1300, "gpu:w1/3", Trust.KERNEL)
     incident, snapshot = told(word, jobs=[c.job("g", step_at=c.ago(5))])

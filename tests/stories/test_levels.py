@@ -54,3 +54,20 @@ def test_a_question_lapses_when_what_it_was_asked_for_is_not_told_of_any_more(te
     story.turns(3, every_s=10.0)
     assert story.done() == ["node.cordon"], "nothing was done to a node that is well"
     assert not story.desk.asks(), "and nothing is asked"
+
+
+def test_a_gangs_question_lapses_when_its_node_turns_out_to_be_ill(tell: Tell) -> None:
+    story = tell(autonomy="ask", hour=DAY)
+    story.cluster.run("llm", ("train-01", NODE))
+    story.turns(2)
+    story.cluster._stop_gangs(NODE)
+    story.until(lambda: story.events(Kind.INCIDENT_OPENED))
+    story.cluster.xid(NODE, 3, 31)
+    story.turns(1)
+    story.until(lambda: story.desk.asks())
+    assert [kind_of(f.action) for f in story.record.books.waiting()] == ["job.requeue"]
+    story.cluster.xid(NODE, 3, 48)
+    story.until(lambda: story.events(Kind.APPROVAL_VOID), within=20)
+    assert "gpu_memory by now" in story.events(Kind.APPROVAL_VOID)[-1].data["why"]
+    story.until(lambda: story.desk.asks(), within=60)
+    assert [kind_of(f.action) for f in story.record.books.waiting()] == ["node.cordon"]

@@ -12,10 +12,12 @@ from watchkeeper.control.holding import end_holds, held_back
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
 from watchkeeper.control.watch import Watch
-from watchkeeper.core.action import say, traits_of
+from watchkeeper.core.action import JobPreempt, JobRequeue, say, traits_of
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Kind
+from watchkeeper.core.fault import REPAIRED_ON_NODE
 from watchkeeper.core.impact import generation
+from watchkeeper.core.incident import Incident
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import canonical, digest, plain
 from watchkeeper.health.illness import passed_by
@@ -147,6 +149,8 @@ def end_stale_questions(watch: Watch, snapshot: Snapshot) -> None:
             _void(watch, file, held)
         elif question is not None and _passed_by(watch, file, snapshot):
             _void(watch, file, "what it was asked for is not seen any more")
+        elif question is not None and incident is not None and _of_another_class(file, incident):
+            _void(watch, file, f"{incident.id} is {incident.fault} by now, and asks for more")
         elif question is not None and snapshot.steady >= question.expires_steady:
             _expire(watch, file, question)
         elif drifted and not stale(snapshot):
@@ -162,6 +166,14 @@ def _passed_by(watch: Watch, file: File, snapshot: Snapshot) -> bool:
     incident = watch.record.books.incidents.get(file.proposal.incident)
     disruptive = traits_of(file.action).disruptive
     return disruptive and incident is not None and passed_by(incident, snapshot, watch.sense)
+
+
+def _of_another_class(file: File, incident: Incident) -> bool:
+    """Was a gang's step asked for before its node was known to be ill? While it waited nobody would
+    fence the node, and the gang would land there again."""
+    of_a_gang = isinstance(file.action, JobRequeue | JobPreempt)
+    known, _, _ = file.proposal.rung.partition(":")
+    return of_a_gang and known != incident.fault and incident.fault in REPAIRED_ON_NODE
 
 
 def _calls_the_next(watch: Watch, file: File, snapshot: Snapshot) -> bool:

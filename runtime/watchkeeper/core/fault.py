@@ -231,6 +231,12 @@ def is_over(
     return bool(hung) or _steps_on(incident, now - timedelta(seconds=quiet_s), jobs)
 
 
+def hangs_no_more(incident: Incident, jobs: Mapping[str, Job]) -> bool:
+    """Whether every gang of it that hung makes steps again. jobs: as they are now, by name."""
+    hung = [s for s in incident.signals if s.code == "gang.hang"]
+    return bool(hung) and all(_went_on(s, jobs) for s in hung)
+
+
 def _at_its_pace(slow: Signal, incident: Incident) -> bool:
     """Whether that attempt was told to be at its pace again since."""
     return slow.code == "gang.slow" and any(

@@ -119,6 +119,8 @@ def _moved(frame: FleetFrame, before: SensorPast | None, now: float, frozen_s: f
     if now - moved[:, :, _MAY_FREEZE].min() < frozen_s:
         return SensorPast(frame.nodes, now, seen, moved, moves)  # nothing stands still so long
     still = (now - moved >= frozen_s)[:, :, _MAY_FREEZE] & ~np.isnan(seen)[:, :, _MAY_FREEZE]
+    # What is held at its limit stands still because of that: it is hot, or braked, and told of.
+    still &= ~(np.nan_to_num(frame.gpu[:, :, _REASONS]) >= SW_THERMAL)[:, :, None]
     lively = ((moves >= MOVES) & (now - moved < frozen_s / 4)).sum(axis=2) >= 2
     # Where it stands still for most of the fleet it is coarse, or not measured: no node's fault.
     odd = still.mean(axis=(0, 1)) <= MOST_STILL

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from watchkeeper.core.cluster import RayState
 from watchkeeper.core.facts import spare_nodes
-from watchkeeper.core.fault import Fault, last_reading, recovery_said
+from watchkeeper.core.fault import Fault, hangs_no_more, last_reading, recovery_said
 from watchkeeper.remedy.cures import LAST_RESORT, ONE_TRY, cures_for
 from watchkeeper.remedy.doubt import (
     check_here,
@@ -145,7 +145,7 @@ def _empty(patient: Patient) -> Plan:
     if not patient.can("node.drain"):
         return Escalate(why=f"{name} cannot be drained (again), so it is not repaired.", page=True)
     if patient.fence is None and patient.can("node.cordon"):
-        if old := counter_says(patient):
+        if old := counter_says(patient) or _steps_again(patient):
             return old
         cordon = (patient.action("node.cordon"), f"{patient.incident.title}. Keep new work off.")
         return patient.climb(cordon, drain, *ahead)
@@ -155,6 +155,15 @@ def _empty(patient: Patient) -> Plan:
         # Its raylet need not end first. While a person is asked, its instruments go on to speak.
         return patient.climb(*ahead)
     return patient.climb(drain, *ahead)
+
+
+def _steps_again(patient: Patient) -> Wait | None:
+    """It stood out in a gang that hung, and that gang makes steps: what it was may be over."""
+    if patient.incident.fault != Fault.NODE_SUSPECT:
+        return None
+    if not hangs_no_more(patient.incident, patient.view.snapshot.jobs):
+        return None
+    return Wait(why="The gang that hung makes steps again. It waits whether that stays so.")
 
 
 def _still_growing(patient: Patient) -> Wait | None:
