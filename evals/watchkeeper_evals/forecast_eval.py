@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from watchkeeper.core.errors import Malformed
 from watchkeeper.demand.calibrate import STRENGTH, WINDOW_D, calibrated
+from watchkeeper.demand.choose import DEFAULT
 from watchkeeper.demand.gate import Gate
 from watchkeeper.demand.ladder import able, shares_of
 from watchkeeper.demand.member import Member, tidy
@@ -22,7 +23,7 @@ from watchkeeper.demand.naive import Persistence, SeasonalNaive
 from watchkeeper.demand.panel import Panel, roll
 from watchkeeper.demand.past import Past
 from watchkeeper.demand.score import Score, score
-from watchkeeper.demand.series import Floats, Series
+from watchkeeper.demand.series import Floats, Series, begun
 from watchkeeper_evals.forecast_bounds import ratio_bound
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
@@ -70,8 +71,9 @@ class Played:
 def play(series: Series, rules: Rules, tell: Tell) -> Played | None:
     """Every model at every test origin; None where there is no origin to test."""
     steps = range(1, _steps(rules) + 1)
+    days, series = int(series.history_s // DAY_S), begun(series)
     past, levels = Past(series), np.array(LEVELS)
-    origins, test = _origins(series, rules, len(steps))
+    origins, test = _origins(series, rules, len(steps), days)
     if not len(test):
         return None
     # The gate and the calibration look back no further.
@@ -172,19 +174,21 @@ def _steps(rules: Rules) -> int:
 
 
 def _origins(
-    series: Series, rules: Rules, steps: int
+    series: Series, rules: Rules, steps: int, days: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to forecast from, and those of them that are scored: the last `test_share` of the days,
-    at 00:00, with a whole horizon after them and as much history before."""
+    at 00:00, with a whole horizon after them and as much history before. Where demand was first
+    seen less than four days before, the engine abstains, and nobody is scored."""
     rows = np.arange(steps, len(series.values) - 1)
     # A step as coarse as a day has no other hours to learn from.
     every = max(rules.origin_s, rules.step_s)
     origins = rows[np.abs(series.times[rows] % every) < 1e-6]
     midnight = origins[np.abs(series.times[origins] % DAY_S) < 1e-6]
-    days = int(series.history_s // DAY_S)
     count = int(np.ceil(rules.test_share * days - 1e-9))
     whole = midnight[midnight + steps < len(series.values)]
-    return origins, whole[len(whole) - min(count, len(whole)) :]
+    test = whole[len(whole) - min(count, len(whole)) :]
+    late = series.times[0] - series.step_s + DEFAULT.compare_from_s if len(series.times) else 0.0
+    return origins, test[series.times[test] >= late - 1e-6]
 
 
 def _baselines(

@@ -20,7 +20,7 @@ from watchkeeper.demand.member import tidy
 from watchkeeper.demand.naive import persisted
 from watchkeeper.demand.record import Keeper, Record
 from watchkeeper.demand.reserve import Reservation, held, without
-from watchkeeper.demand.series import Samples, Series, grid
+from watchkeeper.demand.series import Samples, Series, begun, grid
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -203,11 +203,12 @@ def _series(
     settings: DemandSettings,
     reservations: Sequence[Reservation] = (),
 ) -> Series:
-    """Hourly means once there are days of history; finer steps before."""
+    """Hourly means once there are days of history; finer steps before. It begins with the first
+    demand: idle days before are no evidence of how good a forecast is."""
     first = min((t for t, _, _ in samples if t <= at_s), default=at_s)
     history = at_s - first
     step = HOUR if history >= settings.hourly_from_s else 300.0 if history >= 3 * HOUR else 60.0
-    return without(grid(samples, at_s, step), reservations)
+    return without(begun(grid(samples, at_s, step)), reservations)
 
 
 def _horizons(series: Series, settings: DemandSettings) -> tuple[float, ...]:

@@ -62,6 +62,22 @@ def grid(samples: Samples, at_s: float, step_s: float) -> Series:
     return replace(made, history_s=history)
 
 
+def begun(series: Series) -> Series:
+    """Without the steps before anything was first wanted: idle time before teaches nothing of the
+    demand that came, and is no history of it. As it is where nothing ever was wanted."""
+    wanted = np.flatnonzero(series.values > 0)  # NaN is not
+    if not len(wanted) or wanted[0] == 0:
+        return series
+    first = int(wanted[0])
+    return replace(
+        series,
+        times=series.times[first:],
+        values=series.values[first:],
+        tail=series.tail[first:],
+        history_s=series.history_s - first * series.step_s,
+    )
+
+
 def on_grid(at: Floats, wanted: Floats, begin: float, end: float, step_s: float) -> Series:
     """Means of the readings (epoch seconds, value) over whole steps from `begin` to `end`."""
     count = round((end - begin) / step_s)
