@@ -1,4 +1,5 @@
-"""Answers a person's question from the record, by rules. It never grants, starts or stops anything.
+"""Answers a person's question from the record, by rules. It does nothing: orders are read by
+`chat_orders`, and come here only where they were not understood.
 
 Asked by the desk with what the first page shows and the newest lines of the log; text in the
 question only selects what is quoted.
@@ -43,9 +44,10 @@ def answer(question: str, facts: ChatFacts) -> str:
         return _help()
     if words[0] in _ORDERS or (words[0] == "please" and len(words) > 1 and words[1] in _ORDERS):
         return (
-            "I only answer questions; nothing is done or granted from here. Questions that wait "
-            "are answered with their Approve and Deny buttons, or `watchkeeper approve ID`; "
-            "`watchkeeper stop` stops the watch."
+            "I do not understand this order, and nothing was done. I know: cordon, drain, restart, "
+            "reboot, replace or check NODE; put NODE back; requeue or preempt GANG; 2 more nodes "
+            "for POOL; leave NODE, rack RACK or pool POOL alone until 07:00; dial down to ask; "
+            "stop. Questions that wait have buttons of their own."
         )
     if "demand" in words or "forecast" in words:
         return _demand(asked, words, facts)

@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 from tests.browser import lab_glass, lab_looks, lab_money, morning_report
 from tests.browser import lab_morning as morning
+from tests.browser.lab_card import asking_card
 
 from watchkeeper.control.amend import means
 from watchkeeper.core.action import say
 from watchkeeper.core.amend import Amendment, amended, narrows, steps_of
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
+from watchkeeper.core.chat import Card, Elsewhere, HandedIn, Held, Ordered, PolicyDraft
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
 from watchkeeper.core.errors import Refused, UsageError
@@ -42,6 +44,7 @@ from watchkeeper.core.views import (
 from watchkeeper.core.word import digest, plain
 from watchkeeper.core.word import digest as word_digest
 from watchkeeper_agents.chat import answer_from
+from watchkeeper_agents.chat_orders import order_of
 from watchkeeper_agents.chat_past import suggestions
 
 replace = msgspec.structs.replace
@@ -71,6 +74,9 @@ class FakeDesk:
         self.judgements: list[Judgement] = []
         self.effects: list[str] = []
         """Proposals approved by enough people: each may stand here once."""
+        self._cards: dict[int, Card] = {}
+        self._handed: dict[int, tuple[HandedIn, ...]] = {}
+        self.drafts: dict[int, PolicyDraft] = {}
         start = clock.now()
         self._soft: Liftable | None = lab_glass.liftable(start)
         self._lifts: dict[str, LiftView] = {}
@@ -360,14 +366,42 @@ class FakeDesk:
         return found
 
     def say(self, person: Person, question: str) -> LogLine:
-        return self.say_line(
+        order = order_of(question, self.board())
+        text = answer_from(question, self.board(), self.log(limit=2000))
+        if isinstance(order, Ordered):
+            text = "Nothing was asked yet: the button under this answer sends it."
+        elif isinstance(order, Elsewhere):
+            text = order.says
+        elif isinstance(order, Held):
+            text = f"{self.hold(person, order.what, order.until).says}."
+        line = self.say_line(
             "You asked",
-            answer_from(question, self.board(), self.log(limit=2000)),
+            text,
             tone="you",
             question=question,
             sources=("Answered by rules, no model",),
             kind_of=Kind.CHAT,
         )
+        if isinstance(order, Ordered):
+            self._cards[line.seq] = asking_card(order, person, self._clock.now())
+        return line
+
+    def card(self, seq: int) -> Card | None:
+        return self._cards.get(seq)
+
+    def handed_in(self, seq: int) -> tuple[HandedIn, ...]:
+        return self._handed.get(seq, ())
+
+    def send(self, person: Person, seq: int) -> tuple[HandedIn, ...]:
+        card = self._cards.get(seq)
+        if card is None or card.by != person.name:
+            raise Refused("This card is another person's.")
+        sent = tuple(HandedIn(proposal="P-7", says=s.says, state="asking") for s in card.steps)
+        self._handed[seq] = sent
+        return sent
+
+    def drafted(self, seq: int) -> PolicyDraft | None:
+        return self.drafts.get(seq)
 
     def suggest(self) -> tuple[str, ...]:
         return suggestions(self.board())

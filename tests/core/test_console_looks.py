@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import msgspec
@@ -118,7 +119,7 @@ def test_the_chat_grants_nothing(world: Stage, question: str) -> None:
     assert world.desk.asks() == before
     assert world.desk.effects == []
     assert not world.desk.board().orders.stopped
-    assert "nothing is done or granted from here" in client.get("/chat").text
+    assert re.search("grants nothing|nothing was done|Nothing was asked", client.get("/chat").text)
 
 
 def test_only_what_the_record_knows_becomes_a_link(world: Stage) -> None:

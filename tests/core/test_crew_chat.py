@@ -143,7 +143,7 @@ def test_demand_without_a_forecast_says_so() -> None:
     "order", ["approve P-7", "Please restart train-02", "stop", "deny everything", "drain train-01"]
 )
 def test_an_order_is_not_carried_out_and_the_way_to_give_it_is_told(order: str) -> None:
-    assert answer(order, facts()).startswith("I only answer questions; nothing is done")
+    assert answer(order, facts()).startswith("I do not understand this order, and nothing was done")
 
 
 @pytest.mark.parametrize("asked", ["", "   ", "sing a song", "why?", "🤷"])

@@ -35,6 +35,7 @@ from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.plan import Done, Escalate, RemedySettings, RemedyView, Steps
 from watchkeeper.remedy.verify import expected_effect
 from watchkeeper.twin.memory import CountingIds, ManualClock, MemoryCluster
+from watchkeeper_agents.chat_orders import order_of
 
 POLICIES = Path(__file__).parents[2] / "policies"
 ASKING = {name: text for name, text in read_policy_dir(POLICIES).items() if "people" in name} | {
@@ -244,6 +245,7 @@ class Story:
             wake=lambda: None,
             answerer=lambda question, board, log: f"heard: {question}",
             redis_name="memory",
+            reader=order_of,
         )
         if self.record.books.orders.autonomy.value != autonomy:
             self.record.write(Kind.AUTONOMY, by="story", level=autonomy)

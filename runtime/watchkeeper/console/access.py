@@ -73,6 +73,7 @@ TABLE: Mapping[tuple[str, str], Need] = {
         "/more",
         "/chat",
         "/chat/{seq}",
+        "/chat/{seq}/policy.yaml",
         "/journal",
         "/journal/verify",
         "/costs",
@@ -102,7 +103,11 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ("POST", "/stop"): Need(VIEWER),
     ("POST", "/resume"): Need(OPERATOR),
     ("POST", "/autonomy"): _DIAL,
-    ("POST", "/ask"): Need(VIEWER),
+    ("POST", "/ask"): Need(VIEWER, "of orders only what narrows is done; the rest is a card"),
+    ("POST", "/chat/{seq}/send"): Need(
+        OPERATOR, "one's own card, within 15 minutes; policy judges it, and another person approves"
+    ),
+    ("POST", "/release"): Need(OPERATOR, "ends a hold before its time"),
     ("POST", "/report/judge"): Need(CREW, "as oneself"),
     # JSON.
     **_reads(

@@ -109,13 +109,19 @@ def form_routes(house: House) -> APIRouter:
         house.turn_dial(session, _choice(fields, "level", Autonomy))
         return _to("/")
 
+    @routes.post("/release")
+    def release(session: Checked, fields: Fields) -> Response:
+        desk.release(session.person, fields.get("hold", "")[:40])
+        return _to("/policy#h")
+
     @routes.post("/ask")
     def ask(session: Checked, fields: Fields) -> Response:
         question = fields.get("question", "").strip()[:MAX_QUESTION]
         if not question:
             raise Malformed("The question is empty.")
         line = desk.say(session.person, question)
-        return _to(f"/chat/{line.seq}" if fields.get("from") == "chat" else f"/#l{line.seq}")
+        alone = fields.get("from") == "chat" or desk.card(line.seq) or desk.drafted(line.seq)
+        return _to(f"/chat/{line.seq}" if alone else f"/#l{line.seq}")
 
     return routes
 

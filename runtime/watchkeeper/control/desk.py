@@ -20,6 +20,7 @@ from watchkeeper.control import holding
 from watchkeeper.control.asking import ask_of
 from watchkeeper.control.break_glass import break_glass, owed_says, review
 from watchkeeper.control.brief import repaired_of
+from watchkeeper.control.chatting import Chatting, Drafter, Reader, Thinker
 from watchkeeper.control.explain import told_event, told_story
 from watchkeeper.control.fair import used_now
 from watchkeeper.control.fleet import job_views, node_views, pool_views
@@ -41,6 +42,7 @@ from watchkeeper.core.action import Action, PoolReserve
 from watchkeeper.core.amend import Amendment
 from watchkeeper.core.capacity import CapacityPlan, WhatIf
 from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Trace
+from watchkeeper.core.chat import Card, HandedIn, PolicyDraft
 from watchkeeper.core.cluster import World
 from watchkeeper.core.desk import (
     Ask,
@@ -96,6 +98,9 @@ class WatchDesk:
         terms: Terms | None = None,
         verify: Verify | None = None,
         suggester: Callable[[Board], tuple[str, ...]] = lambda _board: (),
+        reader: Reader = lambda _text, _board: None,
+        thinker: Thinker | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         self._watch = watch
         self._terms = terms
@@ -104,7 +109,7 @@ class WatchDesk:
         self._looking = Looking(watch, verify)
         self._waiter = waiter
         self._wake = wake
-        self._answerer = answerer
+        self._chat = Chatting(watch, wake, self, answerer, reader, thinker, drafter)
         self._suggester = suggester
         self._redis_name = redis_name
         self._lab_time = lab_time
@@ -461,13 +466,21 @@ class WatchDesk:
         return "\n\n".join(told_event(e) for e in related)
 
     def say(self, person: Person, question: str) -> LogLine:
-        """Answer from the record; never grants anything."""
-        asked = question.strip()[:500]
-        answer = self._answerer(asked, self.board(), self.log(limit=LOG_KEPT))
-        event = self._watch.record.write(Kind.CHAT, by=person.name, question=asked, answer=answer)
-        line = Narrator().line(event)
-        assert line is not None
-        return line
+        """See `control.chatting`: answers, draws a card, or narrows; never grants."""
+        return self._chat.say(person, question, LOG_KEPT)
+
+    def card(self, seq: int) -> Card | None:
+        return self._chat.card(seq)
+
+    def handed_in(self, seq: int) -> tuple[HandedIn, ...]:
+        return self._chat.handed_in(seq)
+
+    def send(self, person: Person, seq: int) -> tuple[HandedIn, ...]:
+        """See `control.chatting`. Raises Refused."""
+        return self._chat.send(person, seq)
+
+    def drafted(self, seq: int) -> PolicyDraft | None:
+        return self._chat.draft(seq)
 
     def suggest(self) -> tuple[str, ...]:
         """See `core.desk.Desk.suggest`."""

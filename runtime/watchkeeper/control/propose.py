@@ -48,10 +48,26 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         )
         watch.told_results.append(_told(draft, "outcome", "failed", f"no provider serves {kind}"))
         return None
+    proposal = proposal_of(watch, snapshot, draft, watch.ids.new("P"))
+    policy = watch.policies.current()
+    prices = policy.prices if policy else Prices()
+    impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
+    watch.record.write(
+        Kind.PROPOSED,
+        (proposal.id, proposal.incident),
+        proposal=plain(proposal),
+        impact=plain(impact),
+        thread=draft.thread,
+    )
+    return proposal
+
+
+def proposal_of(watch: Watch, snapshot: Snapshot, draft: Draft, ident: str) -> Proposal:
+    """The Proposal that a Draft becomes, under this id. Records nothing."""
     books = watch.record.books
     action = as_approved(books, draft.incident, draft.action, snapshot.steady)
-    proposal = Proposal(
-        id=watch.ids.new("P"),
+    return Proposal(
+        id=ident,
         action=action,
         by=draft.by,
         reason=draft.reason,
@@ -68,17 +84,6 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         chosen=draft.chosen,
         predicted=_rehearsed(watch, snapshot, draft),
     )
-    policy = watch.policies.current()
-    prices = policy.prices if policy else Prices()
-    impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
-    watch.record.write(
-        Kind.PROPOSED,
-        (proposal.id, proposal.incident),
-        proposal=plain(proposal),
-        impact=plain(impact),
-        thread=draft.thread,
-    )
-    return proposal
 
 
 def proof_of(action: Action, snapshot: Snapshot) -> Effect:

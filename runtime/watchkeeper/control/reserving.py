@@ -29,13 +29,16 @@ MOST_EVIDENCE = 32
 class Wish(Left):
     """One wish that a door left for the turn. Ends with `says`: what became of it, and with
     `proposal` and `decision`; or with `refused`. by: who asks, where it is no person. incident:
-    what it is about, whose evidence is cited."""
+    what it is about, whose evidence is cited. thread, rung: of its Proposal, where they are not
+    made from the wish itself."""
 
     action: Action
     person: Person
     reason: str
     by: str = ""
     incident: str = ""
+    thread: str = ""
+    rung: str = ""
     decision: Decision | None = None
     proposal: str = ""
     says: str = ""
@@ -75,22 +78,7 @@ def propose_what_people_wish(watch: Watch, snapshot: Snapshot) -> None:
 def _propose(watch: Watch, snapshot: Snapshot, left: Wish) -> None:
     if why := unmet(left.action, snapshot):
         raise Refused(why)
-    asked = (left.action, left.person.name, watch.clock.now())
-    incident = watch.record.books.incidents.get(left.incident)
-    signals = incident.signals[-MOST_EVIDENCE:] if incident is not None else ()
-    reserves = isinstance(left.action, PoolReserve)
-    draft = Draft(
-        thread=f"wish:{digest(asked)[:12]}",
-        action=left.action,
-        by=left.by or f"person:{left.person.name}",
-        reason=left.reason or f"{left.person.name} asked for it.",
-        confidence=1.0 if incident is None else incident.confidence,
-        effect=proof_of(left.action, snapshot),
-        rung=f"{'assistant' if left.by else 'person'}: {kind_of(left.action)}",
-        if_ignored="Nothing is kept; others may start there." if reserves else "Nothing changes.",
-        incident=left.incident if incident is not None else "",
-        evidence=tuple(s.id for s in signals),
-    )
+    draft = draft_of(watch, snapshot, left)
     proposal = propose(watch, snapshot, draft)
     if proposal is None:
         raise Refused(f"{say(left.action)}: nothing here can do that.")
@@ -104,5 +92,25 @@ def _propose(watch: Watch, snapshot: Snapshot, left: Wish) -> None:
             left.says = "Policy asks people about it first. You may not approve it yourself."
         case Decision.ALLOW:
             left.says = "Policy allows it. The nodes are kept from the next look on."
-            if not reserves:
+            if not isinstance(left.action, PoolReserve):
                 left.says = "Policy allows it. It begins with the next look."
+
+
+def draft_of(watch: Watch, snapshot: Snapshot, left: Wish) -> Draft:
+    """The Draft that a wish becomes."""
+    asked = (left.action, left.person.name, watch.clock.now())
+    incident = watch.record.books.incidents.get(left.incident)
+    signals = incident.signals[-MOST_EVIDENCE:] if incident is not None else ()
+    reserves = isinstance(left.action, PoolReserve)
+    return Draft(
+        thread=left.thread or f"wish:{digest(asked)[:12]}",
+        action=left.action,
+        by=left.by or f"person:{left.person.name}",
+        reason=left.reason or f"{left.person.name} asked for it.",
+        confidence=1.0 if incident is None else incident.confidence,
+        effect=proof_of(left.action, snapshot),
+        rung=left.rung or f"{'assistant' if left.by else 'person'}: {kind_of(left.action)}",
+        if_ignored="Nothing is kept; others may start there." if reserves else "Nothing changes.",
+        incident=left.incident if incident is not None else "",
+        evidence=tuple(s.id for s in signals),
+    )

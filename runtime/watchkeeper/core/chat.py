@@ -117,3 +117,21 @@ class PolicyDraft(Word, frozen=True):
     diff: str
     by: str
     tries: int = 1
+
+
+class HandedIn(Word, frozen=True):
+    """What became of one step that was sent. state: of its Proposal; `done` for a narrowing."""
+
+    proposal: str
+    says: str
+    state: str
+    why: str = ""
+
+
+class Said(Word, frozen=True):
+    """What a model made of a sentence: an order, or an answer in its words from tools' results.
+    model: its name."""
+
+    model: str
+    text: str = ""
+    order: Order | None = None

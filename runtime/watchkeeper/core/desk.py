@@ -22,6 +22,7 @@ from watchkeeper.core.verdict import Answer, Approval, Autonomy, Orders, Verdict
 from watchkeeper.core.word import Word
 
 if TYPE_CHECKING:  # they are made of words of this module
+    from watchkeeper.core.chat import Card, HandedIn, PolicyDraft
     from watchkeeper.core.views import AgentView, FanView, GlassView, JournalCheck, PolicyView
 
 
@@ -356,7 +357,25 @@ class Desk(Protocol):
         ...
 
     def say(self, person: Person, question: str) -> LogLine:
-        """Answer a question in the chat from the record; never grants anything."""
+        """Answer a question in the chat from the record, draw a card for an order, or take up a
+        narrowing; never grants anything."""
+        ...
+
+    def card(self, seq: int) -> "Card | None":
+        """The card that the answer on one line of the journal carries."""
+        ...
+
+    def handed_in(self, seq: int) -> "tuple[HandedIn, ...]":
+        """What became of the steps of a card that was sent."""
+        ...
+
+    def send(self, person: Person, seq: int) -> "tuple[HandedIn, ...]":
+        """Press a card's button, as its author. Sending again gives the first result. Raises
+        Refused."""
+        ...
+
+    def drafted(self, seq: int) -> "PolicyDraft | None":
+        """The policy that the answer on one line of the journal carries."""
         ...
 
     def suggest(self) -> tuple[str, ...]:
