@@ -22,11 +22,12 @@ from watchkeeper_evals.remediation.baselines import (
 )
 from watchkeeper_evals.remediation.caps import Caps
 from watchkeeper_evals.remediation.oracle import Oracle
-from watchkeeper_evals.remediation.runs import BASELINES, ORACLE, run_one
+from watchkeeper_evals.remediation.runs import BASELINES, ORACLE, Fate, run_one
 from watchkeeper_evals.remediation.setup import Setup, cluster_of
 from watchkeeper_evals.remediation.stage import play
 from watchkeeper_evals.remediation.trace import faults_of, read_trace
 from watchkeeper_evals.remediation.tuning import TRAINING, combinations, training_seeds, tuned
+from watchkeeper_evals.remediation.watch import _Incident, _truth
 
 HEAD = "t_s,node,fault,duration_s\n"
 NOON_S = 12 * HOUR_S
@@ -229,3 +230,13 @@ def test_the_rules_were_tuned_on_training_seeds_alone_and_say_so():
     assert told["rules"] == {name: best[name] for name in told["rules"]}
     assert best["ettr"] == pytest.approx(statistics.fmean(best["ettr_by_seed"]), abs=1e-5)
     assert msgspec.to_builtins(tuned()) == told["rules"]
+
+
+def test_an_escalation_about_a_zone_is_held_against_what_many_of_its_nodes_share():
+    cluster = cluster_of(Setup(nodes=32, days=1.0), 1)
+    zone = f"zone:{cluster.machines.word(0).zone}"
+    one = Fate(0, "gpu_sram", 100.0, (3,), True, 500.0, "effect")
+    mount = Fate(1, "storage_mount", 100.0, tuple(range(16)), False, 500.0, "people")
+    incident = _Incident({zone}, 200.0)
+    assert _truth(incident, 300.0, cluster, (one,)) == "nothing"
+    assert _truth(incident, 300.0, cluster, (one, mount)) == "person"

@@ -28,6 +28,8 @@ from watchkeeper_evals.remediation.runs import (
 )
 from watchkeeper_evals.remediation.setup import Setup
 
+MANY = 3
+"""A fault of so many nodes of a domain is one that a domain's incident may be about."""
 BEFORE_S = 600.0
 """A fault that was over so long before an incident opened may still be what it is about."""
 
@@ -96,17 +98,26 @@ def escalated(played: Played, cluster: TwinCluster, ends: Iterable[Fate]) -> Ite
 
 
 def _truth(incident: _Incident, at_s: float, cluster: TwinCluster, ends: tuple[Fate, ...]) -> str:
-    nodes = set(_nodes(incident.targets, cluster))
+    nodes, wide = set(_nodes(incident.targets, cluster)), set(_domains(incident.targets, cluster))
     there = [
         fate
         for fate in ends
         if fate.at_s <= at_s
         and fate.at_s + fate.lasted_s >= incident.opened_s - BEFORE_S
-        and nodes & set(fate.nodes)
+        and (nodes & set(fate.nodes) or len(wide & set(fate.nodes)) >= MANY)
     ]
     if not there:
         return "nothing"
     return "curable" if any(fate.curable for fate in there) else "person"
+
+
+def _domains(targets: set[str], cluster: TwinCluster) -> Iterator[int]:
+    """Every node of the racks, leaves, feeds and zones among the targets: storage is told of by its
+    zone alone. What holds one of a thousand nodes is not what such an incident is about."""
+    wide = {t for t in targets if t.partition(":")[0] not in ("node", "gpu", "job")}
+    for i in cluster.machines.index.values() if wide else ():
+        if not wide.isdisjoint(f"{k}:{v}" for k, v in cluster.machines.word(i).domains().items()):
+            yield i
 
 
 def _nodes(targets: set[str], cluster: TwinCluster) -> Iterator[int]:
