@@ -10,10 +10,13 @@ import pytest
 from tests.core.policy_case import HEAD, NIGHT, PEOPLE, Given, policy, shipped
 from tests.core.test_policy_docs import record_a_week
 
+from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.app.policy_explain import Told, explain_it
 from watchkeeper.core.errors import Malformed, PolicyError, UsageError
+from watchkeeper.core.event import Kind
 from watchkeeper.policy.explain import Explained, as_value, explain, filled_in, told
 from watchkeeper.policy.model import CheckedPolicy
+from watchkeeper.twin.memory import ManualClock
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "policy_explain"
 
@@ -178,3 +181,18 @@ def test_a_record_that_lacks_what_the_orders_read_is_not_explained_as_a_denial(
         explain_it(
             "P-1", policies=orders, journal=tmp_path / "journal/journal.jsonl", test="", at=NOON
         )
+
+
+def test_after_an_approval_it_says_who_gave_it_when_and_why(tmp_path: Path) -> None:
+    record_a_week(tmp_path)
+    clock = ManualClock(NOON)
+    journal = FileJournal(tmp_path / "journal", clock)
+    yes = {"id": "A-1", "proposal": "P-1", "answer": "approve", "person": "ann", "reason": "Go."}
+    journal.append(Kind.ANSWERED, ("P-1", "INC-1"), {"approval": yes})
+    journal.append(Kind.ANSWERED, ("P-2",), {"approval": {**yes, "proposal": "P-2"}})
+    journal.close()
+    answer = explain_it(
+        "P-1", policies=None, journal=tmp_path / "journal/journal.jsonl", test="", at=NOON
+    )
+    assert answer.text.endswith("People\n  ann approved P-1 at 2026-03-18 12:00:00 UTC: Go.")
+    assert [one["person"] for one in answer.value["people"]] == ["ann"]

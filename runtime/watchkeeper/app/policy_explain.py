@@ -61,7 +61,8 @@ def explain_it(what: str, *, policies: Path | None, journal: Path, test: str, at
             f"{', '.join(lacks)}. They read it, and what is not recorded would be denied."
         )
     shifted = abs((event.policy_at - event.at).total_seconds()) > SHIFTED_S
-    return _told(_explained(found.inputs, policy), found.verdict, lab_time=shifted)
+    answer = _told(_explained(found.inputs, policy), found.verdict, lab_time=shifted)
+    return _with_people(answer, _people(reading, event))
 
 
 def _decision(reading: Reading, what: str) -> Event:
@@ -76,6 +77,45 @@ def _decision(reading: Reading, what: str) -> Event:
             "such as P-12, the number of a verdict (`watchkeeper journal tail`), or a file."
         )
     return newest
+
+
+def _people(reading: Reading, verdict: Event) -> list[dict[str, str]]:
+    """Who answered the proposal of a verdict, or broke the glass on it; where nobody did and it was
+    allowed, the newest yes before it in its incident, which may carry it."""
+    proposal, about = str(verdict.data["proposal"]), {*verdict.subject} - {""}
+    own: list[dict[str, str]] = []
+    carried: list[dict[str, str]] = []
+    for event in reading.events():
+        if event.kind not in (Kind.ANSWERED, Kind.BREAK_GLASS) or not about & {*event.subject}:
+            continue
+        given = event.data.get("approval") or {**event.data["lift"], "answer": "break-glass"}
+        one = {name: str(given.get(name, "")) for name in ("person", "answer", "proposal")}
+        one |= {"at": f"{event.at:%Y-%m-%d %H:%M:%S} UTC", "reason": str(given.get("reason", ""))}
+        if given["proposal"] == proposal:
+            own.append(one)
+        elif given["answer"] == "approve" and event.seq < verdict.seq:
+            carried = [one]
+    return own or (carried if verdict.data["verdict"]["decision"] == "allow" else [])
+
+
+_VERBS = {
+    "approve": "approved",
+    "deny": "denied",
+    "not_now": "said not now to",
+    "break-glass": "broke the glass on",
+}
+
+
+def _with_people(answer: Told, people: list[dict[str, str]]) -> Told:
+    """The same with who said so; nobody: the same."""
+    if not people:
+        return answer
+    lines = [
+        f"  {one['person']} {_VERBS[one['answer']]} {one['proposal']} at {one['at']}"
+        + (f": {one['reason']}" if one["reason"] else "")
+        for one in people
+    ]
+    return Told({**answer.value, "people": people}, "\n".join([answer.text, "", "People", *lines]))
 
 
 def _then(reading: Reading, inputs: Inputs) -> CheckedPolicy:

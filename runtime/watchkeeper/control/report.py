@@ -60,7 +60,7 @@ def report(
         until=night.until,
         zone=night.zone.key,
         headline=_headline(night, books, found, watched=watched),
-        figures=_figures(night, found),
+        figures=_figures(night, books, found),
         sections=_sections(night, books, found, demand, watched=watched),
         marks=marks(night, books),
         limits=limits(policy, books, steady) if policy else None,
@@ -173,17 +173,17 @@ def _headline(night: Night, books: Books, found: list[Deed], *, watched: bool) -
     return tuple(said)
 
 
-def _figures(night: Night, found: list[Deed]) -> tuple[tuple[str, str], ...]:
+def _figures(night: Night, books: Books, found: list[Deed]) -> tuple[tuple[str, str], ...]:
     yes = sum(a.answer is Answer.APPROVE for _, a in night.answers)
     pages = sum(t.page for t in night.told)
-    expected = sum(
-        night.impacts[d.proposal.id].gpu_hours for d in found if d.proposal.id in night.impacts
-    )
+    known = [night.known_impact(d.proposal.id, books) for d in found]
+    expected = sum(impact.gpu_hours for impact in known if impact is not None)
+    least = "at least " if None in known else ""  # reckoned before all that is held
     return (
         ("Incidents", f"{len(night.opened):,}"),
         ("Actions", f"{len(found):,}"),
         ("Questions", f"{len(night.asked):,}"),
         ("Approved", f"{yes:,}"),
         ("Pages", f"{pages:,}"),
-        ("Expected cost", f"{expected:,.1f} GPU-h"),
+        ("Expected cost", f"{least}{expected:,.1f} GPU-h"),
     )

@@ -138,8 +138,12 @@ class Night:
         return self.proposals.get(ident) or (file.proposal if file else None)
 
     def impact(self, ident: str, books: Books) -> Impact:
+        return self.known_impact(ident, books) or Impact()
+
+    def known_impact(self, ident: str, books: Books) -> Impact | None:
+        """What a Proposal was expected to touch, also one of long before the span."""
         file = books.files.get(ident)
-        return self.impacts.get(ident) or (file.impact if file else Impact())
+        return self.impacts.get(ident) or (file.impact if file else None)
 
     def incident(self, ident: str, books: Books) -> Incident | None:
         """The incident as it was last written."""
