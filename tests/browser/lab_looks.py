@@ -28,7 +28,12 @@ from watchkeeper.core.views import (
     KindRecord,
     PolicyView,
     RuleView,
+    Spoken,
+    TrustClass,
+    TrustKind,
+    TrustView,
     WindowView,
+    Wrong,
 )
 from watchkeeper.core.word import digest
 
@@ -174,6 +179,52 @@ def policy(board: Board) -> PolicyView:
     )
 
 
+TRUST = (
+    TrustView(
+        agent="remediation",
+        model="large (anthropic claude-sonnet-4-5)",
+        kinds=(
+            TrustKind(
+                kind="node.restart", results=22, true=0.9545, brier=0.041,
+                bars=(Spoken(said=0.72, true=0.75, of=4), Spoken(said=0.95, true=1.0, of=18)),
+            ),
+            TrustKind(
+                kind="node.drain", results=9, true=0.5556, brier=0.31,
+                bars=(Spoken(said=0.55, true=1.0, of=2), Spoken(said=0.92, true=0.4286, of=7)),
+            ),
+        ),
+        classes=(
+            TrustClass(
+                fault="gpu_memory", results=9, true=0.5556, low=0.2667, brier=0.31, seconds=4.2,
+                money=0.02, decides="rules",
+                why="its last 3 words on this class were sure and wrong",
+                wrong=(
+                    Wrong(ago_s=900.0, kind="node.drain", confidence=0.93),
+                    Wrong(ago_s=4000.0, kind="node.drain", confidence=0.9),
+                    Wrong(ago_s=9000.0, kind="node.drain", confidence=0.95),
+                ),
+            ),
+            TrustClass(
+                fault="node_lost", results=22, true=0.9545, low=0.7821, brier=0.041, seconds=3.1,
+                money=0.02, decides="model", why="95% of 22 came true, Brier 0.04",
+                draft="trust-remediation-on-node-lost.yaml",
+            ),
+        ),
+    ),
+    TrustView(
+        agent="remediation",
+        model="rules",
+        kinds=(),
+        classes=(
+            TrustClass(
+                fault="gpu_memory", results=14, true=0.9286, low=0.6853, brier=0.07, seconds=0.0,
+                money=0.0, decides="rules", why="",
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+
 def agents(lines: tuple[LogLine, ...]) -> tuple[AgentView, ...]:
     bins = (Bin(0.0, 0.5, 1, 0), Bin(0.5, 0.7, 3, 2), Bin(0.7, 0.8, 4, 3), Bin(0.8, 0.9, 9, 8))
     told = tuple(line for line in reversed(lines) if line.proposal)[:3]
@@ -197,6 +248,7 @@ def agents(lines: tuple[LogLine, ...]) -> tuple[AgentView, ...]:
         gpu_hours=14.2,
         cost="26 of them carried out, 14.2 GPU-hours of work lost or held.",
         last=told,
+        trust=TRUST,
     )
     planner = AgentView(
         name="agent:planner",

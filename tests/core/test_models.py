@@ -371,15 +371,37 @@ def test_a_demoted_model_is_not_asked_and_the_log_says_why() -> None:
     )
 
 
+def drafted(scores: list[Scored]) -> str:
+    (own,) = standings(scores, 1.0, TrustSettings())
+    made = promotion(scores, own, TrustSettings())
+    return "" if made is None else made.text
+
+
 def test_rising_trust_only_drafts_a_rule_in_shadow() -> None:
-    (own,) = standings(scored(0.95, True, 40), 1.0, TrustSettings())
-    text = promotion(own, TrustSettings())
+    text = drafted(scored(0.95, True, 40))
     assert "mode: shadow" in text
     assert 'proposal.model == "fake"' in text
-    (poor,) = standings([*scored(0.9, True, 30), *scored(0.9, False, 10)], 1.0, TrustSettings())
-    assert promotion(poor, TrustSettings()) == ""
-    (few,) = standings(scored(0.95, True, 9), 1.0, TrustSettings())
-    assert promotion(few, TrustSettings()) == ""
+    assert "actions: [node.restart]" in text
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        pytest.param([*scored(0.9, True, 30), *scored(0.9, False, 10)], id="a quarter wrong"),
+        pytest.param(scored(0.95, True, 9), id="too few"),
+        pytest.param(scored(0.95, True, 40, kind="node.replace"), id="not to be taken back"),
+        pytest.param(scored(0.95, True, 40, agent="planner"), id="who asks for nothing itself"),
+    ],
+)
+def test_no_other_record_drafts_anything(scores: list[Scored]) -> None:
+    assert drafted(scores) == ""
+
+
+def test_a_planners_model_is_held_to_what_the_rules_steps_of_any_agent_came_to() -> None:
+    mine = [*scored(0.6, True, 6, agent="planner"), *scored(0.6, False, 2, agent="planner")]
+    theirs = scored(1.0, True, 9, model="rules")
+    found = strategy([*mine, *theirs], "planner", "fake", "node_lost", 10.0, TrustSettings())
+    assert found.who == "rules", found.why
 
 
 # What it is told.

@@ -9,13 +9,16 @@ from typing import Any
 
 from tests.stories.world import NIGHT, Story
 
-from watchkeeper.app.trust_cli import table, trust_of
+from watchkeeper.app.settings import Home
+from watchkeeper.app.trust_cli import drafted, table
+from watchkeeper.app.trusted import trust_of, views_of
 from watchkeeper.control.trusting import scores_of, would
 from watchkeeper.core.action import NodeRestart
 from watchkeeper.core.event import Kind
 from watchkeeper.core.model import ModelAsk, ModelCall, ModelReply, Scored
 from watchkeeper.core.verdict import Decision
 from watchkeeper.policy.load import load
+from watchkeeper.policy.trial.cases import run
 from watchkeeper.twin.memory import MemoryCluster
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.models.reasoner import ModelReasoner
@@ -170,29 +173,90 @@ def test_what_policy_would_say_is_asked_without_a_line_in_the_record(tmp_path: P
     story.journal.close()
 
 
-def test_what_came_of_a_models_words_is_told_with_a_draft_for_a_person(tmp_path: Path) -> None:
+def test_what_came_of_a_models_words_is_told_by_agent_action_and_class(tmp_path: Path) -> None:
     story = story_of(tmp_path, Model("step"))
     lost(story)
     story.until(lambda: "node.restart" in story.done())
     story.turns(20)
     found = trust_of(story.record.books, story.clock.steady(), None)
-    (own,) = [s for s in found["standings"] if s["model"] == "played"]
+    (view,) = [v for v in found["trust"] if v["model"] == "played"]
+    (own,) = view["classes"]
     assert (own["fault"], own["true"], own["decides"]) == ("node_lost", 1.0, "model")
-    assert own["draft"] == "", "a handful of results speaks for nothing yet"
+    assert (own["draft"], found["drafts"]) == ("", []), "a handful of results speaks for nothing"
+    kinds = {k["kind"]: k for k in view["kinds"]}
+    assert list(kinds["node.restart"]["bars"]) == [{"said": 0.9, "true": 1.0, "of": 1}]
     assert found["calls"] == len(calls(story)) > 0
     assert found["cost"] == round(0.001 * found["calls"], 6)
     assert "remediation on node_lost, played: 100% of" in table(found)
+    assert "node.restart: 100% of 1, Brier 0.010" in table(found)
     story.journal.close()
 
 
-def test_a_draft_of_rising_trust_is_sound_policy() -> None:
-    scores = [
+def test_a_demotion_is_told_with_the_words_it_rests_on(tmp_path: Path) -> None:
+    story = story_of(tmp_path, Model("wait"))
+    lost(story)
+    story.turns(40)
+    story.until(lambda: "node.restart" in story.done())
+    story.turns(20)
+    settings = TrustSettings(wrong=1)
+    (view,) = [
+        v
+        for v in views_of(story.record.books, story.clock.steady(), settings)
+        if v.model == "played"
+    ]
+    (own,) = view.classes
+    assert (own.decides, "sure and wrong" in own.why) == ("rules", True)
+    assert {w.confidence for w in own.wrong} == {0.9}
+    assert all(w.ago_s > 0 for w in own.wrong)
+    story.journal.close()
+
+
+def good(model: str = "played", n: int = 40) -> list[Scored]:
+    return [
         Scored(
-            agent="remediation", model='odd "name"', fault="node_lost", kind="node.restart",
+            agent="remediation", model=model, fault="node_lost", kind="node.restart",
             confidence=0.95, happened=True, steady=0.0,
         )
-    ] * 40  # fmt: skip
-    (own,) = standings(scores, 1.0, TrustSettings())
-    text = RULES + promotion(own, TrustSettings())
-    policy = load({"policies/drafted.yaml": text}, NIGHT)
-    assert [r.id for r in policy.rules][-1] == "trust-model-on-node-lost"
+    ] * n  # fmt: skip
+
+
+ONLY_RULES = RULES.replace('actions: ["*"]}', 'actions: ["*"], when: \'proposal.model == ""\'}')
+
+
+def test_a_draft_of_rising_trust_comes_with_its_check_its_tests_and_its_replay(
+    tmp_path: Path,
+) -> None:
+    """The orders let a model's choice wait for nobody here; the record says what would have been
+    otherwise with the draft in force, and what became of just that."""
+    model = Model("step")
+
+    def crew() -> LangGraphCrew:
+        return LangGraphCrew(reasoner=ModelReasoner(USE, {"m": model}))
+
+    story = Story(tmp_path, policies={"policies/open.yaml": ONLY_RULES}, crew=crew)
+    lost(story)
+    story.turns(60)
+    story.journal.close()
+    (own,) = standings(good(), 1.0, TrustSettings())
+    made = promotion(good(), own, TrustSettings())
+    assert made is not None
+    files = drafted(made._asdict(), Home(tmp_path), None, "30d")
+    text = files["trust-remediation-on-node-lost.yaml"]
+    assert "# Checked: sound beside the orders in force." in text
+    assert "# Tested: 3 of 3 tests hold, its own among them." in text
+    assert "newly allowed" in text
+    assert "never carried out" in text
+    assert "deny -> allow" in text
+    assert "mode: shadow" in text
+    both = {"policies/open.yaml": ONLY_RULES, "policies/trust.yaml": text}
+    assert [r.id for r in load(both, NIGHT).rules][-1] == "trust-remediation-on-node-lost"
+    tests = files["trust-remediation-on-node-lost_test.yaml"]
+    assert run(load(both, NIGHT), {"trust_test.yaml": tests}).passed
+
+
+def test_a_model_with_an_odd_name_drafts_sound_policy_all_the_same() -> None:
+    odd = good('odd "name" {x}: #')
+    (own,) = standings(odd, 1.0, TrustSettings())
+    made = promotion(odd, own, TrustSettings())
+    assert made is not None
+    load({"policies/open.yaml": RULES, "policies/trust.yaml": made.text}, NIGHT)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from math import sqrt
 from typing import NamedTuple
 
+from watchkeeper.core.action import TRAITS
 from watchkeeper.core.model import Scored
 from watchkeeper_agents.models.settings import TrustSettings
 
@@ -95,7 +96,7 @@ def standings(
 ) -> tuple[Standing, ...]:
     """Everybody's standing on every class, the rules' included."""
     groups: dict[tuple[str, str, str], list[Scored]] = {}
-    for s in _counting(scores, now, settings):
+    for s in counting(scores, now, settings):
         groups.setdefault((s.agent, s.model, s.fault), []).append(s)
     return tuple(standing(group[-settings.newest :], *key) for key, group in sorted(groups.items()))
 
@@ -115,7 +116,7 @@ def strategy(
     mine: list[Scored] = []
     rules: list[Scored] = []
     anywhere: list[Scored] = []
-    for s in _counting(scores, now, settings):
+    for s in counting(scores, now, settings):
         if s.agent == agent and s.model == model:
             anywhere.append(s)
         if s.fault == fault and s.model == RULES and agent in (s.agent, PLANNER):
@@ -145,28 +146,114 @@ def strategy(
     return Strategy("model", f"{own.true:.0%} of {own.results} came true, Brier {own.brier:.2f}")
 
 
-def promotion(own: Standing, settings: TrustSettings) -> str:
-    """A change of policy that this standing speaks for, as YAML for a person to read, test and
-    merge; "" where it speaks for none. It begins in shadow: it is counted, and grants nothing.
+class Promotion(NamedTuple):
+    """A change of policy that a record speaks for: one more file of the folder, in shadow, its
+    tests, and the same in force, to be replayed before anybody merges it."""
+
+    name: str
+    text: str
+    tests: str
+    enforced: str
+
+
+def promotion(scores: Sequence[Scored], own: Standing, settings: TrustSettings) -> Promotion | None:
+    """The change that this standing speaks for; None where it speaks for none. It begins in shadow:
+    it is counted, and grants nothing until a person merges it and takes `mode: shadow` out.
 
     Wanted: twice as many results as a judgement needs, a Brier score below half of the bound, and
-    95 % confidence that at least four of five come true.
+    95 % confidence that at least four of five come true; of each kind of action that it names as
+    many results as a judgement needs, and the same confidence. What cannot be taken back and gives
+    nothing back is never named. scores: those of the standing.
     """
+    if own.agent == PLANNER:
+        return None  # it asks for nothing itself
     if own.model == RULES or own.results < 2 * settings.least or own.brier is None:
-        return ""
-    if own.brier > settings.brier / 2 or own.low < 0.8:
-        return ""
-    return (
-        f"# Drafted from {own.results} verified results of {own.model} on {own.fault}:\n"
-        f"# {own.true:.0%} came true (at least {own.low:.0%} at 95 %), Brier {own.brier:.3f}.\n"
-        "# Nothing has changed yet. Replay it first: `watchkeeper policy simulate`.\n"
-        "  - id: trust-model-on-" + own.fault.replace("_", "-") + "\n"
+        return None
+    if own.brier > settings.brier / 2 or own.low < ENOUGH:
+        return None
+    kinds = [
+        kind
+        for kind, share, count in by_kind(scores)
+        if count >= settings.least and _low(share, count) >= ENOUGH and _may_be_named(kind)
+    ]
+    if not kinds:
+        return None
+    ident = f"trust-{_slug(own.agent)}-on-{_slug(own.fault)}"
+    model, listed = _quoted(own.model), ", ".join(kinds)
+    when = (
+        f'proposal.model == "{model}" && proposal.by == "agent:{_slug(own.agent)}" && '
+        f'incident.class == "{own.fault}" && incident.confidence >= 0.9 && '
+        "evidence.independent_sources >= 2"
+    )
+    head = (
+        f"apiVersion: watchkeeper/v1\nkind: Policy\nmetadata: {{name: {ident}, owner: drafted}}\n"
+    )
+    rule = (
+        "rules:\n"
+        f"  - id: {ident}\n"
         "    effect: allow\n"
         "    mode: shadow\n"
-        "    actions: [node.cordon, check.run]\n"
-        f'    when: proposal.model == "{_quoted(own.model)}" && incident.class == "{own.fault}"'
-        " && incident.confidence >= 0.9 && evidence.independent_sources >= 2\n"
-        f"    reason: Drafted from measured trust, {own.results} results.\n"
+        f"    actions: [{listed}]\n"
+        f"    when: '{when}'\n"
+        f"    reason: {own.results} results, {own.true:.0%} came true, Brier {own.brier:.3f}\n"
+    )
+    text = head + rule
+    return Promotion(
+        name=f"{ident}.yaml",
+        text=text,
+        tests=_tests(ident, own, kinds, model),
+        enforced=text.replace("    mode: shadow\n", ""),
+    )
+
+
+ENOUGH = 0.8
+"""The share that must come true, at the lower end of its 95 % interval."""
+
+
+def by_kind(scores: Sequence[Scored]) -> tuple[tuple[str, float, int], ...]:
+    """(kind of action, share that came true, how many) of these scores."""
+    groups: dict[str, list[Scored]] = {}
+    for s in scores:
+        groups.setdefault(s.kind, []).append(s)
+    return tuple(
+        (kind, sum(s.happened for s in group) / len(group), len(group))
+        for kind, group in sorted(groups.items())
+    )
+
+
+def _may_be_named(kind: str) -> bool:
+    traits = TRAITS.get(kind)
+    return traits is not None and (traits.recovers or traits.reversible or not traits.disruptive)
+
+
+def _tests(ident: str, own: Standing, kinds: Sequence[str], model: str) -> str:
+    """What the drafted rule must and must not speak of."""
+    held = "evidence: {independent_sources: 2}"
+    said = f"incident: {{class: {own.fault}, confidence: 0.95}}"
+    by = f"by: agent:{_slug(own.agent)}"
+
+    def case(name: str, given: str, expect: str) -> str:
+        expected = f"expect: {{verdict: as-today, shadow: {expect}}}"
+        return f"  - name: {name}\n    given: {{{given}}}\n    {expected}\n"
+
+    told = [
+        case(
+            f"{kind} that it chose on strong evidence",
+            f'proposal: {{action: {kind}, {by}, model: "{model}"}}, {said}, {held}',
+            ident,
+        )
+        for kind in kinds
+    ]
+    action = f"proposal: {{action: {kinds[0]}, {by}"
+    weak = "evidence: {independent_sources: 1}"
+    told += [
+        case("what rules chose is none of its business", f"{action}}}, {said}, {held}", "none"),
+        case("nor is weak evidence", f'{action}, model: "{model}"}}, {said}, {weak}', "none"),
+    ]
+    return (
+        "apiVersion: watchkeeper/v1\nkind: PolicyTest\n"
+        f"metadata: {{name: {ident}, owner: drafted}}\nat: 2026-03-18T14:00 Etc/UTC\ntests:\n"
+        + "".join(told)
     )
 
 
@@ -174,11 +261,16 @@ def _quoted(text: str) -> str:
     return "".join(c for c in text if c.isalnum() or c in " ._:/()-")
 
 
+def _slug(text: str) -> str:
+    """A name as rules and files may carry it; an agent behind MCP keeps its slash nowhere."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in text).strip("-").lower()
+
+
 def _sure_and_wrong(s: Scored) -> bool:
     return not s.happened and s.confidence >= SURE
 
 
-def _counting(scores: Iterable[Scored], now: float, settings: TrustSettings) -> list[Scored]:
+def counting(scores: Iterable[Scored], now: float, settings: TrustSettings) -> list[Scored]:
     """What is young enough to count, oldest first."""
     found = [s for s in scores if now - s.steady <= settings.days * DAY_S]
     return sorted(found, key=lambda s: s.steady)

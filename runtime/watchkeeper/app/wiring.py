@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from watchkeeper.app.journal_check import checker
 from watchkeeper.app.money_source import read_prices
 from watchkeeper.app.policy_source import policy_source
 from watchkeeper.app.settings import Home, Settings
+from watchkeeper.app.trusted import views_of
 from watchkeeper.app.twin_live import TwinTime
 from watchkeeper.capacity.meter import Meter
 from watchkeeper.control.desk import WatchDesk
@@ -165,6 +167,7 @@ def build(settings: Settings, home: Home) -> Running:
         or f"http://127.0.0.1:{settings.port}",
         meter=Meter(),
         rehearsal=TwinRehearsal() if models is not None else None,
+        believed=partial(views_of, settings=models.trust if models is not None else None),
     )
     loop = Loop(watch, settings.interval_s)
     desk = WatchDesk(
@@ -289,7 +292,7 @@ def door_calls(running: Running, tokens: TokenFile | None = None) -> dict[str, C
     """What the command line may ask of a running watch. tokens: of its console."""
     from watchkeeper.app.door_calls import calls
     from watchkeeper.app.token_calls import token_calls
-    from watchkeeper.app.trust_cli import trust_of
+    from watchkeeper.app.trusted import trust_of
 
     watch, ports = running.watch, running.ports
     table = calls(

@@ -380,6 +380,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         plots_module.spark,
         plots_module.fan,
         plots_module.calibration,
+        plots_module.reliability,
     )
     named: dict[str, Callable[..., Any]] = {f.__name__: f for f in (*shared, *plots)}
     return named | {"trace_of": plots_module.trace}

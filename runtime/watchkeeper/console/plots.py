@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from watchkeeper.console.chart import Scale, path_of, stroked
-from watchkeeper.core.views import AgentView, FanView
+from watchkeeper.core.views import AgentView, FanView, TrustKind
 
 Point = tuple[float, float]
 GAP_S = 150.0
@@ -181,4 +181,31 @@ def calibration(agent: AgentView) -> Markup:
     ).format(
         s=size, said=said, l=left, b=bottom, r=size - 8, t=top, ty=bottom + 16, e=left - 6,
         t2=top + 8, d=dots,
+    )  # fmt: skip
+
+
+def reliability(kind: TrustKind, name: str) -> Markup:
+    """What a model said against what came true, on one kind of action: a dot for each confidence,
+    as large as it has words; on the dashes is honest, below them too sure. Empty for no words."""
+    if not kind.bars:
+        return Markup("")
+    size, left, bottom, top = 150.0, 26.0, 120.0, 8.0
+    x, y = Scale(0.0, 1.0, left, size - 10), Scale(0.0, 1.0, bottom, top)
+    dots = Markup("").join(
+        Markup('<circle cx="{:g}" cy="{:g}" r="{:.1f}" fill="var(--ink-2)"/>').format(
+            round(x(b.said), 1), round(y(b.true), 1), 3 + min(6.0, b.of**0.5)
+        )
+        for b in kind.bars
+    )
+    told = "; ".join(f"said {b.said:.2f}: {b.true:.0%} of {b.of} came true" for b in kind.bars)
+    return Markup(
+        '<svg class="demand cal" viewBox="0 0 {s:g} 142" role="img" aria-label="{n}, {k}: {t}">'
+        '<path d="M{l:g} {b:g}L{r:g} {u:g}" stroke="var(--edge)" stroke-dasharray="2 3"/>'
+        '<path d="M{l:g} {u:g}V{b:g}H{r:g}" fill="none" stroke="var(--line)"/>'
+        '<text x="{l:g}" y="{y0:g}">0</text>'
+        '<text x="{r:g}" y="{y0:g}" text-anchor="end">sure</text>'
+        '<text x="{e:g}" y="{y1:g}" text-anchor="end">1</text>{d}</svg>'
+    ).format(
+        s=size, n=name, k=kind.kind, t=told, l=left, b=bottom, r=size - 10, u=top, y0=bottom + 16,
+        e=left - 6, y1=top + 8, d=dots,
     )  # fmt: skip

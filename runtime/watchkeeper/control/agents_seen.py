@@ -7,13 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import msgspec
+
 from watchkeeper.control.books import File
 from watchkeeper.control.life import BADLY, State
 from watchkeeper.core.action import kind_of
 from watchkeeper.core.desk import LogLine
 from watchkeeper.core.model import ModelCall
 from watchkeeper.core.verdict import Answer, Decision
-from watchkeeper.core.views import AgentView, Bin, KindRecord
+from watchkeeper.core.views import AgentView, Bin, KindRecord, TrustView
 
 EDGES = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
 """Confidence below one half is rare: one bin holds it."""
@@ -23,17 +25,24 @@ LAST = 5
 
 
 def agents_of(
-    files: Sequence[File], lines: Sequence[LogLine], calls: Sequence[ModelCall] = ()
+    files: Sequence[File],
+    lines: Sequence[LogLine],
+    calls: Sequence[ModelCall] = (),
+    trust: Sequence[TrustView] = (),
 ) -> tuple[AgentView, ...]:
     """Every agent, the crew's own first; people who asked for something are no agents. calls: what
-    they asked of models."""
+    they asked of models. trust: how far each of those is believed."""
     of: dict[str, list[File]] = defaultdict(list, {name: [] for name in CREW})
     for file in files:
         if file.proposal.by.startswith("agent:"):
             of[file.proposal.by].append(file)
-    return tuple(
+    found = (
         _agent(name, own, lines, [c for c in calls if _is(c.agent, name)])
         for name, own in of.items()
+    )
+    return tuple(
+        msgspec.structs.replace(a, trust=tuple(t for t in trust if _is(t.agent, a.name)))
+        for a in found
     )
 
 

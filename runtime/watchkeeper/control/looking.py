@@ -130,7 +130,8 @@ class Looking:
         with self._watch.record.lock:
             files = tuple(self._watch.record.books.files.values())
             calls = tuple(self._watch.record.books.model_calls)
-        return agents_of(files, tuple(lines), calls)
+            trust = self._watch.believed(self._watch.record.books, self._watch.clock.steady())
+        return agents_of(files, tuple(lines), calls, trust)
 
     def fans(self) -> tuple[FanView, ...]:
         """Each pool's forecasts of an hour ahead against what came."""

@@ -6,12 +6,13 @@ restart may lose.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from watchkeeper.capacity.meter import Meter
-from watchkeeper.control.books import File
+from watchkeeper.control.books import Books, File
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.hush import Held
 from watchkeeper.control.look import Looker
@@ -27,6 +28,7 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.core.model import Scored
 from watchkeeper.core.ports import Mirror, Rehearsal, StopFile
 from watchkeeper.core.telemetry import Snapshot
+from watchkeeper.core.views import TrustView
 from watchkeeper.health.sense import SenseSettings, Sightings
 from watchkeeper.policy.model import CheckedPolicy
 
@@ -79,6 +81,8 @@ class Watch:
     meter: Meter | None = None
     rehearsal: Rehearsal | None = None
     """Plays each step of a model in the twin before it is proposed; None: none is played."""
+    believed: Callable[[Books, float], tuple[TrustView, ...]] = lambda _books, _now: ()
+    """How far models are believed, for the page; now in steady seconds."""
 
     latest: Snapshot | None = None
     sightings: Sightings = field(default_factory=Sightings)

@@ -74,10 +74,63 @@ class KindRecord(Word, frozen=True):
     brier: float | None
 
 
+class Spoken(Word, frozen=True):
+    """Words of a model said with about this confidence: how many, and the share that came true."""
+
+    said: float
+    true: float
+    of: int
+
+
+class TrustKind(Word, frozen=True):
+    """One agent's model on one kind of action. bars: its reliability."""
+
+    kind: str
+    results: int
+    true: float
+    brier: float
+    bars: tuple[Spoken, ...]
+
+
+class Wrong(Word, frozen=True):
+    """A word that did not come true: how long ago, on what, said how surely."""
+
+    ago_s: float
+    kind: str
+    confidence: float
+
+
+class TrustClass(Word, frozen=True):
+    """Who decides on one class of incident, and why. low: the lower end of the 95 % interval of
+    `true`. wrong: its words there that did not come true, newest first: what a demotion rests on.
+    draft: the file that a good record would add to the policy; "" where it speaks for none."""
+
+    fault: str
+    results: int
+    true: float
+    low: float
+    brier: float
+    seconds: float
+    money: float
+    decides: str
+    why: str
+    wrong: tuple[Wrong, ...] = ()
+    draft: str = ""
+
+
+class TrustView(Word, frozen=True):
+    """One agent and one model (or `rules`, beside them): what it said, held against telemetry."""
+
+    agent: str
+    model: str
+    kinds: tuple[TrustKind, ...]
+    classes: tuple[TrustClass, ...]
+
+
 class AgentView(Word, frozen=True):
     """One agent of the crew, from the proposals that the books still hold. ended: effects whose
     outcome was seen. cost: in words, what its thinking and what its acts took. last: what it said
-    last, newest first."""
+    last, newest first. trust: of each model in its seat, and the rules beside them."""
 
     name: str
     proposed: int
@@ -94,6 +147,7 @@ class AgentView(Word, frozen=True):
     gpu_hours: float
     cost: str
     last: tuple[LogLine, ...] = ()
+    trust: tuple[TrustView, ...] = ()
 
     @property
     def ended(self) -> int:
