@@ -62,6 +62,16 @@ document.addEventListener("submit", event => {
   if (form.dataset.sent) { event.preventDefault(); return; }   // a second tap is the same answer
   form.dataset.sent = "1";
 }, true);
+// A link would leave for the browser's own error page, and with it goes what could still be read.
+document.addEventListener("click", event => {
+  const link = event.target.closest("a[href]");
+  if (!link || !(offlineSince || !navigator.onLine) || event.defaultPrevented) return;
+  if (link.hash && link.pathname + link.search === location.pathname + location.search) return;
+  event.preventDefault();
+  setOffline(true);
+  $("offline-tap").textContent = ` ${link.textContent.trim().slice(0, 60)} was not opened. What is on this page stays.`;
+  $("offline").scrollIntoView({ block: "nearest" });
+});
 addEventListener("pageshow", () => document.querySelectorAll("form").forEach(f => delete f.dataset.sent));
 addEventListener("offline", () => setOffline(true));
 addEventListener("online", () => connect());
