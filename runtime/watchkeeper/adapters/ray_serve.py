@@ -167,19 +167,20 @@ class Tally:
 class RayServe:
     """What serves on one cluster. One caller at a time; `latest` may be read by any thread.
 
-    address: the GCS. job_api: the dashboard. window_s: what rates and latencies are of.
+    gcs: closed with it. api: the dashboard's. window_s: what rates and latencies are of. fetch: the
+    metrics at a URL.
     """
 
     def __init__(
         self,
-        address: str,
-        job_api: str,
+        gcs: Gcs,
+        api: JobApi,
         clock: Clock,
         window_s: float = WINDOW_S,
         fetch: Callable[[str], str] | None = None,
     ) -> None:
-        self._gcs = Gcs(address)
-        self._api = JobApi(job_api, timeout_s=5.0)
+        self._gcs = gcs
+        self._api = api
         self._clock = clock
         self._tally = Tally(window_s)
         self._fetch = fetch or _text

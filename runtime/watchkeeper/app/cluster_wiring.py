@@ -18,6 +18,8 @@ from watchkeeper.adapters.ray_admission import Admission
 from watchkeeper.adapters.ray_cluster import RayCluster
 from watchkeeper.adapters.ray_collectors import RayCollectors
 from watchkeeper.adapters.ray_door import RayDoor
+from watchkeeper.adapters.ray_gcs import Gcs
+from watchkeeper.adapters.ray_jobs import JobApi
 from watchkeeper.adapters.ray_lab_client import LabClient, LabProvider, read_lab
 from watchkeeper.adapters.ray_serve import RayServe
 from watchkeeper.adapters.ray_token import meet_a_cluster, meet_the_lab
@@ -144,6 +146,11 @@ SERVE_S = 15.0
 """How often model servers are looked at: their metrics are exported every 10 s."""
 
 
+def serves(address: str, job_api: str, clock: Clock) -> RayServe:
+    """What tells of model servers on this cluster."""
+    return RayServe(Gcs(address), JobApi(job_api, timeout_s=5.0), clock)
+
+
 class Served:
     """A reader that shows what serves beside each reading. Meets `ports.ClusterReader`."""
 
@@ -191,7 +198,7 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         terminate=lambda order: provider.terminate(order),  # noqa: PLW0108  bound late
     )
     tidy = tidied(ray, actuator.admission, clock) if actuator.admission else None
-    served = Served(tidy or ray, RayServe(info.address, info.job_api, clock), clock)
+    served = Served(tidy or ray, serves(info.address, info.job_api, clock), clock)
     reader = LastRead(served)
     provider = LabProvider(client, fence=actuator.fences, hidden=reader.hidden)
 
@@ -259,7 +266,7 @@ def real_ports(settings: Settings, clock: Clock) -> ClusterPorts:
     tidy = tidied(tended or ray, actuator.admission, clock) if actuator.admission else None
     served = None
     if settings.job_api:
-        serve = RayServe(settings.ray_address, settings.job_api, clock)
+        serve = serves(settings.ray_address, settings.job_api, clock)
         served = Served(tidy or tended or ray, serve, clock)
     reader = LastRead(served or tidy or tended or ray)
     if settings.provider:

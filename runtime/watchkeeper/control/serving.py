@@ -16,6 +16,8 @@ from watchkeeper.control.books import Books
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.event import Kind
+from watchkeeper.core.facts import level_for
+from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.serving import (
     PERCENTILES,
     SERVE,
@@ -42,6 +44,9 @@ class Measured:
 
     minutes: deque[tuple[float, ...]] = field(default_factory=lambda: deque(maxlen=MINUTES))
     last: float = -1e18
+    made: ServePlan | None = None
+    made_of: tuple[object, ...] = ()
+    """The newest plan, and what it was made of: it is not made anew each turn."""
 
 
 def plan_serving(watch: Watch, snapshot: Snapshot) -> None:
@@ -50,7 +55,12 @@ def plan_serving(watch: Watch, snapshot: Snapshot) -> None:
     orders = dict(policy.serving) if policy is not None else {}
     for each in snapshot.state.serving:
         measured = _measured(watch, each)
-        made = _plan(watch, each, serve_order(orders, each.name), measured)
+        order = serve_order(orders, each.name)
+        forecast = watch.record.books.forecasts.get(SERVE + each.name)
+        of = (measured.last, forecast, order, each.pool, each.replicas, each.wanted, each.gpus)
+        if measured.made is None or measured.made_of != of:
+            measured.made, measured.made_of = _plan(each, order, forecast, measured), of
+        made = measured.made
         before = watch.record.books.serving.get(each.name)
         if before is None or _news(before, made):
             watch.record.write(Kind.SERVING, (f"pool:{each.pool}",), plan=plain(made))
@@ -73,7 +83,9 @@ def _measured(watch: Watch, each: Serving) -> Measured:
     return known
 
 
-def _plan(watch: Watch, each: Serving, order: ServeOrder | None, measured: Measured) -> ServePlan:
+def _plan(
+    each: Serving, order: ServeOrder | None, forecast: Forecast | None, measured: Measured
+) -> ServePlan:
     now = max(each.replicas, each.wanted)
     made = ServePlan(
         name=each.name,
@@ -87,12 +99,13 @@ def _plan(watch: Watch, each: Serving, order: ServeOrder | None, measured: Measu
     if order is None:
         return made
     column = PERCENTILES.index(order.percentile)
+    level = None if forecast is None else level_for(forecast, order.level)
     goal = Goal(
         latency_s=order.latency_s,
         gpus=each.gpus,
         start_s=order.start_s,
         least=order.least,
-        level=order.level,
+        level=order.level if level is None else level,
     )
     can = carried([Minute(m[0], int(m[1]), m[2 + column]) for m in measured.minutes], goal)
     made = replace(
@@ -102,7 +115,6 @@ def _plan(watch: Watch, each: Serving, order: ServeOrder | None, measured: Measu
         latency_s=each.latency_s[column] if each.latency_s else None,
         measured=len(measured.minutes),
     )
-    forecast = watch.record.books.forecasts.get(SERVE + each.name)
     if forecast is None:
         return replace(made, why="There is no forecast of its request rate yet.")
     found = plan(forecast, now, can, goal)
@@ -149,5 +161,7 @@ def _news(before: ServePlan, made: ServePlan) -> bool:
     if any(getattr(before, name) != getattr(made, name) for name in told):
         return True
     if (before.carries is None) is not (made.carries is None):
+        return True
+    if made.replicas is None and before.why.partition(".")[0] != made.why.partition(".")[0]:
         return True
     return made.at - before.at >= TOLD_EVERY
