@@ -33,6 +33,8 @@ from watchkeeper_agents.words import Memory, Move, Turn
 
 MOST_BODY = 4000
 """Characters of a ticket."""
+MOST_ADVICE = 1000
+ADVICE = "A model's advice, which decides nothing"
 
 
 def options_for(
@@ -73,6 +75,13 @@ def choose(reasoner: Reasoner, question: Question, memory: Memory) -> Pick:
     last = memory.attempts[-1] if memory.attempts else None
     refused = last is not None and (last.kind, last.value) == ("verdict", "deny")
     return decide(Rules() if over or refused else reasoner, question)
+
+
+def advised(memory: Memory, pick: Pick) -> Memory:
+    """With what a model just said of it, so that a later ticket of the ladder can tell it."""
+    if not pick.notes:
+        return memory
+    return msgspec.structs.replace(memory, advice=" ".join(pick.notes)[:MOST_ADVICE])
 
 
 LONGEST_HOLD_S = 86400.0
@@ -150,6 +159,6 @@ def ticket_body(incident: Incident, question: Question, pick: Pick, in_s: float)
         "Tried:\n" + "\n".join(tried) if tried else "Nothing was tried yet.",
         f"Next by the rules, in {in_s:.0f} s, if policy allows it: {question.options[0].says}.",
         f"Runbook: {page} (derived, not vendor guidance)." if page else "",
-        "A model's advice, which decides nothing: " + " ".join(pick.notes) if pick.notes else "",
+        f"{ADVICE}: " + " ".join(pick.notes) if pick.notes else "",
     ]
     return "\n".join(part for part in parts if part)[:MOST_BODY]

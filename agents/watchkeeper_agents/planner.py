@@ -128,7 +128,8 @@ def _denied(briefing: Briefing, draft: Draft) -> str:
 
 def _end_of(item: WorkItem, turn: Turn) -> Conclusion:
     move = turn.move
-    return Conclusion(thread=item.thread, end=move.end, why=move.why, page=move.page)
+    advice = turn.memory.advice if move.end == "escalated" else ""
+    return Conclusion(thread=item.thread, end=move.end, why=move.why, page=move.page, advice=advice)
 
 
 def _waves(briefing: Briefing, turns: Turns) -> dict[str, str]:

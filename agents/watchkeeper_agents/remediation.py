@@ -18,7 +18,7 @@ from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
-from watchkeeper_agents.choosing import choose, held_back, options_for
+from watchkeeper_agents.choosing import advised, choose, held_back, options_for
 from watchkeeper_agents.hearing import eased, hear, hear_beside, heard_out, hushed, remember_out
 from watchkeeper_agents.reasoner import GENTLER, STEP, Question, Reasoner
 from watchkeeper_agents.tools import Tools, in_words
@@ -172,6 +172,7 @@ def _ask(incident: Incident, memory: Memory, plan: Steps, tools: Tools, reasoner
         attempts=memory.attempts,
     )
     pick = choose(reasoner, question, memory)
+    memory = advised(memory, pick)
     noted = (pick.fell_back,) if pick.fell_back else ()
     if pick.option not in (STEP, GENTLER):
         return held_back(incident, question, pick, memory, looks(incident, tools), BY)

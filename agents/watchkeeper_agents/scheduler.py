@@ -20,7 +20,7 @@ from watchkeeper.core.incident import Incident
 from watchkeeper.placement.fit import why_waits
 from watchkeeper.placement.line import Line
 from watchkeeper_agents.ahead import Ahead, ahead_of
-from watchkeeper_agents.choosing import choose, held_back
+from watchkeeper_agents.choosing import advised, choose, held_back
 from watchkeeper_agents.hearing import hear, hear_beside, hushed
 from watchkeeper_agents.mending import leaving, repaired_by
 from watchkeeper_agents.reasoner import Option, Question, Reasoner
@@ -232,6 +232,7 @@ def _ask(
         figures=_figures(demand, best, others, tools),
     )
     pick = choose(reasoner, question, memory)
+    memory = advised(memory, pick)
     noted = (pick.fell_back, *pick.notes) if pick.fell_back else pick.notes
     if pick.option != "step":
         return held_back(incident, question, pick, memory, looks(demand), BY)

@@ -80,8 +80,8 @@ class CrewSettings:
 
 class WorkItem(Word, frozen=True):
     """One thing to think about. thread: the durable thread, an incident's id, `ID/gangs`,
-    `capacity:POOL`, `serve:NAME` or `gang:NAME`. agent: `remediation` or `scheduler`. subject: what it is about,
-    as a target."""
+    `capacity:POOL`, `serve:NAME` or `gang:NAME`. agent: `remediation` or `scheduler`. subject: what
+    it is about, as a target."""
 
     thread: str
     agent: str
@@ -97,6 +97,7 @@ class Memory(Word, frozen=True):
     quiet_out: how many nodes were out then in each domain of its node, by key.
     refusals: refusals at the effect in a row. said: what it told the log last. held_until: steady
     seconds until which a model may hold back the rules' steps; None while it holds back none.
+    advice: what a model said of it last, for a ticket; nothing decides on it.
     """
 
     attempts: tuple[StepResult, ...] = ()
@@ -107,6 +108,7 @@ class Memory(Word, frozen=True):
     refusals: int = 0
     said: str = ""
     held_until: float | None = None
+    advice: str = ""
 
 
 class Move(Word, frozen=True):

@@ -115,6 +115,22 @@ def test_a_ticket_says_what_is_known_what_comes_next_and_where_to_read_on() -> N
     assert "It would look first at docs/runbooks/node-lost.md: 1. Confirm the death" in body
 
 
+def test_the_ladders_own_escalation_tells_what_the_model_had_said() -> None:
+    crew = crew_of(Fake(lambda _: said("step", why="Two instruments agree, 77 do not.")))
+    steady, results, end = 100.0, (), None
+    for turn in range(12):
+        reply = crew.ask(at(steady, results=results))
+        end = next((c for c in reply.conclusions if c.end == "escalated"), None)
+        if end is not None:
+            break
+        results = tuple(told(d, "outcome", "failed", ident=f"P-{turn}") for d in reply.drafts)
+        steady += 600.0
+    assert end is not None
+    assert "fake chose node.restart" in end.advice
+    assert "Two instruments agree" in end.advice
+    assert "77" not in end.advice
+
+
 def test_a_fence_is_the_gentler_step_where_the_ladder_would_drain() -> None:
     incident = lost(
         "train-02",

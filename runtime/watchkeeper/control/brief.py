@@ -25,6 +25,7 @@ from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, Draft, PastSt
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.ledger import WEEK_S
+from watchkeeper.core.tame import harmless
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Verdict
 from watchkeeper.core.word import plain
@@ -34,6 +35,8 @@ from watchkeeper.policy.model import Prices
 from watchkeeper.remedy.runbook import cited
 
 DAY_S = 86400.0
+MOST_ADVICE = 1000
+"""Characters of a model's advice on a ticket."""
 DENIED_S = 3600.0
 """A person's no to a step on a gang holds for every incident for so long, as a yes does (ours)."""
 RESULT_OF = {
@@ -297,6 +300,17 @@ def conclude(watch: Watch, reply: CrewReply) -> None:
             _close(watch, incident, conclusion)
 
 
+def _for_a_person(incident: Incident, conclusion: Conclusion) -> str:
+    """What an escalation says: why, where to read on, and last a model's advice, as advice."""
+    page, advice = cited(incident.fault), harmless(conclusion.advice)[:MOST_ADVICE]
+    parts = [
+        conclusion.why,
+        f"Runbook: {page}." if page else "",
+        f"A model's advice, which decides nothing: {advice}" if advice else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
 def _close(watch: Watch, incident: Incident, conclusion: Conclusion) -> None:
     """Resolved only if telemetry does not say otherwise; escalated always reaches a person."""
     resolved = conclusion.end == "resolved"
@@ -326,9 +340,7 @@ def _close(watch: Watch, incident: Incident, conclusion: Conclusion) -> None:
             hush.ESCALATION,
             f"escalated:{ended.id}",
             f"{ended.id} needs a person: {ended.title}",
-            f"{conclusion.why} Runbook: {page}."
-            if (page := cited(ended.fault))
-            else conclusion.why,
+            _for_a_person(ended, conclusion),
             (ended.id,),
             about=ended.id,
             page=conclusion.page and not told,

@@ -8,6 +8,7 @@ from watchkeeper.core.action import say
 from watchkeeper.core.desk import Story
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.proposal import Proposal
+from watchkeeper.core.tame import harmless
 from watchkeeper.core.word import parse
 
 
@@ -25,6 +26,19 @@ def told_story(story: Story) -> str:
     return "\n".join(lines)
 
 
+def advice(proposal: Proposal) -> tuple[str, ...]:
+    """What models said of it, one line for each; it decides nothing. None where rules chose."""
+    chosen = proposal.chosen
+    if chosen is None:
+        return ()
+    return tuple(
+        f"{c.model} {'let it go first' if c.agent else 'chose it'}, confidence {c.confidence:.2f}, "
+        f"on {c.label or 'no'} evidence at least"
+        + (f", as advice that decides nothing: {harmless(c.why)}" if c.why else ".")
+        for c in chosen.each
+    )
+
+
 def told_event(event: Event) -> str:
     head = f"{event.at:%Y-%m-%d %H:%M:%S}Z  event {event.seq}  {event.kind.value}"
     if event.kind is Kind.VERDICT:
@@ -36,5 +50,8 @@ def told_event(event: Event) -> str:
         return "\n".join(lines)
     if event.kind is Kind.PROPOSED:
         proposal = parse(event.data["proposal"], Proposal)
-        return f"{head}  {say(proposal.action)}\n  {proposal.reason}"
+        lines = [f"{head}  {say(proposal.action)}", f"  {proposal.reason}"]
+        if proposal.predicted is not None:
+            lines.append(f"  {proposal.predicted.says()}")
+        return "\n".join([*lines, *(f"  {line}" for line in advice(proposal))])
     return f"{head}\n  {json.dumps(event.data, default=str)[:1500]}"

@@ -69,12 +69,14 @@ class PastStep(Word, frozen=True):
 
 class Conclusion(Word, frozen=True):
     """A thread's end, or its wish to wait. end: `resolved`, `escalated` or `waiting`. page: an
-    escalation wakes somebody; else a ticket will do."""
+    escalation wakes somebody; else a ticket will do. advice: what a model said of it, for the
+    ticket and for nothing else."""
 
     thread: str
     end: str
     why: str
     page: bool = True
+    advice: str = ""
 
 
 class Thought(Word, frozen=True):
