@@ -83,6 +83,8 @@ def test_the_cost_in_words(impact: Impact, says: str) -> None:
 
 def test_the_blast_radius_in_words() -> None:
     assert blast(Impact()) == "0 nodes, up to 0 GPUs, up to 0 jobs."
+    grows = PoolScale(pool="train", add=1)
+    assert blast(Impact(), (grows,)) == "No node goes out and nothing that runs is stopped."
     full = Impact(nodes=("a",), gpus=8, jobs=("g",), pool="train", pool_size=4, pool_out_after=2)
     assert blast(full).endswith("Makes 2 of 4 nodes out in train.")
 

@@ -9,6 +9,7 @@ from watchkeeper.core.action import (
     Action,
     JobPlace,
     JobRequeue,
+    PoolReserve,
     PoolScale,
     kind_of,
     node_of,
@@ -85,6 +86,8 @@ def blast(impact: Impact, steps: tuple[Action, ...] = (), starts: float = 0.0) -
     if steps and all(isinstance(a, JobRequeue | JobPlace) for a in steps):
         return _starting(steps, starts)
     nodes, jobs = len(impact.nodes), len(impact.jobs)
+    if steps and all(isinstance(a, PoolScale | PoolReserve) for a in steps) and not (nodes or jobs):
+        return "No node goes out and nothing that runs is stopped."
     parts = [
         f"{nodes} node{'s' if nodes != 1 else ''}",
         f"up to {impact.gpus:g} GPUs",
