@@ -15,8 +15,10 @@ from tests.properties.test_policy_promises import SITUATIONS, a_rule, policy_of
 
 from watchkeeper.app.policy_diff import FailOn, fails
 from watchkeeper.core.action import CheckRun, NodeRestart
-from watchkeeper.core.event import Event
+from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.usage import UsageRecord
 from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Reason, Verdict
+from watchkeeper.core.word import plain
 from watchkeeper.policy.history.compare import compare
 from watchkeeper.policy.history.compare_text import WIDTH, as_text
 from watchkeeper.policy.history.comparison import Comparison
@@ -368,3 +370,29 @@ def test_where_no_decision_could_be_replayed_nothing_is_known_and_a_gate_does_no
     assert not fails(found, FailOn.NEVER)
     assert fails(found, FailOn.WIDENED)
     assert not fails(held([event], old, old), FailOn.WIDENED)
+
+
+def test_quotas_are_held_against_what_was_metered() -> None:
+    def shares(text: str) -> CheckedPolicy:
+        return load({"shares.yaml": HEAD + f"quotas: {{{text}}}\n"}, NIGHT)
+
+    def quarter(number: int, gpus: float) -> Event:
+        usage = UsageRecord(
+            first=NIGHT, last=NIGHT, known_s=900.0, gpu_hours={},
+            tenants={"train": {"nlp": gpus / 8}, "infer": {"nlp": gpus / 8}},
+        )  # fmt: skip
+        return Event(
+            seq=number, at=NIGHT, policy_at=NIGHT, steady=0.0, kind=Kind.METERED,
+            subject=("usage",), data={"usage": plain(usage)}, prev="",
+        )  # fmt: skip
+
+    events = [quarter(1, 4.0), quarter(2, 12.0), quarter(3, 20.0)]
+    old = shares("nlp: {gpus: 8}, same: {gpus: 1}")
+    new = shares("nlp: {gpus: 16, gpus_at_most: 16}, same: {gpus: 1}, more: {gpus: 2}")
+    found = held(events, old, new)
+    more, nlp = found.quotas
+    assert (nlp.beyond_old, nlp.beyond_new, nlp.borrowed_old, nlp.borrowed_new) == (0, 1, 2, 1)
+    assert (more.old, more.new, more.borrowed_new) == ("none", "2 its own, as many as are free", 0)
+    assert "nlp: 8 its own, as many as are free -> 16 its own, at most 16." in told(found)
+    assert "Of 3 metered quarters of an hour it held more" in told(found)
+    assert not held(events, old, old).quotas

@@ -16,6 +16,7 @@ import msgspec
 from watchkeeper.core.action import say
 from watchkeeper.core.errors import PolicyError
 from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.usage import UsageRecord
 from watchkeeper.core.verdict import Decision, Reason, Verdict
 from watchkeeper.policy.history.comparison import (
     Carrier,
@@ -28,6 +29,7 @@ from watchkeeper.policy.history.comparison import (
     Was,
 )
 from watchkeeper.policy.history.replay import Inputs, Recorded, recorded
+from watchkeeper.policy.history.shares import Shares
 from watchkeeper.policy.history.terms import difference
 from watchkeeper.policy.load import load
 from watchkeeper.policy.model import CheckedPolicy
@@ -58,13 +60,15 @@ def compare(
     Pure; walks through `events` once and keeps only what changed. Events of other kinds may stand
     among them, also from before the period: those that name a loaded set tell its prices.
     """
-    books = _Books(old, new)
+    books, shares = _Books(old, new), Shares(old, new)
     for event in events:
         if event.kind is Kind.POLICY_LOADED:
             books.know(event)
         elif event.kind is Kind.VERDICT and since <= event.at <= until:
             books.add(recorded(event))
-    return books.closed(since, until)
+        elif event.kind is Kind.METERED and since <= event.at <= until:
+            shares.add(msgspec.convert(event.data["usage"], UsageRecord))
+    return msgspec.structs.replace(books.closed(since, until), quotas=shares.closed())
 
 
 class _Books:

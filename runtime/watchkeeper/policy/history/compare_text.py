@@ -49,7 +49,26 @@ def as_text(
     for section in found.sections:
         lines += ["", *_section(section, examples)]
     lines += _shadow(found, examples)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_quotas(found)])
+
+
+def _quotas(found: Comparison) -> list[str]:
+    """Quotas refuse no action: what they would have meant is told by what was metered."""
+    if not found.quotas:
+        return []
+    lines = ["", f"Quotas: {_n(len(found.quotas), 'tenant')} would be held to another share."]
+    for one in found.quotas:
+        said = f"{one.tenant}: {one.old} -> {one.new}."
+        if one.stretches:
+            said += (
+                f" Of {_n(one.stretches, 'metered quarter')} of an hour it held more "
+                f"than it may in {one.beyond_old} under OLD and {one.beyond_new} under NEW, and "
+                f"borrowed in {one.borrowed_old} and {one.borrowed_new}."
+            )
+        else:
+            said += " Nothing was metered in this time."
+        lines += _wrapped(said, first="  ", rest="    ")
+    return lines
 
 
 def _denominator(found: Comparison, since: str) -> list[str]:

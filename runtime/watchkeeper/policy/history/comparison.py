@@ -94,6 +94,21 @@ class Mismatch(Word, frozen=True):
     replayed: str
 
 
+class QuotaChange(Word, frozen=True):
+    """A tenant whose quota differs. old, new: in words. stretches: metered, most of them a quarter
+    of an hour; beyond_*: those in which it held more than that set lets it; borrowed_*: more than
+    its own."""
+
+    tenant: str
+    old: str
+    new: str
+    stretches: int
+    beyond_old: int
+    beyond_new: int
+    borrowed_old: int
+    borrowed_new: int
+
+
 class Comparison(Word, frozen=True):
     """The whole answer; every number counts decisions as they were judged.
 
@@ -101,6 +116,7 @@ class Comparison(Word, frozen=True):
     ones these concern. checked: replayed ones that OLD's or NEW's own version gave, which must
     come out as recorded. widened and narrowed: those that let more, or less, happen. shadow: what
     NEW's shadow rules would change, `old` being NEW's decision; shadow_old: how many OLD's would.
+    quotas: tenants whose quotas differ, held against the metering of the period.
     """
 
     old_version: str
@@ -119,6 +135,7 @@ class Comparison(Word, frozen=True):
     sections: tuple[Section, ...]
     shadow: tuple[Group, ...]
     shadow_old: int
+    quotas: tuple[QuotaChange, ...] = ()
 
     @property
     def changed(self) -> int:
