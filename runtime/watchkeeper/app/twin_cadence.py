@@ -11,8 +11,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+
+import numpy as np
 
 from watchkeeper.app.twin_parts import Parts
 from watchkeeper.app.twin_people import People
@@ -32,7 +35,7 @@ from watchkeeper.health.gang import ODD_S
 from watchkeeper.health.illness import FLAP_CALM_S, silence_ends
 from watchkeeper.health.notice import OUR_DOING_S
 from watchkeeper.health.sense import SenseSettings
-from watchkeeper.health.sensors import MOVES
+from watchkeeper.health.sensors import MOVES, STILL_S
 from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.frame import SAMPLE_S
 from watchkeeper.twin.words import Hurt
@@ -126,11 +129,14 @@ class Skipping:
     def _foresee(self, parts: Parts) -> None:
         """A gang that slows down is judged by its last minutes: they must have been seen one by
         one, and so the driver, who knows what comes, looks at them. And at the tick before an
-        outage of telemetry."""
+        outage of telemetry, and before readings begin and cease to stand still."""
         cluster, harm = parts.cluster, parts.cluster.harm
-        if self.turns == 1:  # the age of a lost source counts from the last look before
-            for begins_s in cluster.disturbance.outages_from_s:
-                heapq.heappush(self._wakes, self._tick_of(begins_s) - 1)
+        if self.turns == 1:
+            disturbance = cluster.disturbance
+            # The age of a lost source counts from the last look before; and a reading stands
+            # still from the last whole minute before, up to the last one before it moves.
+            for at_s in (*disturbance.outages_from_s, *disturbance.freezes_s):
+                heapq.heappush(self._wakes, self._tick_of(at_s) - 1)
         for fault in harm.entered[self._foreseen :]:
             if harm.laws[fault.law].hurts is Hurt.SLOWS:
                 gangs = cluster.work.running_on(fault.nodes)
@@ -308,6 +314,18 @@ def _young(snapshot: Snapshot, most_s: float) -> list[Node]:
     ]
 
 
+def _standstills(parts: Parts) -> Iterator[float]:
+    """When a reading that stands still has done so for long enough to bear no witness, or to be
+    told: on whole minutes, as sensors are looked at."""
+    past, begin = parts.watch.sightings.sensors, parts.cluster.clock.start.timestamp()
+    rows = [i for i in parts.cluster.panel.frozen if past is not None and i < len(past.moved)]
+    if past is None or not rows:
+        return
+    for since in np.unique(past.moved[rows]).tolist():
+        for lasts_s in (STILL_S, parts.watch.sense.frozen_s):
+            yield math.ceil((since - begin + lasts_s) / MINUTE_S) * MINUTE_S
+
+
 def _times_of_doubt(parts: Parts) -> list[float]:
     """When `notice` may say more though nothing changes: a second reading, clocks that stay cut, a
     gang without steps or with slow ones, a reading that stands still.
@@ -326,8 +344,9 @@ def _times_of_doubt(parts: Parts) -> list[float]:
             for late_s in (0.0, SAMPLE_S)
         ]
     # Before a sensor can be seen to stand still, sensors must have been seen to move.
-    if cluster.panel.frozen or (seen.sensors is not None and seen.sensors.moves.max() < MOVES):
+    if seen.sensors is not None and seen.sensors.moves.max() < MOVES:
         times.append(now_s - now_s % MINUTE_S + MINUTE_S)
+    times += _standstills(parts)
     for gang in cluster.work.gangs.values():
         if gang.pace.share >= 1.0 or not gang.running or now_s < gang.ready_s:
             continue

@@ -29,8 +29,9 @@ STALE_CODE = "xid.79"
 
 
 class Disturbance:
-    """Plays every Noise. outages: how many hold the store of telemetry right now.
-    outages_from_s: when they begin, for a driver that skips quiet ticks."""
+    """Plays every Noise. outages: how many hold the store of telemetry right now. outages_from_s:
+    when they begin, and freezes_s: when readings begin and cease to stand still, for a driver that
+    skips quiet ticks."""
 
     def __init__(self, spec: TwinSpec, harm: Harm, panel: Panel) -> None:
         self.spec, self.harm, self.panel = spec, harm, panel
@@ -38,6 +39,7 @@ class Disturbance:
         self.machines, self.wire = harm.machines, harm.wire
         self.outages = 0
         self.outages_from_s: list[float] = []
+        self.freezes_s: list[float] = []
 
     def play(self, noises: Iterable[Noise]) -> None:
         """Enter all of it on the agenda."""
@@ -45,6 +47,8 @@ class Disturbance:
             self.agenda.enter(noise.at_s, partial(self._begin, noise))
             if noise.kind is NoiseKind.MONITORING_OUTAGE:
                 self.outages_from_s.append(noise.at_s)
+            elif noise.kind is NoiseKind.FROZEN_SENSOR:
+                self.freezes_s += (noise.at_s, noise.ends_s)
 
     def _begin(self, noise: Noise) -> None:
         match noise.kind:
