@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from watchkeeper.core.cluster import Job, JobState, PoolDemand
 from watchkeeper.twin.clock import TwinClock
@@ -38,17 +39,13 @@ class _Seen(NamedTuple):
 
 
 class _Turn:
-    """Gangs that report at the same times: every period_s, from offset_s on. numbers: f8[11, N],
-    what `Gang.seen` asks of each gang, and what was last told of its checkpoint; taken anew where a
-    gang is stale, since between events they stand still."""
+    """Gangs that report at the same times: every period_s, from offset_s on. rows: where `_Told`
+    keeps them."""
 
-    __slots__ = ("gangs", "last_s", "numbers", "offset_s", "period_s", "row", "stale")
+    __slots__ = ("last_s", "offset_s", "period_s", "rows")
 
-    def __init__(self, period_s: float, offset_s: float, gangs: list[Gang]) -> None:
-        self.period_s, self.offset_s, self.gangs = period_s, offset_s, gangs
-        self.row = {gang.name: i for i, gang in enumerate(gangs)}
-        self.stale = set(range(len(gangs)))
-        self.numbers = np.full((11, len(gangs)), np.nan)
+    def __init__(self, period_s: float, offset_s: float, rows: range) -> None:
+        self.period_s, self.offset_s, self.rows = period_s, offset_s, rows
         self.last_s = -1.0
 
     def report_s(self, at_s: float) -> float:
@@ -56,14 +53,28 @@ class _Turn:
         since = at_s - self.offset_s
         return max(0.0, since - since % self.period_s + self.offset_s)
 
-    def seen(self) -> _Seen:
-        """The same sums as `Gang.seen`, for all of them at once; told at once of those saved."""
+
+class _Told:
+    """What `Gang.seen` asks of each gang, and what was last told of its checkpoint, as columns.
+    numbers: f8[11, N]; taken anew where a gang is stale, since between events they stand still."""
+
+    __slots__ = ("gangs", "names", "numbers", "row", "stale")
+
+    def __init__(self, gangs: list[Gang]) -> None:
+        self.gangs, self.names = gangs, [gang.name for gang in gangs]
+        self.row = {name: i for i, name in enumerate(self.names)}
+        self.stale = set(range(len(gangs)))
+        self.numbers = np.full((11, len(gangs)), np.nan)
+
+    def seen(self, rows: NDArray[np.intp], at_s: NDArray[np.float64]) -> _Seen:
+        """The same sums as `Gang.seen`, for these rows at once, each at a time of its own; told
+        at once of those saved."""
         self._refresh()
-        numbers = self.numbers
+        numbers = self.numbers if len(rows) == len(self.gangs) else self.numbers[:, rows]
         begin, share, every, cost, phase, done, step_s, held, held_s, told_s, told = numbers
-        steps = (share > 0.0) & (self.last_s > begin)
+        steps = (share > 0.0) & (at_s > begin)
         whole = every + cost
-        x = phase + self.last_s - begin
+        x = phase + at_s - begin
         count = x // whole
         into = np.minimum(x - count * whole, every)
         now = done + (count * every + into - np.minimum(phase, every)) * share
@@ -72,21 +83,21 @@ class _Turn:
         step = (now / step_s + 1e-6).astype(np.int64)
         same = (kept_s == told_s) & (kept == told)
         plain, saved = np.flatnonzero(steps & same), np.flatnonzero(steps & ~same)
-        numbers[9:, saved] = kept_s[saved], kept[saved]
+        self.numbers[9:, rows[saved]] = kept_s[saved], kept[saved]
         return _Seen(
-            stepping=(plain.tolist(), step[plain].tolist()),
+            stepping=(rows[plain].tolist(), step[plain].tolist()),
             saved=(
-                saved.tolist(),
+                rows[saved].tolist(),
                 step[saved].tolist(),
                 kept[saved].tolist(),
                 kept_s[saved].tolist(),
             ),
-            others=np.flatnonzero((share > 0.0) & ~steps).tolist(),
+            others=rows[(share > 0.0) & ~steps].tolist(),
         )
 
-    def told(self, gang: Gang, kept_s: float, kept_step: int) -> None:
+    def told(self, name: str, kept_s: float, kept_step: int) -> None:
         """This was said of its checkpoint."""
-        self.numbers[9:, self.row[gang.name]] = kept_s, kept_step
+        self.numbers[9:, self.row[name]] = kept_s, kept_step
 
     def _refresh(self) -> None:
         for i in self.stale:
@@ -107,9 +118,9 @@ class Roster:
         self.work, self.machines, self.clock = work, machines, clock
         self._jobs: dict[str, Job] = {}
         self._handed = False
-        self._kept: dict[str, tuple[float, datetime]] = {}
-        self._turns = _take_turns(work.gangs.values())
-        self._turn_of = {g.name: turn for turn in self._turns for g in turn.gangs}
+        self._turns, gangs = _take_turns(work.gangs.values())
+        self._told = _Told(gangs)
+        self._turn_of = {gangs[i].name: turn for turn in self._turns for i in turn.rows}
         self._demand: tuple[tuple[int, int], tuple[PoolDemand, ...]] = ((-1, -1), ())
 
     def jobs(self) -> dict[str, Job]:
@@ -123,32 +134,42 @@ class Roster:
         self._handed = True
         for name in sorted(dirty):
             gang, turn = self.work.gangs[name], self._turn_of[name]
-            turn.stale.add(turn.row[name])
+            self._told.stale.add(self._told.row[name])
             self._jobs[name] = self._anew(gang)
             self._report(gang, max(gang.mark_s, turn.report_s(now_s)), None)
-        for turn in due:
-            turn.last_s = turn.report_s(now_s)
-            at = self.clock.at(turn.last_s)
-            seen, jobs, gangs = turn.seen(), self._jobs, turn.gangs
-            for row, step in zip(*seen.stepping, strict=True):
-                name = gangs[row].name
-                jobs[name] = replace(jobs[name], step=step, step_at=at)
-            for row, step, kept, kept_s in zip(*seen.saved, strict=True):
-                gang = gangs[row]
-                if gang.name not in dirty:
-                    saved_at = self._saved_at(gang.name, kept_s)
-                    jobs[gang.name] = replace(
-                        jobs[gang.name],
-                        step=step,
-                        step_at=at,
-                        checkpoint_step=kept,
-                        checkpoint_at=saved_at,
-                    )
-            for row in seen.others:
-                if gangs[row].name not in dirty:
-                    self._report(gangs[row], turn.last_s, at)
+        if due:
+            self._take_reports(due, dirty)
         dirty.clear()
         return self._jobs
+
+    def _take_reports(self, due: list[_Turn], written: set[str]) -> None:
+        """The words of all whose turn has come, but for what an event has just written."""
+        for turn in due:
+            turn.last_s = turn.report_s(self.clock.s)
+        jobs, names = self._jobs, self._told.names
+        rows = np.concatenate([np.arange(turn.rows.start, turn.rows.stop) for turn in due])
+        times = [turn.last_s for turn in due]
+        seen = self._told.seen(rows, np.repeat(times, [len(turn.rows) for turn in due]))
+        at_of = {
+            row: at for turn in due for at in (self.clock.at(turn.last_s),) for row in turn.rows
+        }
+        for row, step in zip(*seen.stepping, strict=True):
+            name = names[row]
+            jobs[name] = replace(jobs[name], step=step, step_at=at_of[row])
+        for row, step, kept, kept_s in zip(*seen.saved, strict=True):
+            name = names[row]
+            if name not in written:
+                jobs[name] = replace(
+                    jobs[name],
+                    step=step,
+                    step_at=at_of[row],
+                    checkpoint_step=kept,
+                    checkpoint_at=self.clock.at(kept_s),
+                )
+        for row in seen.others:
+            if names[row] not in written:
+                turn = self._turn_of[names[row]]
+                self._report(self._told.gangs[row], turn.last_s, at_of[row])
 
     def _report(self, gang: Gang, report_s: float, at: datetime | None) -> None:
         """Write the gang's own numbers of a time into its word. at: that time, if it is at hand."""
@@ -160,21 +181,14 @@ class Roster:
         step_at = at if shared else self.clock.at(progressed_s)
         step, job = int(done / gang.step_s + 1e-6), self._jobs[name]
         kept_step = int(kept / gang.step_s + 1e-6)
-        self._turn_of[name].told(gang, kept_s, kept_step)
+        self._told.told(name, kept_s, kept_step)
         self._jobs[name] = replace(
             job,
             step=step,
             step_at=step_at,
             checkpoint_step=kept_step,
-            checkpoint_at=self._saved_at(name, kept_s),
+            checkpoint_at=self.clock.at(kept_s),
         )
-
-    def _saved_at(self, name: str, kept_s: float) -> datetime:
-        """When its checkpoint was whole. The very same time as long as it is the newest."""
-        held = self._kept.get(name)
-        if held is None or held[0] != kept_s:
-            held = self._kept[name] = (kept_s, self.clock.at(kept_s))
-        return held[1]
 
     def _anew(self, gang: Gang) -> Job:
         """What of a word only an event changes."""
@@ -233,16 +247,21 @@ class Roster:
         )
 
 
-def _take_turns(gangs: Iterable[Gang]) -> list[_Turn]:
+def _take_turns(gangs: Iterable[Gang]) -> tuple[list[_Turn], list[Gang]]:
+    """Who reports when; and the gangs in the order of those turns, so that the rows of each lie
+    side by side."""
     every = list(gangs)
-    small = range(int(SMALL_REPORT_S / TURN_S))
-    turns = [_Turn(REPORT_S, 0.0, [gang for gang in every if gang.width > 1])]
-    turns += [
-        _Turn(
-            SMALL_REPORT_S,
-            k * TURN_S,
-            [gang for n, gang in enumerate(every) if gang.width <= 1 and n % len(small) == k],
-        )
-        for k in small
+    count = int(SMALL_REPORT_S / TURN_S)
+    small = [(n % count, gang) for n, gang in enumerate(every) if gang.width <= 1]
+    groups = [(REPORT_S, 0.0, [gang for gang in every if gang.width > 1])]
+    groups += [
+        (SMALL_REPORT_S, k * TURN_S, [gang for turn, gang in small if turn == k])
+        for k in range(count)
     ]
-    return [turn for turn in turns if turn.gangs]
+    turns, ordered = list[_Turn](), list[Gang]()
+    for period_s, offset_s, mine in groups:
+        if mine:
+            rows = range(len(ordered), len(ordered) + len(mine))
+            turns.append(_Turn(period_s, offset_s, rows))
+            ordered += mine
+    return turns, ordered
