@@ -161,8 +161,8 @@ class Asserting:
         """The target is there (S1), who said yes may say so (S15), and none of it is old (S23)."""
         action = order.action
         names = {node_of(action), str(getattr(action, "job", "")), str(getattr(action, "pool", ""))}
-        known = {*state.nodes, *state.jobs, *(n.pool for n in state.nodes.values())}
-        if not names & known:
+        there = any(name in state.nodes or name in state.jobs for name in names)
+        if not there and not any(n.pool in names for n in state.nodes.values()):
             yield self._says("S1", order, f"{targets_of(action)[0]} is not there")
         file = self._file(order)
         if file is None:
@@ -258,18 +258,13 @@ class Asserting:
 
     def _halves(self, order: EffectOrder, node: Node, state: ClusterState) -> Iterator[Violation]:
         mine = {k: v for k, v in node.domains().items() if k in HALVED}
-        size: Counter[str] = Counter()
-        out: Counter[str] = Counter()
-        for other in state.nodes.values():
-            if other.control_path:
-                continue
-            shared = [k for k, v in mine.items() if getattr(other, k) == v]
-            size.update(shared)
-            if _out(state, other) or other.name == node.name:
-                out.update(shared)
-        for kind, count in size.items():
-            if count >= 2 and out[kind] > max(1, count // 2):
-                text = f"{out[kind]} of {count} nodes of {kind} {mine[kind]} are out"
+        counted = [other for other in state.nodes.values() if not other.control_path]
+        gone = [n for n in counted if n.name == node.name or _out(state, n)]
+        for kind, name in mine.items():
+            count = sum([getattr(other, kind) == name for other in counted])
+            out = sum([getattr(other, kind) == name for other in gone])
+            if count >= 2 and out > max(1, count // 2):
+                text = f"{out} of {count} nodes of {kind} {name} are out"
                 yield self._says("S2", order, text)
 
     def _one_at_a_time(

@@ -80,22 +80,29 @@ def _cut(
     """What of the past a verdict is shown, newest first, and how far back that is complete."""
     targets, node = set(targets_of(proposal.action)), node_of(proposal.action)
     incident, fleet_s = proposal.incident, back_s("fleet")
+    kind_of_key = {key: key.partition(":")[0] for key in mine}
+    back_of = {per: back_s(per) for per in kind_of_key.values()}
     related: list[Aged] = []
     elsewhere: list[Aged] = []
     near: dict[str, float] = {}
     too_old = False
-    for aged in past:
+    for aged in past:  # a month of them, for each verdict
         word, age_s = aged
         if word.proposal == proposal.id:
             continue
-        own = word.open or word.target in targets or (node and word.node == node)
-        own = own or (incident and word.incident == incident)
-        shared = {key.partition(":")[0] for key in mine.intersection(word.domains)}
-        if own or any(age_s < back_s(per) for per in shared):
+        shared = {kind_of_key[key] for key in word.domains if key in kind_of_key}
+        if (
+            word.open
+            or word.target in targets
+            or (node and word.node == node)
+            or (incident and word.incident == incident)
+            or any(age_s < back_of[per] for per in shared)
+        ):
             related.append(aged)
         elif shared or age_s >= fleet_s:
             too_old = True
-            near.update((per, back_s(per)) for per in shared)
+            for per in shared:
+                near[per] = back_of[per]
         else:
             elsewhere.append(aged)
     shown = elsewhere[:ELSEWHERE]
