@@ -17,6 +17,7 @@ from watchkeeper.remedy.moving import MOVES
 from watchkeeper.remedy.waves import Gone, Item, Result, may_go
 from watchkeeper_agents.admission import to_admit
 from watchkeeper_agents.ahead import ahead_of
+from watchkeeper_agents.keeping import to_keep
 from watchkeeper_agents.order import Turns, in_order
 from watchkeeper_agents.power import to_cap
 from watchkeeper_agents.reasoner import Reasoner, Rules
@@ -58,6 +59,7 @@ def triage(briefing: Briefing, settings: CrewSettings) -> tuple[WorkItem, ...]:
     items += to_admit(briefing, settings)
     items += to_cap(briefing) if briefing.feeds else ()
     items += to_serve(briefing)
+    items += to_keep(briefing)
     tools = Tools(briefing)
     known = {i.target for i in briefing.incidents if i.fault == Fault.CAPACITY_SHORT}
     for demand in briefing.snapshot.state.demand:

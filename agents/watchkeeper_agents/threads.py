@@ -19,7 +19,7 @@ from watchkeeper.core.crew import Briefing, StepResult, Thought
 from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.serving import SERVE
 from watchkeeper.core.word import Word, canonical
-from watchkeeper_agents import admission, power, remediation, scheduler, serving
+from watchkeeper_agents import admission, keeping, power, remediation, scheduler, serving
 from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S, eased
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
@@ -91,6 +91,8 @@ def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: C
         return admission.admit(name, memory, result, tools, context.settings)
     if item.thread.startswith((POWER, FEED)):
         return power.cap(item.thread, memory, result, tools, context.settings)
+    if item.thread.startswith(keeping.KEEP):
+        return keeping.keep(item.thread, memory, result, tools, context.settings)
     if item.thread.startswith(SERVE):
         return serving.serve(item.thread, memory, result, tools, context.settings)
     if incident is None:

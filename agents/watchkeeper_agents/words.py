@@ -80,7 +80,8 @@ class CrewSettings:
 
 class WorkItem(Word, frozen=True):
     """One thing to think about. thread: the durable thread, an incident's id, `ID/gangs`,
-    `capacity:POOL`, `serve:NAME` or `gang:NAME`. agent: `remediation` or `scheduler`. subject: what
+    `capacity:POOL`, `serve:NAME`, `keep:TENANT` or
+    `gang:NAME`. agent: `remediation` or `scheduler`. subject: what
     it is about, as a target."""
 
     thread: str

@@ -6,6 +6,7 @@ is made up."""
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
 import time
@@ -67,6 +68,12 @@ rules:
     actions: [pool.scale]
     when: pool.pending_gpus == 0.0 && scale.add == 1 && forecast.score <= 0.95
 """
+ELASTIC = """apiVersion: watchkeeper/v1
+kind: Policy
+metadata: {name: elastic, owner: nobody}
+rules:
+  - {id: admit, effect: allow, actions: [job.place, job.preempt]}
+"""
 HOUR = 3600.0
 
 
@@ -118,20 +125,22 @@ def _wave(hour: int) -> float:
 class Line:
     """A watch over the lab, whose turns the test takes."""
 
-    def __init__(self, lab: LiveLab, home: Path) -> None:
+    def __init__(self, lab: LiveLab, home: Path, orders: str = ORDERS) -> None:
         self.lab = lab
         clock = SystemClock()
         self.journal = FileJournal(home / "journal", clock)
         record = Record(self.journal)
         looker = Looker(lab.reader, EveryNodeSpeaks(lab), clock)
-        shelf = Shelf(Source(lambda: ({"line.yaml": ORDERS}, {}), lambda: ""), clock.policy_now())
+        shelf = Shelf(Source(lambda: ({"line.yaml": orders}, {}), lambda: ""), clock.policy_now())
         stop = FileStop(home / "STOP", clock)
         acts = {k: a for a in (lab.actuator, lab.provider) for k in a.serves}
         self.forecaster = DailyWave()
         self.watch = Watch(
             record=record,
             looker=looker,
-            crew=LangGraphCrew(settings=CrewSettings(terms=Terms(1.0, 10.0), recheck_s=1.0)),
+            crew=LangGraphCrew(
+                settings=CrewSettings(terms=Terms(1.0, 10.0), recheck_s=1.0, grow_after_s=5.0)
+            ),
             executor=Executor(
                 record=record, actuators=acts, stop=stop, look=looker.look, policy=shelf.current,
                 clock=clock,
@@ -202,8 +211,8 @@ class Line:
 
 
 @pytest.fixture
-def line(lab: LiveLab, tmp_path: Path) -> Iterator[Line]:
-    line = Line(lab, tmp_path)
+def line(lab: LiveLab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Line]:
+    line = Line(lab, tmp_path, getattr(request, "param", ORDERS))
     yield line
     for name, job in lab.read().jobs.items():
         if job.held:
@@ -286,3 +295,37 @@ def test_forecast_wave_preemption_and_resume(lab: LiveLab, line: Line) -> None:
     assert done[-1] == "job.place job:often"
     assert done.count("job.preempt job:often") == 1
     assert "job.preempt job:seldom" not in done
+
+
+@pytest.mark.skipif(not os.environ.get("WATCHKEEPER_NIGHTLY"), reason="half a minute: by night")
+@pytest.mark.parametrize(
+    "line", [pytest.param(ELASTIC, id="orders that let it grow")], indirect=True
+)
+def test_an_elastic_gang_shrinks_for_an_urgent_one_and_grows_back_with_no_step_lost(
+    lab: LiveLab, line: Line
+) -> None:
+    all_of = sum(n.gpus > 0 for n in lab.read().nodes.values())
+    line.submit("elastic", workers=all_of, least=1, priority=1)
+    line.until(lambda s: (s.jobs["elastic"].step or 0) >= 5, "it runs")
+    assert len(lab.read().jobs["elastic"].nodes) == all_of
+
+    line.submit("urgent", workers=1, priority=9, steps=30)
+    line.until(
+        lambda s: (
+            s.jobs["urgent"].step is not None
+            and line.report("elastic").attempt == 2
+            and len(s.jobs["elastic"].nodes) == all_of - 1
+        ),
+        "it goes on smaller beside the urgent",
+    )
+    small = line.report("elastic")
+    assert small.resumed_from > 0, "from where it saved when it was told to stop"
+
+    line.until(
+        lambda s: line.report("elastic").attempt == 3 and len(s.jobs["elastic"].nodes) == all_of,
+        "it grows back",
+        within_s=90.0,
+    )
+    whole = line.report("elastic")
+    assert whole.resumed_from >= small.resumed_from
+    assert line.effects().count("job.preempt job:elastic") == 2, "once to shrink, once to grow"

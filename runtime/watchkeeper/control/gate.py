@@ -16,7 +16,7 @@ from watchkeeper.control.concerns import concerns
 from watchkeeper.control.holding import bearing, in_force
 from watchkeeper.control.life import State
 from watchkeeper.control.past import ledger_of
-from watchkeeper.core.action import Action, PoolScale, kind_of, targets_of
+from watchkeeper.core.action import Action, PoolReserve, PoolScale, kind_of, targets_of
 from watchkeeper.core.amend import as_shown, no_harsher
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.facts import Facts, facts_for, gpus_per_node
@@ -207,8 +207,12 @@ def priced(impact: Impact, action: Action, snapshot: Snapshot, prices: Prices) -
 
 
 def _forecast_for(books: Books, proposal: Proposal) -> Forecast | None:
-    """Of the pool; of a deployment's requests, in GPUs, where the proposal cites that one."""
+    """Of the pool; where the proposal cites another, that one: of a deployment's requests, in GPUs,
+    or of the tenant that nodes are kept for."""
     pool = str(getattr(proposal.action, "pool", ""))
+    if isinstance(proposal.action, PoolReserve):
+        mine = f"tenant:{proposal.action.tenant}"
+        return books.forecasts.get(mine if mine in proposal.evidence else pool)
     for cited in proposal.evidence:
         name = cited.removeprefix(SERVE)
         if name != cited and (plan := books.serving.get(name)) is not None and plan.pool == pool:
