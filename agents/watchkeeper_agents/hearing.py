@@ -71,6 +71,17 @@ def hear(
             return msgspec.structs.replace(memory, refusals=0), None
 
 
+def first_silence(memory: Memory, result: StepResult | None) -> bool:
+    """Did nobody answer just now, and for the first time in this thread? A repair's question is put
+    once again: who slept through it is up in the morning. The second silence is a person's, and so
+    is the first where the orders say that silence is a no."""
+    if result is None or (result.kind, result.value) != ("answer", "expired"):
+        return False
+    if result.refused_by == "silence":
+        return False
+    return sum((r.kind, r.value) == ("answer", "expired") for r in memory.attempts) < 2
+
+
 def _refused(
     memory: Memory,
     result: StepResult,

@@ -19,7 +19,15 @@ from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
 from watchkeeper_agents.choosing import advised, choose, held_back, options_for
-from watchkeeper_agents.hearing import eased, hear, hear_beside, heard_out, hushed, remember_out
+from watchkeeper_agents.hearing import (
+    eased,
+    first_silence,
+    hear,
+    hear_beside,
+    heard_out,
+    hushed,
+    remember_out,
+)
 from watchkeeper_agents.reasoner import GENTLER, STEP, Question, Reasoner
 from watchkeeper_agents.tools import Tools, in_words
 from watchkeeper_agents.words import CHECK, GANGS, CrewSettings, Memory, Move, Turn
@@ -38,7 +46,7 @@ def think(
     """One turn of one incident's thread."""
     world = looks(incident, tools)
     memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
-    if over is not None:
+    if over is not None and not first_silence(memory, result):
         return Turn(memory=memory, move=over, thoughts=(over.why,))
     memory = remember_out(memory, result, tools.out_around(incident.node))
     if eased(memory, tools.snapshot.steady, tools.out, settings):

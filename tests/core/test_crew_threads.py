@@ -118,7 +118,11 @@ def test_the_log_hears_the_diagnosis_once(crew: LangGraphCrew) -> None:
     [
         pytest.param("answer", "not_now", {}, "waiting", 901, id="not now asks again later"),
         pytest.param("answer", "deny", {"says": "Not tonight."}, "escalated", None, id="no"),
-        pytest.param("answer", "expired", {}, "escalated", None, id="nobody answered"),
+        pytest.param("answer", "expired", {}, "draft", None, id="nobody answered: ask once more"),
+        pytest.param(
+            *("answer", "expired", {"refused_by": "silence"}, "escalated", None),
+            id="nobody answered, which the orders call a no",
+        ),
         pytest.param(
             "verdict", "deny", {"refused_by": "policy"}, "waiting", 301, id="the policy says no"
         ),
@@ -185,6 +189,14 @@ def test_a_refusal_lasts_only_until_the_evidence_changes(crew: LangGraphCrew) ->
     crew.ask(briefing(DEAD, lost("train-02"), results=(no,)))
     surer = lost("train-02", confidence=0.99)
     assert kinds(crew.ask(briefing(_later(DEAD, 2), surer))) == ["node.restart"]
+
+
+def test_a_question_that_nobody_answered_twice_is_a_persons(crew: LangGraphCrew) -> None:
+    for ident, end in (("P-1", {}), ("P-2", {"INC-1": "escalated"})):
+        (draft,) = crew.ask(briefing(DEAD, lost("train-02"))).drafts
+        silence = told(draft, "answer", "expired", ident)
+        reply = crew.ask(briefing(DEAD, lost("train-02"), results=(silence,)))
+        assert ends(reply) == end
 
 
 def test_a_not_now_is_a_persons_wish_and_outlasts_new_evidence(crew: LangGraphCrew) -> None:

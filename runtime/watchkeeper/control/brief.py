@@ -249,9 +249,15 @@ def _result_of(file: File) -> StepResult:
         kind=kind,
         value=value,
         says=file.why,
-        refused_by=verdict.refused_by if verdict else "",
+        refused_by="silence" if _silence_is_a_no(file) else verdict.refused_by if verdict else "",
         reason_ids=tuple(r.id for r in verdict.reasons) if verdict else (),
     )
+
+
+def _silence_is_a_no(file: File) -> bool:
+    """Nobody answered, and the orders say what that means."""
+    question = file.question
+    return file.state is State.EXPIRED and question is not None and question.on_timeout == "deny"
 
 
 def _for_a_halt(verdict: Verdict) -> bool:
