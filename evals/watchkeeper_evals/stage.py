@@ -52,6 +52,9 @@ class OneSet:
     def current(self) -> CheckedPolicy | None:
         return self._policy
 
+    def tests(self) -> Mapping[str, str]:
+        return {}
+
     def changed(
         self,
         at: datetime,  # noqa: ARG002  the port's words

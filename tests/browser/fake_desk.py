@@ -24,7 +24,7 @@ from watchkeeper.core.cells import FleetCells, FleetLayout, Grouping, Shade, Tra
 from watchkeeper.core.chat import Card, Elsewhere, HandedIn, Held, Ordered, PolicyDraft
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Ask, AskStatus, Board, Health, LogLine, Person, Story
-from watchkeeper.core.errors import Refused, UsageError
+from watchkeeper.core.errors import Malformed, Refused, UsageError
 from watchkeeper.core.event import GENESIS, Event, Kind
 from watchkeeper.core.hold import Hold
 from watchkeeper.core.incident import Incident
@@ -40,6 +40,7 @@ from watchkeeper.core.views import (
     Liftable,
     LiftView,
     PolicyView,
+    TriedOrders,
 )
 from watchkeeper.core.word import digest, plain
 from watchkeeper.core.word import digest as word_digest
@@ -145,6 +146,14 @@ class FakeDesk:
 
     def policy(self) -> PolicyView:
         return lab_looks.policy(self.board())
+
+    def orders_files(self) -> dict[str, str]:
+        return dict(lab_glass.ORDERS)
+
+    def try_orders(self, file: str, text: str) -> TriedOrders:
+        if not text.strip():
+            raise Malformed("A file of orders has between 1 and 49152 characters.")
+        return lab_glass.tried(file, text)
 
     def agents(self) -> tuple[AgentView, ...]:
         return lab_looks.agents(self.log())

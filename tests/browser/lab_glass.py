@@ -8,7 +8,7 @@ from tests.browser.lab_morning import SICK
 
 from watchkeeper.core.desk import Person
 from watchkeeper.core.verdict import Decision, Reason
-from watchkeeper.core.views import Liftable, LiftView
+from watchkeeper.core.views import Liftable, LiftView, TriedOrders
 from watchkeeper.core.word import digest
 
 FREEZE = Reason(
@@ -59,4 +59,34 @@ def lifted(one: Liftable, person: Person, reason: str, at: datetime) -> LiftView
         at=at,
         review_by=at + timedelta(hours=24),
         state="cleared",
+    )
+
+
+ORDERS = {
+    "policies/freeze.yaml": "apiVersion: watchkeeper/v1\nkind: Policy\nmetadata: {name: freeze}\n"
+    "rules:\n  - id: year-end-freeze\n    effect: deny\n    enforcement: soft\n"
+    "    actions: [node.cordon, node.drain]\n"
+}
+
+
+def tried(file: str, text: str) -> TriedOrders:
+    """What trying says in the lab: a file with rules is sound and narrows; others do not load."""
+    if "rules:" not in text:
+        return TriedOrders(
+            file=file, new=True, sound=False, check=f"{file}:1:1: there are no rules in it"
+        )
+    return TriedOrders(
+        file=file,
+        new=file not in ORDERS,
+        sound=True,
+        check="Sound: 5 rules, 2 windows.",
+        tests=14,
+        passed=14,
+        judged=212,
+        replayed=208,
+        unchanged=203,
+        narrowed=5,
+        told="208 of 212 decisions of the last 30 days were replayed.\n\n"
+        "Now denied: 5\n  event 1204, P-31, node.drain: allow -> deny",
+        period="30 days",
     )

@@ -100,6 +100,8 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ("POST", "/break-glass/{proposal}/review"): Need(
         (Role.OPERATOR, Role.APPROVER, Role.BREAK_GLASS), "not who lifted"
     ),
+    ("GET", "/policy/try"): Need(AUTHOR),
+    ("POST", "/policy/try"): Need(AUTHOR, "takes nothing up; one at a time"),
     ("POST", "/stop"): Need(VIEWER),
     ("POST", "/resume"): Need(OPERATOR),
     ("POST", "/autonomy"): _DIAL,

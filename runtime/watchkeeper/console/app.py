@@ -34,6 +34,7 @@ from watchkeeper.console.schema import document
 from watchkeeper.console.sessions import Sessions, Spans
 from watchkeeper.console.sign_on_routes import sign_on_routes
 from watchkeeper.console.trouble import Troubles
+from watchkeeper.console.try_routes import try_routes
 from watchkeeper.core.clock import Clock, Ids
 from watchkeeper.core.desk import Desk
 from watchkeeper.core.errors import WatchkeeperError
@@ -93,6 +94,7 @@ def create_app(
         ask_routes(house),  # before the pages: /a/together is no question
         page_routes(house),
         glass_routes(house),
+        try_routes(house),
         money_pages(house),
         form_routes(house),
         sign_on_routes(house),

@@ -36,6 +36,7 @@ from watchkeeper.control.serving import serving_views
 from watchkeeper.control.spending import Spending
 from watchkeeper.control.story import Narrator, events_of, story_of
 from watchkeeper.control.suggesting import suggest
+from watchkeeper.control.trying import Trying
 from watchkeeper.control.waits import reasons
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, PoolReserve
@@ -64,7 +65,14 @@ from watchkeeper.core.roles import roles_of
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.usage import Costs
 from watchkeeper.core.verdict import Answer, Approval, Autonomy
-from watchkeeper.core.views import AgentView, FanView, GlassView, JournalCheck, PolicyView
+from watchkeeper.core.views import (
+    AgentView,
+    FanView,
+    GlassView,
+    JournalCheck,
+    PolicyView,
+    TriedOrders,
+)
 from watchkeeper.core.word import plain
 from watchkeeper.placement.running import Terms
 from watchkeeper.policy.usage import usage
@@ -107,6 +115,7 @@ class WatchDesk:
         self._reporter = Reporter(watch, cases)
         self._spending = Spending(watch, book)
         self._looking = Looking(watch, verify)
+        self._trying = Trying(watch)
         self._waiter = waiter
         self._wake = wake
         self._chat = Chatting(watch, wake, self, answerer, reader, thinker, drafter)
@@ -314,6 +323,13 @@ class WatchDesk:
 
     def policy(self) -> PolicyView:
         return self._looking.policy()
+
+    def orders_files(self) -> dict[str, str]:
+        return self._trying.files()
+
+    def try_orders(self, file: str, text: str) -> TriedOrders:
+        """See `control.trying`."""
+        return self._trying.orders(file, text)
 
     def agents(self) -> tuple[AgentView, ...]:
         return self._looking.agents(self.log(limit=LOG_KEPT))

@@ -65,6 +65,11 @@ class Shelf:
     def current(self) -> CheckedPolicy | None:
         return self._policy
 
+    def tests(self) -> Files:
+        """The tests beside the orders, as the folder has them now. Raises UsageError and
+        PolicyError."""
+        return self._source.read()[1] if self._source else {}
+
     def changed(self, at: datetime) -> tuple[CheckedPolicy | None, tuple[Problem, ...]] | None:
         """What the files say now, if they changed and have been still since the last call; the
         first call announces the set that was loaded at the start."""

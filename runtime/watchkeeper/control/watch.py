@@ -6,7 +6,7 @@ restart may lose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -44,6 +44,10 @@ class PolicyShelf(Protocol):
 
     def current(self) -> CheckedPolicy | None:
         """The set in force, or None: then nothing is allowed."""
+        ...
+
+    def tests(self) -> Mapping[str, str]:
+        """The tests beside the orders: file name -> text. Raises UsageError, PolicyError."""
         ...
 
     def changed(self, at: datetime) -> tuple[CheckedPolicy | None, tuple[Problem, ...]] | None:

@@ -23,7 +23,14 @@ from watchkeeper.core.word import Word
 
 if TYPE_CHECKING:  # they are made of words of this module
     from watchkeeper.core.chat import Card, HandedIn, PolicyDraft
-    from watchkeeper.core.views import AgentView, FanView, GlassView, JournalCheck, PolicyView
+    from watchkeeper.core.views import (
+        AgentView,
+        FanView,
+        GlassView,
+        JournalCheck,
+        PolicyView,
+        TriedOrders,
+    )
 
 
 class Person(Word, frozen=True):
@@ -413,6 +420,15 @@ class Desk(Protocol):
 
     def policy(self) -> "PolicyView":
         """The orders in force: rules, windows, what is left of each bound, what ends soon."""
+        ...
+
+    def orders_files(self) -> dict[str, str]:
+        """The orders in force: file name -> text."""
+        ...
+
+    def try_orders(self, file: str, text: str) -> "TriedOrders":
+        """Hold one changed or new file of orders against those in force: checked, tested and
+        replayed. Takes nothing up. Raises Malformed and Refused."""
         ...
 
     def agents(self) -> "tuple[AgentView, ...]":

@@ -239,3 +239,27 @@ class GlassView(Word, frozen=True):
     at: datetime
     liftable: tuple[Liftable, ...]
     lifts: tuple[LiftView, ...]
+
+
+class TriedOrders(Word, frozen=True):
+    """A changed or new file of orders, held against those in force; nothing was taken up.
+
+    sound: it loads beside the others, and every test holds. check: what `policy check` prints.
+    tests, passed: of the folder; problems: of those that do not hold. judged: decisions of the
+    period that the journal has, replayed: that could be judged again; unchanged, widened,
+    narrowed: of these. told: what `policy diff` prints. period: in words."""
+
+    file: str
+    new: bool
+    sound: bool
+    check: str
+    tests: int = 0
+    passed: int = 0
+    problems: tuple[str, ...] = ()
+    judged: int = 0
+    replayed: int = 0
+    unchanged: int = 0
+    widened: int = 0
+    narrowed: int = 0
+    told: str = ""
+    period: str = ""
