@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from typing_extensions import TypedDict  # typing's own gives no schema before Python 3.12
 
 from watchkeeper.core.crew import Briefing, CrewReply, Thought
 from watchkeeper.core.model import ModelCall
@@ -33,26 +36,42 @@ class ThreadState(TypedDict, total=False):
 
 
 class TurnState(TypedDict, total=False):
-    """What one turn carries from node to node; never stored."""
+    """What one turn carries from node to node; never stored. items: WorkItems; answers: of each
+    thread; reply: a CrewReply. `Any`, since LangGraph's tooling makes a schema of it, and knows
+    none of our words."""
 
-    items: tuple[WorkItem, ...]
-    answers: tuple[Answer, ...]
-    reply: CrewReply
+    items: Any
+    answers: Any
+    reply: Any
 
 
-def thread_graph(saver: BaseCheckpointSaver[Any]) -> Any:
+def of_this_run() -> Context:
+    """What the turn handed to its graphs."""
+    from langgraph.runtime import get_runtime
+
+    return get_runtime(Context).context
+
+
+Given = Callable[[], Context]
+
+
+def _context_of(given: Given) -> type[Context] | None:
+    """Each run brings its own, unless the graph was made with one."""
+    return Context if given is of_this_run else None
+
+
+def thread_graph(saver: BaseCheckpointSaver[Any] | None, given: Given = of_this_run) -> Any:
     """agent -> ask (parks) -> agent ..., until the agent asks for nothing."""
     from langgraph.graph import END, START, StateGraph
-    from langgraph.runtime import get_runtime
     from langgraph.types import interrupt
 
     def agent(state: ThreadState) -> ThreadState:
-        return answer_of(state, get_runtime(Context).context)  # type: ignore[return-value]
+        return answer_of(state, given())  # type: ignore[return-value]
 
     def ask(state: ThreadState) -> ThreadState:
         return {"result": interrupt({"thread": state["item"]["thread"]})}
 
-    graph = StateGraph(ThreadState, context_schema=Context)
+    graph = StateGraph(ThreadState, context_schema=_context_of(given))
     graph.add_node("remediation", agent)
     graph.add_node("scheduler", agent)
     graph.add_node("ask", ask)
@@ -65,25 +84,35 @@ def thread_graph(saver: BaseCheckpointSaver[Any]) -> Any:
     return graph.compile(checkpointer=saver)
 
 
-def turn_graph(threads: Threads, settings: CrewSettings) -> Any:
-    """triage -> threads -> reconcile, over one briefing."""
+def turn_graph(
+    threads: Threads, settings: CrewSettings, given: Given = of_this_run, *, plain: bool = False
+) -> Any:
+    """triage -> threads -> reconcile, over one briefing. plain: what goes from node to node is
+    plain JSON, to be looked at."""
     from langgraph.graph import END, START, StateGraph
-    from langgraph.runtime import get_runtime
 
     def briefing() -> Briefing:
-        return get_runtime(Context).context.briefing
+        return given().briefing
 
     def triage(state: TurnState) -> TurnState:  # noqa: ARG001  LangGraph hands it over
-        return {"items": planner.triage(briefing(), settings)}
+        return {"items": out(planner.triage(briefing(), settings))}
 
     def run(state: TurnState) -> TurnState:
-        return {"answers": threads.run(state["items"], briefing())}
+        items = back(state["items"], tuple[WorkItem, ...])
+        return {"answers": out(threads.run(items, briefing()))}
 
     def reconcile(state: TurnState) -> TurnState:
-        by = get_runtime(Context).context.reasoner
-        return {"reply": planner.reconcile(briefing(), state["answers"], settings, by)}
+        by = given().reasoner
+        answers = back(state["answers"], tuple[Answer, ...])
+        return {"reply": out(planner.reconcile(briefing(), answers, settings, by))}
 
-    graph = StateGraph(TurnState, context_schema=Context)
+    def out(value: Any) -> Any:
+        return msgspec.to_builtins(value) if plain else value
+
+    def back(value: Any, kind: Any) -> Any:
+        return msgspec.convert(value, kind) if plain else value
+
+    graph = StateGraph(TurnState, context_schema=_context_of(given))
     graph.add_node("triage", triage)
     graph.add_node("threads", run)
     graph.add_node("reconcile", reconcile)

@@ -116,6 +116,9 @@ PARSED = (
 
 SHELL = (". .venv/bin/activate",)
 
+TOOLING = ("pip install 'langgraph-cli[inmem]'", "langgraph dev --no-browser")
+"""Somebody else's tool; tests/contracts/test_langgraph_tooling.py opens what it would."""
+
 
 def fenced(page: Path, language: str) -> list[str]:
     """The fenced blocks of a page in this language, in order."""
@@ -147,5 +150,5 @@ def played(page: Path) -> list[str]:
 
 
 KNOWN = frozenset(
-    (*MAKE, *ALONE, *LAB, *PARSED, *SHELL, *(c for page in PLAYED for c in played(page)))
+    (*MAKE, *ALONE, *LAB, *PARSED, *SHELL, *TOOLING, *(c for page in PLAYED for c in played(page)))
 )
