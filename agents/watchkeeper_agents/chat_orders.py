@@ -212,6 +212,21 @@ def _growth(said: str, board: Board) -> Order | None:
     return Ordered(kind="pool.scale", targets=(pool,), add=count, tonight=night)
 
 
+def named_in(text: str, board: Board) -> tuple[str, ...]:
+    """The names that a sentence holds and the record knows, as the record writes them."""
+    words = set(re.findall(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", text.lower()))
+    known = (
+        *(n.name for n in board.nodes),
+        *(j.name for j in board.jobs),
+        *(n.rack for n in board.nodes),
+        *(n.pool for n in board.nodes),
+        *(a.id for a in board.waiting),
+    )
+    found = [n for n in dict.fromkeys(known) if n and n.lower() in words]
+    found += [w.upper() for w in words if re.fullmatch(r"(?:inc|p|h)-\d{1,9}", w)]
+    return tuple(dict.fromkeys(found))[:24]
+
+
 # Names in words to names of the record.
 
 

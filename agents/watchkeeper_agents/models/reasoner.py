@@ -58,7 +58,8 @@ class ModelReasoner:
     ) -> None:
         past = tuple(past)
         self._use, self._clients, self._run = use, clients, run
-        self._clerk = Clerk(use, clients, past)
+        self.clerk = self._clerk = Clerk(use, clients, past)
+        """Keeps the books of every call, also of those that the chat makes beside the crew."""
         self._asked: dict[str, _Asked] = {}
         self._passed: dict[str, float] = {}
         for call in past:

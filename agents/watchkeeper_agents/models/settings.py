@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from watchkeeper.core.word import Word
 
-AGENTS = ("remediation", "scheduler", "planner", "summariser")
+AGENTS = ("remediation", "scheduler", "planner", "summariser", "chat")
 """Who may ask a model. The first three propose, or say which proposal goes first: they see typed
-facts only. The summariser reads raw text, and has no tools."""
+facts only. The summariser reads raw text, and has no tools. The chat reads what a person typed,
+and words what the record answers; it proposes nothing without their button."""
 
 
 class Seat(Word, frozen=True):

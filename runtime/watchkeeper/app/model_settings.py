@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from watchkeeper.core.model import ModelCall
+    from watchkeeper_agents.models.clerk import Run
     from watchkeeper_agents.models.reasoner import ModelReasoner
 
 ANSWERS = ("", "json_schema", "json_object", "tool", "text")
@@ -158,7 +159,12 @@ class Models:
     reasoner: ModelReasoner
     clients: dict[str, LangChainModel]
     pool: ThreadPoolExecutor
-    trust: TrustSettings
+    use: UseOfModels
+    run: Run
+
+    @property
+    def trust(self) -> TrustSettings:
+        return self.use.trust
 
     def close(self) -> None:
         """Wait for nobody: what is still asked is heard by no one."""
@@ -188,4 +194,4 @@ def models_of(settings: ModelSettings, past: Iterable[ModelCall]) -> Models | No
     def run(work: Any) -> Future[Any]:
         return pool.submit(work)
 
-    return Models(ModelReasoner(settings.use, clients, run, past), clients, pool, settings.trust)
+    return Models(ModelReasoner(settings.use, clients, run, past), clients, pool, settings.use, run)

@@ -123,6 +123,31 @@ def diff(
         raise typer.Exit(1)
 
 
+@policy_app.command("draft")
+def draft(
+    sentence: Annotated[str, typer.Argument(help="Such as 'never drain before 06:00'")],
+    policies: PoliciesOption = POLICIES,
+    since: Annotated[str, typer.Option(help="How far back it is replayed")] = "30d",
+    journal: Annotated[
+        Path | None, typer.Option(help="A journal or an export; else that of WATCHKEEPER_HOME")
+    ] = None,
+    models: Annotated[
+        str,
+        typer.Option(envvar="WATCHKEEPER_MODELS", help="TOML file of models; none: templates"),
+    ] = "",
+    output: OutputOption = Output.TABLE,
+    at: AtOption = "",
+) -> None:
+    """Draft a policy from a sentence: checked, tested and replayed before it is printed, and never
+    taken up."""
+    from watchkeeper.app.policy_draft_cli import draft_it
+
+    found = draft_it(sentence, policies, since=since, journal=journal, models=models, at=moment(at))
+    show(output, found.value, found.text)
+    if not found.sound:
+        raise typer.Exit(1)
+
+
 @policy_app.command("explain")
 def explain(
     what: Annotated[str, typer.Argument(help="A proposal (P-12), a verdict's number, or a file")],

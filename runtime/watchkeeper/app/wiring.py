@@ -55,12 +55,15 @@ from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings
 from watchkeeper.twin.rehearse import TwinRehearsal
 from watchkeeper_agents.chat import answer_from
+from watchkeeper_agents.chat_orders import order_of
 from watchkeeper_agents.chat_past import suggestions
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.words import CrewSettings
 
 if TYPE_CHECKING:
     from watchkeeper.app.model_settings import Models
+    from watchkeeper.control.chatting import Drafter
+    from watchkeeper_agents.models.talking import Talker
 
 LAB_REMEDY = RemedySettings(
     linger_s=10.0, drain_deadline_s=20.0, settle_s=6.0, silent_after_s=15.0, ray_limit_s=15.0
@@ -170,12 +173,16 @@ def build(settings: Settings, home: Home) -> Running:
         believed=partial(views_of, settings=models.trust if models is not None else None),
     )
     loop = Loop(watch, settings.interval_s)
+    thinker = _thinker(models)
     desk = WatchDesk(
         watch,
         waiter=journal,
         wake=loop.wake,
         answerer=answer_from,
         suggester=suggestions,
+        reader=order_of,
+        thinker=thinker,
+        drafter=_drafter(settings, journal, clock, thinker),
         redis_name=settings.redis_says,
         lab_time=settings.lab_time,
         book=read_prices(Path(settings.prices) if settings.prices else None),
@@ -195,6 +202,34 @@ def _models(settings: Settings, record: Record) -> Models | None:
     from watchkeeper.app.model_settings import models_of, read_models
 
     return models_of(read_models(Path(settings.models)), record.books.model_calls)
+
+
+def _thinker(models: Models | None) -> Talker | None:
+    """The model in the chat's seat, where there is one."""
+    if models is None:
+        return None
+    from watchkeeper.app.chat_models import talker_of
+
+    return talker_of(models)
+
+
+def _drafter(
+    settings: Settings, journal: FileJournal, clock: SystemClock, thinker: Talker | None
+) -> Drafter | None:
+    """Drafts policy from a sentence, over this watch's own folder and record."""
+    source = policy_source(settings)
+    if source is None:
+        return None
+    from watchkeeper.app.policy_draft import drafter_of, newest
+    from watchkeeper_agents.models.drafting import writer
+
+    return drafter_of(
+        source.read,
+        lambda: newest(journal),
+        clock.policy_now,
+        writer(thinker, clock.steady) if thinker is not None else None,
+        thinker.name if thinker is not None else "",
+    )
 
 
 def _forecaster(

@@ -140,6 +140,7 @@ def said_at(desk: Desk, seq: int) -> LogLine | None:
     if event is None or event.seq != seq or event.kind is not Kind.CHAT:
         return None
     data = event.data
+    model = str(data.get("model", ""))
     return LogLine(
         seq=seq,
         at=event.at,
@@ -147,5 +148,5 @@ def said_at(desk: Desk, seq: int) -> LogLine | None:
         tone="you",
         text=str(data.get("answer", "")),
         question=str(data.get("question", "")),
-        sources=(f"Answered by {data.get('model') or 'rules, no model'}",),
+        sources=(f"Worded by {model}" if model else "Answered by rules, no model",),
     )

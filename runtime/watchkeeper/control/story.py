@@ -258,7 +258,7 @@ class Narrator:
             "You asked",
             "you",
             event.data["answer"],
-            {"question": event.data["question"], "sources": ("Answered by rules, no model",)},
+            {"question": event.data["question"], "sources": (answered_by(event.data),)},
         )
 
 
@@ -313,6 +313,12 @@ _TELL: dict[Kind, Any] = {
     Kind.REGRET: Narrator._regret,
     Kind.SERVING: Narrator._serving,
 }
+
+
+def answered_by(data: dict[str, Any]) -> str:
+    """Who worded an answer of the chat."""
+    model = data.get("model", "")
+    return f"Worded by {model}" if model else "Answered by rules, no model"
 
 
 def events_of(journal: JournalStore, incident: str) -> Iterator[Event]:
