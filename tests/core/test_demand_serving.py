@@ -57,6 +57,14 @@ def test_a_goal_never_missed_gives_only_the_highest_rate_seen_and_says_so() -> N
     assert "the most that was seen" in said.why
 
 
+def test_minutes_in_which_what_had_piled_up_was_answered_say_nothing_of_their_own_rate() -> None:
+    steady = [Minute(rate, 1, 0.3) for rate in (1.0, 1.5, 2.0, 2.5, 3.0) for _ in range(6)]
+    flood = [Minute(4.0, 1, 9.0), Minute(4.5, 1, 50.0), Minute(1.0, 1, 90.0), Minute(0.5, 1, 40.0)]
+    found = carried([*steady, *flood, *steady], GOAL)
+    assert found is not None
+    assert (found.rate, found.reached, found.measured) == (3.0, True, 62)
+
+
 @pytest.mark.parametrize(
     "measured",
     [minutes(lambda _: 0.5, 3.0, count=10), minutes(lambda _: 9.0, 3.0), []],

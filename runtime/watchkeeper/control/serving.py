@@ -28,7 +28,7 @@ from watchkeeper.core.serving import (
 )
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.word import plain
-from watchkeeper.demand.serving import Carried, Goal, Minute, carried, plan
+from watchkeeper.demand.serving import FEWEST, Carried, Goal, Minute, carried, plan
 
 MINUTES = 3 * 24 * 60
 """So many minutes of each deployment speak for what one replica carries."""
@@ -136,7 +136,12 @@ def _plan(
 def _with_count(why: str, can: Carried | None, measured: Measured) -> str:
     if can is not None:
         return why
-    return f"{why} {len(measured.minutes)} minutes of answers are known so far."
+    known = len(measured.minutes)
+    if known >= FEWEST:
+        return (
+            f"In {known} minutes the goal was missed at each rate, or too few spoke of their own."
+        )
+    return f"{why} {known} minutes of answers are known so far."
 
 
 def plans_now(books: Books, snapshot: Snapshot) -> dict[str, ServePlan]:

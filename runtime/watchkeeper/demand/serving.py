@@ -70,9 +70,10 @@ class ServingPlan:
 
 
 def carried(minutes: Sequence[Minute], goal: Goal) -> Carried | None:
-    """What one replica carries, from measurements; None while they are too few."""
+    """What one replica carries, from measurements in the order of time; None while they are too
+    few, or where the goal was missed at every rate."""
     usable = [m for m in minutes if m.replicas > 0 and np.isfinite((m.rate, m.latency_s)).all()]
-    busy = [m for m in usable if m.rate > 0]
+    busy = [m for m in _of_their_own(usable, goal) if m.rate > 0]
     if len(busy) < FEWEST:
         return None
     each = np.array([m.rate / m.replicas for m in busy])
@@ -88,6 +89,25 @@ def carried(minutes: Sequence[Minute], goal: Goal) -> Carried | None:
     if best <= 0:
         return None
     return Carried(best, len(busy), reached)
+
+
+def _of_their_own(minutes: Sequence[Minute], goal: Goal) -> list[Minute]:
+    """Without those in which what had piled up before was answered: a minute that missed the goal
+    right after one that missed it at a higher rate says nothing of its own rate."""
+    found, before = [], None
+    for each in minutes:
+        missed = each.latency_s > goal.latency_s
+        late = before is not None and before.latency_s > goal.latency_s
+        if missed and late and before is not None and _each(each) < _each(before):
+            before = Minute(before.rate, before.replicas, each.latency_s)  # it still piles up
+            continue
+        found.append(each)
+        before = each
+    return found
+
+
+def _each(minute: Minute) -> float:
+    return minute.rate / minute.replicas
 
 
 def plan(rates: Forecast, now: int, can: Carried | None, goal: Goal) -> ServingPlan | str:
