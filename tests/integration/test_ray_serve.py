@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def test_requests_are_counted_and_a_node_comes_before_the_goal_is_missed(
     line, clock = Line(lab, tmp_path, ORDERS), SystemClock()
     reader = Served(lab.reader, serves(lab.info.address, lab.info.job_api, clock), clock)
     line.watch.looker = Looker(reader, EveryNodeSpeaks(lab), clock)
-    line.watch.executor.look = line.watch.looker.look
+    line.watch.executor = replace(line.watch.executor, look=line.watch.looker.look)
     line.watch.mirror, line.watch.forecaster = Hour(), Rising(before)
     try:
         begun = time.monotonic()
