@@ -232,7 +232,7 @@ def test_init_names_the_library_where_it_has_no_such_orders_and_overwrites_nothi
     from watchkeeper.app.starters import copy_starters
     from watchkeeper.core.errors import UsageError
 
-    with pytest.raises(UsageError, match="It has: break-glass, change-freeze"):
+    with pytest.raises(UsageError, match="It has: break-glass, by-hand, change-freeze"):
         copy_starters(tmp_path, ("chang",))
     copy_starters(tmp_path, ("tenants",))
     with pytest.raises(UsageError, match=r"holds tenants\.yaml, tenants_test\.yaml already"):
