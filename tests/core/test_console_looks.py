@@ -16,6 +16,7 @@ from watchkeeper.core.cells import FleetCells, FleetLayout, Trace
 from watchkeeper.core.cluster import Reserved
 from watchkeeper.core.desk import LimitView, Person
 from watchkeeper.core.roles import Role
+from watchkeeper.core.serving import ServePlan
 from watchkeeper.core.views import FanView, Foreseen
 
 MOST_BYTES = 80_000
@@ -195,3 +196,27 @@ def test_a_forecast_of_which_nothing_has_come_is_held_to_nothing(
     page = world.signed_in().get("/forecast").text
     assert "Nothing to hold it to yet." in page
     assert "lay inside" not in page
+
+
+def test_model_servers_are_shown_with_their_plan_and_the_unknown_as_unknown(
+    world: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = world.clock.now()
+    known = ServePlan(
+        name="chat/Model", pool="train", at=at, now=2, gpus=4.0, rate=6.25, carries=4.0, replicas=3,
+        goal="0.5 s at 95 % (a.yaml:4)", why="3 replicas are wanted, <b>2</b> are there.",
+    )  # fmt: skip
+    unknown = ServePlan(name="chat/New", pool="", at=at, now=0, gpus=1.0, why="Not measured yet.")
+    board = msgspec.structs.replace(world.desk.board(), serving=(known, unknown))
+    monkeypatch.setattr(world.desk, "board", lambda: board)
+    fan = FanView("serve:chat/Model", 3600.0, (Foreseen(at, 5.0, 6.0, 7.0, 6.5),) * 2)
+    monkeypatch.setattr(world.desk, "fans", lambda: (fan,))
+    page = world.signed_in().get("/forecast").text
+    assert "chat/Model" in page
+    assert "6.25" in page
+    assert "goal 0.5 s at 95 % (a.yaml:4)" in page
+    assert "<b>2</b> are there" not in page, "words of the cluster are text"
+    assert page.count('<td class="n">unknown</td>') == 3
+    assert "Requests a second. Band: 10 to 90 %" in page
+    assert "<b>2 of 2</b> lay inside" in page
+    assert len(page) < MOST_BYTES
