@@ -1,4 +1,5 @@
-"""A small server that speaks OpenAI's chat protocol on loopback; plays a model of any character.
+"""A small server that speaks OpenAI's chat protocol and Anthropic's messages on loopback; plays a
+model of any character.
 
 A character is a function of the request that gives what to send: an answer, words, tool calls, or
 an act against the client (silence, a drip, a flood, an error).
@@ -30,16 +31,21 @@ class Request:
     def case(self) -> dict[str, Any]:
         """The typed facts, as the last user message holds them."""
         users = [m["content"] for m in self.body["messages"] if m["role"] == "user"]
-        return json.loads(users[0])  # type: ignore[no-any-return]
+        first = users[0] if isinstance(users[0], str) else users[0][0]["text"]
+        return json.loads(first)  # type: ignore[no-any-return]
 
     @property
     def tools(self) -> list[str]:
-        return [t["function"]["name"] for t in self.body.get("tools", ())]
+        return [t.get("function", t)["name"] for t in self.body.get("tools", ())]
 
     @property
     def told(self) -> list[str]:
         """What tools answered so far."""
-        return [m["content"] for m in self.body["messages"] if m["role"] == "tool"]
+        said = [m["content"] for m in self.body["messages"] if m["role"] == "tool"]
+        for m in self.body["messages"]:
+            parts = m["content"] if isinstance(m["content"], list) else ()
+            said += [str(p["content"]) for p in parts if p["type"] == "tool_result"]
+        return said
 
 
 @dataclass
@@ -79,7 +85,8 @@ class ModelServer:
                 body = json.loads(self.rfile.read(size))
                 request = Request(body, len(server.requests) + 1, dict(self.headers))
                 server.requests.append(request)
-                server._send(self, server.character(request))
+                anthropic = self.path.endswith("/messages")
+                server._send(self, server.character(request), anthropic)
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -100,10 +107,11 @@ class ModelServer:
         self._http.shutdown()
         self._http.server_close()
 
-    def _send(self, to: BaseHTTPRequestHandler, reply: Reply) -> None:
+    def _send(self, to: BaseHTTPRequestHandler, reply: Reply, anthropic: bool) -> None:
         if reply.wait_s:
             self.over.wait(reply.wait_s)
-        data = reply.raw if reply.raw is not None else json.dumps(_completion(reply)).encode()
+        whole = _message(reply) if anthropic else _completion(reply)
+        data = reply.raw if reply.raw is not None else json.dumps(whole).encode()
         to.send_response(reply.status)
         to.send_header("content-type", "application/json")
         to.send_header("content-length", str(len(data)))
@@ -142,6 +150,31 @@ def _completion(reply: Reply) -> dict[str, Any]:
         used = reply.usage
         whole["usage"] = used | {"total_tokens": sum(v for v in used.values() if type(v) is int)}
     return whole
+
+
+def _message(reply: Reply) -> dict[str, Any]:
+    """The same as Anthropic's messages API says it."""
+    if reply.status >= 400:
+        return {"type": "error", "error": {"type": "api_error", "message": "no"}}
+    content: list[dict[str, Any]] = [{"type": "text", "text": reply.text}] if reply.text else []
+    content += [
+        {"type": "tool_use", "id": f"toolu_{i}", "name": name, "input": args}
+        for i, (name, args) in enumerate(reply.calls)
+    ]
+    used = reply.usage or {}
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "played",
+        "content": content,
+        "stop_reason": "tool_use" if reply.calls else "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": used.get("prompt_tokens", 0),
+            "output_tokens": used.get("completion_tokens", 0),
+        },
+    }
 
 
 @contextmanager

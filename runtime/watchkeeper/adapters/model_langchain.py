@@ -11,6 +11,9 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotDone
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -99,12 +102,26 @@ class LangChainModel:
         if self._chat is None:
             self._chat = self._make(self._spec, self._key)
         try:
-            answer = _bound(self._chat, self._spec, ask).invoke(_messages(ask, self._spec))
+            answer = self._invoke(_bound(self._chat, self._spec, ask), ask)
         except TooLong as err:
             raise ModelFailed("too long", str(err)) from err
         except Exception as err:  # each provider has its own; what it was is told in our words
             raise _failed(err, self._key) from err
         return _reply(answer, ask, self._key)
+
+    def _invoke(self, bound: Any, ask: ModelAsk) -> Any:
+        """One request. Of a provider whose client cannot be bounded on the wire, no longer than its
+        time either: what it still sends then is heard by nobody."""
+        if self._spec.provider in _PACKAGES:
+            return bound.invoke(_messages(ask, self._spec))
+        pool = ThreadPoolExecutor(1, thread_name_prefix="model-call")
+        try:
+            waits = pool.submit(bound.invoke, _messages(ask, self._spec))
+            return waits.result(self._spec.timeout_s)
+        except NotDone as err:
+            raise Late(f"no whole answer within {self._spec.timeout_s:g} s") from err
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class TooLong(Exception):
@@ -134,10 +151,11 @@ def chat_model(spec: ModelSpec, key: str) -> Any:
             key or "none"
         )  # a server of one's own mostly wants no key, the client does
     if spec.provider == "openai":
-        words["http_client"] = _bounded_client(spec.timeout_s, spec.proxy or None)
+        words["http_client"] = _bounded_client(spec, "langchain_openai._compat")
         words["use_responses_api"] = False
     try:
-        return init_chat_model(spec.model, model_provider=spec.provider, **words)
+        chat = init_chat_model(spec.model, model_provider=spec.provider, **words)
+        return _bound_in_time(chat, spec)
     except ImportError as err:
         package = _PACKAGES.get(spec.provider, f"langchain-{spec.provider}")
         raise UsageError(
@@ -149,12 +167,35 @@ def chat_model(spec: ModelSpec, key: str) -> Any:
         ) from err
 
 
-def _bounded_client(timeout_s: float, proxy: str | None) -> Any:
+def _bound_in_time(chat: Any, spec: ModelSpec) -> Any:
+    """Anthropic's library takes no HTTP client of ours as a setting; its model keeps one under this
+    name, and a test holds that the bounds are met."""
+    if spec.provider == "anthropic":
+        import anthropic
+
+        own = dict(chat._client_params)
+        chat.__dict__["_client"] = anthropic.Client(
+            **own, http_client=_bounded_client(spec, "langchain_anthropic._compat")
+        )
+    return chat
+
+
+def _http_library(name: str) -> Any:
+    """The HTTP library that a provider's client is built on: httpx, or what came after it."""
+    with contextlib.suppress(ImportError, AttributeError):
+        return import_module(name).httpx
+    for library in ("httpx2", "httpx"):
+        with contextlib.suppress(ImportError):
+            return import_module(library)
+    raise UsageError("The model's client has no HTTP library that is known here.")
+
+
+def _bounded_client(spec: ModelSpec, library: str) -> Any:
     """An HTTP client whose answers end after timeout_s in all and MOST_BYTES: the client library's
     own limit is on each read, and a server that drips one byte a second would never reach it."""
-    from langchain_openai._compat import httpx
+    httpx, timeout_s, proxy = _http_library(library), spec.timeout_s, spec.proxy or None
 
-    class Bounded(httpx.SyncByteStream):
+    class Bounded(httpx.SyncByteStream):  # type: ignore[misc,name-defined]
         def __init__(self, inner: Any, until: float) -> None:
             self._inner, self._until = inner, until
 
@@ -171,7 +212,7 @@ def _bounded_client(timeout_s: float, proxy: str | None) -> Any:
         def close(self) -> None:
             self._inner.close()
 
-    class Transport(httpx.HTTPTransport):
+    class Transport(httpx.HTTPTransport):  # type: ignore[misc,name-defined]
         def handle_request(self, request: Any) -> Any:
             until = time.monotonic() + timeout_s
             answer = super().handle_request(request)
