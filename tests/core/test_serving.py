@@ -13,12 +13,14 @@ from tests.core.crew_stage import AT, briefing, kinds, node, snapshot, want
 from tests.stories.world import Story
 
 from watchkeeper.adapters.ray_serve import ANSWERED, PROCESSED, ROUTED, RayServe, Tally, quantile
+from watchkeeper.app.print_tables import status_table
 from watchkeeper.control.serving import plan_serving
 from watchkeeper.core.cluster import ClusterState, World
 from watchkeeper.core.errors import ClusterUnavailable, PolicyError
 from watchkeeper.core.event import Kind
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.serving import SERVE, ServePlan, Serving
+from watchkeeper.core.word import plain
 from watchkeeper.policy.load import load
 from watchkeeper_agents.crew import LangGraphCrew
 
@@ -225,3 +227,11 @@ def test_nodes_are_asked_for_before_the_goal_is_missed_and_on_a_proven_forecast_
     if reply.drafts:
         assert reply.drafts[0].evidence == (RATES.pool,)
         assert "lost 0.80 of what persistence lost" in reply.drafts[0].reason
+
+
+def test_the_terminal_shows_each_deployment_with_its_plan(tmp_path: Path) -> None:
+    board = plain(Story(tmp_path, policies={"a.yaml": GOAL}).desk.board())
+    assert "Model servers" not in status_table(board)
+    shown = status_table({**board, "serving": [plain(PLAN)]})
+    assert "Model servers" in shown
+    assert "chat/M: 3 replicas are wanted, 2 are there." in shown
