@@ -25,7 +25,7 @@ FIELDS = [
         "gcs_pb2",
         "GcsNodeInfo",
         "node_id state state_snapshot is_head_node node_manager_address node_manager_hostname "
-        "start_time_ms end_time_ms resources_total labels death_info",
+        "start_time_ms end_time_ms resources_total labels death_info metrics_export_port",
     ),
     ("gcs_pb2", "NodeSnapshot", "state"),
     (
