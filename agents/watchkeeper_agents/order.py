@@ -140,7 +140,7 @@ def _question(briefing: Briefing, turns: Turns, orders: Sequence[Order]) -> Ques
         Option(f"order-{n}", _says(order), order.first.action) for n, order in enumerate(orders, 1)
     )
     return Question(
-        thread=orders[0].first.thread,
+        thread=incident.id,  # its caps are the incident's
         facts=tuple(o.says for o in options),
         options=options,
         agent=PLANNER,

@@ -320,6 +320,20 @@ def test_a_model_that_fails_is_left_alone_and_the_rules_go_on() -> None:
     assert len(model.asked) == 3, "three failures open the breaker"
 
 
+def test_s28_a_model_that_rests_rests_on_after_a_restart() -> None:
+    def down(_: ModelAsk) -> Any:
+        raise ModelFailed("unreachable", "hung up")
+
+    names = [f"train-{n:02d}" for n in range(2, 8)]
+    seen = snapshot(*(node(n, RayState.DEAD) for n in names), steady=100.0)
+    incidents = [lost(n, ident=f"INC-{i}", jobs=()) for i, n in enumerate(names, 1)]
+    calls = crew_of(Fake(down)).ask(briefing(seen, *incidents)).calls
+    again = Fake(lambda _: said("step"))
+    seats = UseOfModels(seats={"remediation": Seat(model="m", recoveries=True)})
+    crew_of(again, seats, past=calls).ask(briefing(seen, *incidents))
+    assert again.asked == []
+
+
 # How far it is believed.
 
 

@@ -4,7 +4,7 @@ model rests, what is not in the record yet. And how work is run beside the turn.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
@@ -41,14 +41,17 @@ class Clerk:
     """One purse, one breaker for each model, one list of calls, under one lock."""
 
     def __init__(
-        self, use: UseOfModels, models: Iterable[str], past: Iterable[ModelCall] = ()
+        self, use: UseOfModels, models: Mapping[str, ModelClient], past: Iterable[ModelCall] = ()
     ) -> None:
+        names = {client.name: alias for alias, client in models.items()}
         self._purse = Purse(use.caps)
         self._breakers = {name: Breaker(use.breaker) for name in models}
         self._lock = threading.Lock()
         self._calls: list[ModelCall] = []
         for call in past:
             self._purse.spend(call)
+            if call.model in names:  # a model that failed rests on after a restart too
+                self._breakers[names[call.model]].hear(call)
 
     def shut(self, model: str, about: str, now: float, tokens: int, money: float) -> str:
         """Why the next call may not be made; "" when it may."""
