@@ -45,7 +45,7 @@ from watchkeeper.core.views import (
 from watchkeeper.core.word import digest, plain
 from watchkeeper.core.word import digest as word_digest
 from watchkeeper_agents.chat import answer_from
-from watchkeeper_agents.chat_orders import order_of
+from watchkeeper_agents.chat_orders import offered, order_of
 from watchkeeper_agents.chat_past import suggestions
 
 replace = msgspec.structs.replace
@@ -413,7 +413,7 @@ class FakeDesk:
         return self.drafts.get(seq)
 
     def suggest(self) -> tuple[str, ...]:
-        return suggestions(self.board())
+        return (*suggestions(self.board()), *offered(self.board()))
 
     def report(self, since: datetime | timedelta | None = None) -> Report:
         now = self._clock.now()

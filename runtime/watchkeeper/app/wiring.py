@@ -55,7 +55,7 @@ from watchkeeper.placement.running import Terms
 from watchkeeper.remedy.plan import RemedySettings
 from watchkeeper.twin.rehearse import TwinRehearsal
 from watchkeeper_agents.chat import answer_from
-from watchkeeper_agents.chat_orders import order_of
+from watchkeeper_agents.chat_orders import offered, order_of
 from watchkeeper_agents.chat_past import suggestions
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.words import CrewSettings
@@ -179,7 +179,7 @@ def build(settings: Settings, home: Home) -> Running:
         waiter=journal,
         wake=loop.wake,
         answerer=answer_from,
-        suggester=suggestions,
+        suggester=lambda board: (*suggestions(board), *offered(board)),
         reader=order_of,
         thinker=thinker,
         drafter=_drafter(settings, journal, clock, thinker),

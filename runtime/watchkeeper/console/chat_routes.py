@@ -44,6 +44,7 @@ def chat_routes(house: House) -> APIRouter:
             find="",
             question="",
             suggestions=desk.suggest(),
+            questions=_questions(desk),
             one=line,
             under=under_of(desk, seq, session.person.name),
             refused=refused,
@@ -67,6 +68,7 @@ def chat_routes(house: House) -> APIRouter:
             find=find.strip(),
             question=question,
             suggestions=desk.suggest(),
+            questions=_questions(desk),
             one=None,
             under=None,
             refused="",
@@ -96,6 +98,11 @@ def chat_routes(house: House) -> APIRouter:
         )
 
     return routes
+
+
+def _questions(desk: Desk) -> tuple[str, ...]:
+    """Questions alone are buttons: an order is typed, since some take effect at once."""
+    return tuple(text for text in desk.suggest() if text.endswith("?"))
 
 
 @dataclass(frozen=True, slots=True)
