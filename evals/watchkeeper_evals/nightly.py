@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from watchkeeper.core.errors import WatchkeeperError
-from watchkeeper_evals.nightly_says import of_model, of_mutants, of_night, of_noise, of_tests
+from watchkeeper_evals.nightly_says import (
+    of_lab,
+    of_model,
+    of_mutants,
+    of_night,
+    of_noise,
+    of_tests,
+)
 from watchkeeper_evals.remediation.sources import code_digest, commit
 
 ROOT = Path(__file__).parents[2]
@@ -139,10 +146,12 @@ def model(_asked: Asked) -> Found:
 PLANNER_TESTS = ("tests/properties/test_any_planner.py", "tests/stories/test_crash_anywhere.py")
 SAME_TESTS = ("tests/stories/test_twin_run.py", "tests/integration/test_eval_remediation.py")
 GUARD_TESTS = ("tests/integration/test_eval_guard.py",)
+LAB_TESTS = ("tests/integration/test_ray_queue.py", "tests/integration/test_ray_serve.py")
 CONSOLE_TESTS = ("tests/core/test_console_schema.py",)
 STEPS = (
     Step("guard", tests_of(*GUARD_TESTS, seeded=False), of_tests, GUARD_TESTS),
     Step("console", tests_of(*CONSOLE_TESTS, seeded=False), of_tests, CONSOLE_TESTS),
+    Step("lab", tests_of(*LAB_TESTS, seeded=False), of_lab, LAB_TESTS),
     Step("same", tests_of(*SAME_TESTS, seeded=False), of_tests, SAME_TESTS),
     Step("planner", tests_of(*PLANNER_TESTS, seeded=True), of_tests, PLANNER_TESTS),
     Step("model", model, of_model),

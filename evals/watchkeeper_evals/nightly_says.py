@@ -108,6 +108,12 @@ def of_tests(found: Found) -> str:
     return f"## Proofs by test (simulated)\n\n{files}{seeds}: {found['summary']}.\n\n{said}"
 
 
+def of_lab(found: Found) -> str:
+    """Tests on a real Ray cluster of this machine."""
+    files = " ".join(f"`{name}`" for name in found["files"])
+    return f"## On a lab (Ray is real, GPUs are simulated)\n\n{files}: {found['summary']}."
+
+
 def of_mutants(found: Found) -> str:
     """How good the judge's tests are."""
     return (
