@@ -12,7 +12,15 @@ import pytest
 from tests.core.crew_stage import AT, briefing, kinds, node, snapshot, want
 from tests.stories.world import Story
 
-from watchkeeper.adapters.ray_serve import ANSWERED, PROCESSED, ROUTED, RayServe, Tally, quantile
+from watchkeeper.adapters.ray_serve import (
+    ANSWERED,
+    MOST,
+    PROCESSED,
+    ROUTED,
+    RayServe,
+    Tally,
+    quantile,
+)
 from watchkeeper.app.print_tables import status_table
 from watchkeeper.control.serving import plan_serving
 from watchkeeper.core.cluster import ClusterState, World
@@ -89,7 +97,8 @@ class _Api:
         }  # fmt: skip
         topology = {"ingress_deployment": "M"}
         app = {"deployments": {"M": deployment}, "deployment_topology": topology}
-        return {"applications": {"chat": app}, "proxies": {}, "target_capacity": None}
+        odd = {"<script>": app, **{f"many-{i}": app for i in range(100)}}
+        return {"applications": {"chat": app, **odd}, "proxies": {}, "target_capacity": None}
 
 
 class _Clock:
@@ -116,7 +125,9 @@ def test_deployments_are_read_with_their_rate_their_latency_and_where_they_run()
     assert serve.latest[0].rate is None, "one look is no rate, and no rate is not zero"
     clock.s, told[0] = 30.0, metrics(60.0, {100.0: 30, 500.0: 60, INF: 60})
     serve.look(state)
-    (found,) = serve.latest
+    found, *others = serve.latest
+    assert len(others) == MOST - 1, "whoever may deploy may make up any number of names"
+    assert all("<" not in each.name for each in others)
     assert (found.name, found.pool, found.replicas, found.wanted, found.gpus) == (
         "chat/M", "train", 1, 3, 2.0,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import msgspec
 
@@ -35,6 +35,15 @@ PROCESSED = "ray_serve_deployment_processing_latency_ms_bucket"
 
 WINDOW_S = 60.0
 STALE = timedelta(minutes=3)
+
+MOST = 64
+"""Deployments that are told, by name: whoever may deploy may make up any number of them."""
+
+MOST_COUNTERS = 20_000
+"""Of one node: any program in Ray may export metrics of any name."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,120}")
+"""Names that can be told of, and written into orders; others are left out."""
 
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -106,6 +115,8 @@ def counters(text: str) -> dict[tuple[Key, float, str], float]:
         who = "/".join(labels.get(k, "") for k in ("WorkerId", "replica", "handle", "route"))
         who += "/".join(labels.get(k, "") for k in ("method", "status_code"))
         found[key, edge if name != ROUTED else 0.0, who] = value
+        if len(found) >= MOST_COUNTERS:
+            break
     return found
 
 
@@ -133,20 +144,18 @@ class Tally:
 
     def __init__(self, window_s: float = WINDOW_S) -> None:
         self._window_s = window_s
-        self._last: dict[tuple[str, Key, float, str], float] = {}
-        self._sources: set[str] = set()
+        self._last: dict[str, dict[tuple[Key, float, str], float]] = {}
         self._sums: dict[tuple[Key, float], float] = defaultdict(float)
         self._looks: deque[tuple[float, dict[tuple[Key, float], float]]] = deque()
 
     def add(self, steady: float, told: Mapping[str, str]) -> None:
         """One look: text by source. A source that is missing did not answer."""
         for source, text in told.items():
-            for (key, edge, who), value in counters(text).items():
-                place = (source, key, edge, who)
-                before = self._last.get(place, 0.0 if source in self._sources else value)
-                self._sums[key, edge] += value - before if value >= before else value
-                self._last[place] = value
-            self._sources.add(source)
+            known, now = self._last.get(source), counters(text)
+            for place, value in now.items():
+                before = value if known is None else known.get(place, 0.0)
+                self._sums[place[0], place[1]] += value - before if value >= before else value
+            self._last[source] = now  # processes that ended are forgotten with their counts
         self._looks.append((steady, dict(self._sums)))
         while len(self._looks) > 2 and steady - self._looks[1][0] >= self._window_s:
             self._looks.popleft()
@@ -210,7 +219,7 @@ class RayServe:
                 told[row.node_id] = self._fetch(url)
         self._tally.add(self._clock.steady(), told)
         pools = {n.incarnation: n.pool for n in state.nodes.values()}
-        self._found = tuple(self._deployments(details, pools))
+        self._found = tuple(islice(self._deployments(details, pools), MOST))
 
     def close(self) -> None:
         self._gcs.close()
@@ -220,6 +229,8 @@ class RayServe:
         for app, told in sorted(details.applications.items()):
             ingress = told.deployment_topology and told.deployment_topology.ingress_deployment
             for name, each in sorted(told.deployments.items()):
+                if not (_NAME.fullmatch(app) and _NAME.fullmatch(name)):
+                    continue
                 ready = [r for r in each.replicas if r.state == "RUNNING"]
                 placed = sorted(pools.get(r.node_id or "", "") for r in each.replicas)
                 came = sum(self._tally.came((ROUTED, app, name)).values()) if span else 0.0
