@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from watchkeeper.core.chat import (
     MOST_STEPS,
@@ -304,7 +305,10 @@ def _unknown(what: str, board: Board, kind: str) -> str:
         "hold": sorted({n.rack for n in board.nodes if n.rack} | {n.pool for n in board.nodes}),
     }[kind]
     whom = {"job": "gang", "hold": "node, rack, pool or gang"}.get(kind, kind)
-    known = ", ".join(n for n in names if n)[:200]
+    if near := get_close_matches(what.split(" ")[-1], [n.lower() for n in names], 3, 0.7):
+        meant = ", ".join(n for n in names if n.lower() in near)
+        return f"The record knows no such {whom}. Did you mean {meant}? Nothing was done."
+    known = ", ".join([n for n in names if n][:12]) + (", …" if len(names) > 12 else "")
     said = "I need a name." if not what.strip() else f"The record knows no such {whom}."
     return f"{said} Nothing was done. Known: {known or 'nothing yet'}."
 

@@ -117,6 +117,12 @@ def test_a_time_is_read_in_the_zone_of_the_orders(words: str, until: datetime) -
     assert order.until == until
 
 
+def test_a_name_that_is_nearly_right_is_asked_back_and_not_guessed() -> None:
+    order = order_of(f"drain {NODE}x", board())
+    assert isinstance(order, Elsewhere)
+    assert f"Did you mean {NODE}" in order.says
+
+
 def test_a_time_that_is_not_understood_is_none() -> None:
     assert until_of("pool x until doomsday", board())[0] is None
 

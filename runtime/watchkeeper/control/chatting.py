@@ -260,9 +260,8 @@ class Chatting:
         sound = "It is sound" if made.sound else "It is not sound yet"
         return (
             f"Drafted {made.file} by {made.by}, and not taken up. {sound}: "
-            f"{made.check.splitlines()[-1] if made.check else ''} {made.tested.splitlines()[-1]} "
-            f"{made.diff.splitlines()[0] if made.diff else ''} Put it into the folder of orders "
-            "yourself, and run `watchkeeper policy check`."
+            f"{_first(made.check)} {_first(made.tested)} {_first(made.diff)} Put it into "
+            "the folder of orders yourself, and run `watchkeeper policy check`."
         ), made
 
     def draft(self, seq: int) -> PolicyDraft | None:
@@ -275,6 +274,10 @@ class Chatting:
         journal = self._watch.record.journal
         event = next(islice(journal.events(seq - 1), 1), None) if seq > 0 else None
         return event if event is not None and event.seq == seq else None
+
+
+def _first(text: str) -> str:
+    return text.split("\n", 1)[0]
 
 
 def _begun(action: str, proposal: str) -> str:
