@@ -21,6 +21,7 @@ from watchkeeper_agents.chat_orders import named_in, offered, order_of
 from watchkeeper_agents.chat_times import until_of
 from watchkeeper_agents.models.grounded import grounded
 from watchkeeper_agents.policy_drafts import FITS
+from watchkeeper_evals.guard_corpus import entries
 
 AT = datetime(2026, 11, 18, 22, 30, tzinfo=UTC)  # a Wednesday, 23:30 in Berlin
 
@@ -125,6 +126,14 @@ def test_a_name_that_is_nearly_right_is_asked_back_and_not_guessed() -> None:
 
 def test_a_time_that_is_not_understood_is_none() -> None:
     assert until_of("pool x until doomsday", board())[0] is None
+
+
+def test_s22_of_the_guards_corpus_the_word_stop_alone_is_an_order() -> None:
+    texts = [e["text"] for e in entries() if e.get("kind") == "text"]
+    assert len(texts) > 150
+    found = {t: o for t in texts if (o := order_of(t, board())) is not None}
+    assert {t for t, o in found.items() if not isinstance(o, Elsewhere)} == {"stop"}
+    assert found["stop"] == Halted(), "it narrows, whoever types it"
 
 
 def test_what_is_offered_is_understood() -> None:
