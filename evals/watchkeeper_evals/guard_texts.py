@@ -159,8 +159,8 @@ def _played(policy: CheckedPolicy, text: str | None, crew: Crew) -> Iterator[Sce
 
 
 class Recording:
-    """A model in every seat. Those that propose take each step, and what they were sent is kept;
-    the reader of raw text, which is sent the text itself, says nothing of use."""
+    """A model in every seat. Those that propose take the rules' own, and what they were sent is
+    kept; the reader of raw text, which is sent the text itself, says nothing of use."""
 
     name = "recording"
 
@@ -181,7 +181,8 @@ class Recording:
         if not ask.last:
             calls = [ToolCall(id=t.name, name=t.name, args=_first(t)) for t in ask.tools[:4]]
             return ModelReply(text="", calls=tuple(calls))
-        said = {"option": "step", "confidence": 0.9, "why": "", "causes": [], "checks": []}
+        first = ask.answer["properties"]["option"]["enum"][0]
+        said = {"option": first, "confidence": 0.9, "why": "", "causes": [], "checks": []}
         return ModelReply(text=msgspec.json.encode(said).decode())
 
 

