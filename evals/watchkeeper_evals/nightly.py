@@ -26,6 +26,7 @@ from watchkeeper_evals.nightly_says import (
     of_mutants,
     of_night,
     of_noise,
+    of_pages,
     of_tests,
 )
 from watchkeeper_evals.remediation.sources import code_digest, commit
@@ -143,15 +144,29 @@ def model(_asked: Asked) -> Found:
     return found
 
 
+def pages(_asked: Asked) -> Found:
+    """What the console costs: the map of 10,000 GPUs, open pages, and many questions. It measures
+    and does not judge, since the machine has other work."""
+    found: Found = {"ok": True}
+    for name in ("map_load", "console_load"):
+        words = [sys.executable, "-m", f"tests.browser.{name}"]
+        done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise WatchkeeperError(f"tests.browser.{name} ended with {done.returncode}.")
+        found[name] = json.loads(done.stdout)
+    return found
+
+
 PLANNER_TESTS = ("tests/properties/test_any_planner.py", "tests/stories/test_crash_anywhere.py")
 SAME_TESTS = ("tests/stories/test_twin_run.py", "tests/integration/test_eval_remediation.py")
 GUARD_TESTS = ("tests/integration/test_eval_guard.py",)
 LAB_TESTS = ("tests/integration/test_ray_queue.py", "tests/integration/test_ray_serve.py")
-CONSOLE_TESTS = ("tests/core/test_console_schema.py",)
+CONSOLE_TESTS = ("tests/core/test_console_schema.py", "tests/browser")
 STEPS = (
     Step("guard", tests_of(*GUARD_TESTS, seeded=False), of_tests, GUARD_TESTS),
     Step("console", tests_of(*CONSOLE_TESTS, seeded=False), of_tests, CONSOLE_TESTS),
     Step("lab", tests_of(*LAB_TESTS, seeded=False), of_lab, LAB_TESTS),
+    Step("pages", pages, of_pages, ("tests/browser",)),
     Step("same", tests_of(*SAME_TESTS, seeded=False), of_tests, SAME_TESTS),
     Step("planner", tests_of(*PLANNER_TESTS, seeded=True), of_tests, PLANNER_TESTS),
     Step("model", model, of_model),

@@ -47,6 +47,37 @@ def of_night(found: Found) -> str:
     return "\n".join(lines)
 
 
+def of_pages(found: Found) -> str:
+    """What the console costs, beside what was asked of it."""
+    drawn, held = found["map_load"], found["console_load"]
+    many = held["1000 questions"]
+
+    def both(figure: str) -> str:
+        return f"{drawn['desk'][figure]} / {drawn['phone'][figure]}"
+
+    rows = (
+        ("map of 10,000 GPUs, read, drawn and painted, ms", both("update_ms_p50"), "50"),
+        ("processor time of the server for it, ms", both("server_cpu_ms_each"), "3"),
+        ("first paint, ms", both("first_paint_ms"), "1,000"),
+        ("memory of the server for each open page, MiB", str(held["mib_per_client"]), "0.5"),
+        (
+            "1,000 questions waiting: the list / one of them, ms",
+            f"{many['/']['median_ms']} / {many['/a/P-7']['median_ms']}",
+            "usable",
+        ),
+    )
+    return "\n".join(
+        [
+            "## What the console costs (simulated fleets)",
+            "",
+            *_table(("median, desk / phone", "", "asked"), rows),
+            "",
+            "`python -m tests.browser.map_load` and `python -m tests.browser.console_load`, at a"
+            f" load average of {drawn['load_1m']} and {held['load_1m']}.",
+        ]
+    )
+
+
 def of_model(found: Found) -> str:
     """Hostile models against the rules alone."""
     rules = found["rules"]

@@ -8,7 +8,7 @@ import pytest
 from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper_evals import nightly
 from watchkeeper_evals.nightly import Asked, Step, taken
-from watchkeeper_evals.nightly_says import of_mutants, of_night, of_noise, of_tests
+from watchkeeper_evals.nightly_says import of_mutants, of_night, of_noise, of_pages, of_tests
 from watchkeeper_evals.remediation.evaluate import evaluate
 from watchkeeper_evals.remediation.setup import Setup
 
@@ -89,3 +89,16 @@ def test_tests_and_changes_of_code_are_said_in_a_line():
     assert "- a: 1" in said
     words = {"tried": 1300, "mutants": 1307, "modules": ["judge"], "noticed": 1200}
     assert "1,300 of 1,307 changes" in of_mutants(words | {"score_percent": 92.3})
+
+
+def test_what_the_console_costs_stands_beside_what_was_asked():
+    drawn = {"update_ms_p50": 34.0, "server_cpu_ms_each": 2.4, "first_paint_ms": 236}
+    many = {"/": {"median_ms": 29}, "/a/P-7": {"median_ms": 19}}
+    said = of_pages(
+        {
+            "map_load": {"desk": drawn, "phone": drawn, "load_1m": 3.0},
+            "console_load": {"mib_per_client": 0.056, "1000 questions": many, "load_1m": 2.0},
+        }
+    )
+    assert "| processor time of the server for it, ms | 2.4 / 2.4 | 3 |" in said
+    assert "| 1,000 questions waiting: the list / one of them, ms | 29 / 19 | usable |" in said
