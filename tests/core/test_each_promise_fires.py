@@ -12,7 +12,6 @@ What cannot be shown so, and why:
 - S16 is S7 for what cannot be undone.
 - S8, S17, S22, S24, S25: by construction (import arrows, loaders, no provider), nothing to
   take out; tests/contracts/test_arrows.py and tests/core/test_policy_load.py hold them.
-- S11: not in this version.
 """
 
 from __future__ import annotations
@@ -60,6 +59,7 @@ from watchkeeper.twin.words import TwinSpec
 
 QUIET: TwinSpec = spec(1, faults=False, noise=False, nodes=64, gang_nodes=(16,))
 Asks = Callable[[Briefing], list[Draft]]
+FLOORS = "floors: {default: {nodes_at_least: 4}, train: {nodes_at_least: 55}}\n"
 
 
 class Planner:
@@ -188,6 +188,11 @@ def s10(stage: Stage) -> Asks:
     return each(NodeRestart, (name,))
 
 
+def s11(stage: Stage) -> Asks:
+    """All but two nodes of the pool must stay, far above the half of S2 (see ORDERS)."""
+    return each(NodeCordon, workers(stage, 6, apart=9))
+
+
 def s13(stage: Stage) -> Asks:
     head = next(n.name for n in stage.cluster.read().nodes.values() if n.control_path)
     return each(CheckRun, (head,))
@@ -289,6 +294,7 @@ JUDGED: dict[str, tuple[Callable[[Stage], Asks], int]] = {
     "S7": (s7, 3),
     "S9": (s9, 3),
     "S10": (s10, 3),
+    "S11": (s11, 6),
     "S13": (s13, 3),
     "S19": (s19, 60),
     "S20": (s20, 80),
@@ -299,17 +305,24 @@ JUDGED: dict[str, tuple[Callable[[Stage], Asks], int]] = {
 }
 
 
+ORDERS = {
+    "S11": {"policies/floors.yaml": RECKLESS["policies/reckless.yaml"] + FLOORS},
+}
+"""What must be declared before it can be kept."""
+
+
 @pytest.mark.parametrize("ident", JUDGED)
 def test_with_its_check_the_promise_holds_and_without_it_the_guard_barks(
     ident: str, tmp_path: Path, without: Callable[[str], None]
 ) -> None:
     set_up, turns = JUDGED[ident]
-    sound = Stage(tmp_path / "sound")
+    orders = ORDERS.get(ident, RECKLESS)
+    sound = Stage(tmp_path / "sound", orders)
     assert sound.asks(set_up(sound), turns) == set()
     assert ident in sound.refused, "it was this check that refused"
     sound.parts.close()
     without(ident)
-    sick = Stage(tmp_path / "sick")
+    sick = Stage(tmp_path / "sick", orders)
     with MonkeyDoor(ident):
         assert ident in sick.asks(set_up(sick), turns)
     sick.parts.close()

@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from watchkeeper.app.twin_kept import not_kept
 from watchkeeper.control.books import File
 from watchkeeper.control.life import BADLY, State
 from watchkeeper.control.record import Record
 from watchkeeper.core.action import TRAITS, kind_of, node_of, targets_of
 from watchkeeper.core.cluster import ClusterState, Job, JobState, Node, RayState
+from watchkeeper.core.floors import Floors
 from watchkeeper.core.ports import EffectOrder, Receipt, StopFile
 from watchkeeper.core.verdict import Answer, Autonomy
 from watchkeeper.twin.cluster import TwinCluster
@@ -72,7 +74,7 @@ class Ledger:
 
 class Asserting:
     """Meets Actuator, over a twin. boundary: told of "effect.before" and "effect.after", so that
-    a run may crash there."""
+    a run may crash there. floors: what people declared to be kept."""
 
     name = "twin"
 
@@ -82,6 +84,7 @@ class Asserting:
         self._cluster, self._record, self._stop = cluster, record, stop
         self.ledger = ledger
         self.boundary: Callable[[str], None] = lambda _where: None
+        self.floors: Callable[[], Floors] = Floors
 
     @property
     def serves(self) -> frozenset[str]:
@@ -130,6 +133,8 @@ class Asserting:
         yield from self._the_order_itself(order, state)
         yield from self._what_was_decided(order, state)
         yield from self._budgets(order)
+        for text in not_kept(self.floors(), order.action, state):
+            yield self._says("S11", order, text)
         node = state.nodes.get(node_of(order.action))
         if node is not None:
             yield from self._the_node(order, node, state)

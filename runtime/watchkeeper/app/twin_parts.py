@@ -25,6 +25,7 @@ from watchkeeper.control.watch import Watch
 from watchkeeper.core.cluster import ClusterState, World
 from watchkeeper.core.crew import Crew
 from watchkeeper.core.event import Event, Kind
+from watchkeeper.core.floors import Floors
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.verdict import Autonomy
 from watchkeeper.health.sense import REAL, SenseSettings
@@ -162,6 +163,7 @@ def put_together(
     source = Source(lambda: (files, {}), lambda: "") if files else None
     shelf = Shelf(source, clock.policy_now(), record.books.policy_files)
     guard = Asserting(cluster, record, stop, ledger or Ledger())
+    guard.floors = lambda: policy.floors if (policy := shelf.current()) else Floors()
     pager = pager or TwinPager()
     watch = Watch(
         record=record,

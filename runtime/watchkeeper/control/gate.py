@@ -20,6 +20,7 @@ from watchkeeper.core.action import Action, PoolReserve, PoolScale, kind_of, tar
 from watchkeeper.core.amend import as_shown, no_harsher
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.facts import Facts, facts_for, gpus_per_node
+from watchkeeper.core.floors import counted
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.impact import simulate
 from watchkeeper.core.ledger import LedgerView
@@ -61,6 +62,9 @@ def weigh(
         ledger_of(books, snapshot, proposal, impact, policy),
         lifted=lifted_for(books, proposal, impact, snapshot.steady),
     )
+    if policy is not None and policy.floors.declared:
+        out, size = counted(policy.floors, snapshot, proposal.action)
+        ledger = msgspec.structs.replace(ledger, out=ledger.out | out, size=ledger.size | size)
     incident = books.incidents.get(proposal.incident)
     if incident is not None and not concerns(incident, proposal.action, snapshot):
         incident = None  # evidence against another target is none against this one

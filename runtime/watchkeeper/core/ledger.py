@@ -36,7 +36,9 @@ class LedgerView(Word, frozen=True):
     that a person lifted for this proposal.
 
     out: nodes out now per domain key (`fleet`, `pool:x`, `rack:y`, `leaf:z`). size: nodes per
-    domain key. newly_unhealthy: nodes of each pool that turned unhealthy within 5 minutes (S9).
+    domain key. Where the orders declare floors (S11), of `spare:x` the free nodes that the action
+    takes and all of them, the members of `quorum:x`, and in size the running GPUs of `class:x`.
+    newly_unhealthy: nodes of each pool that turned unhealthy within 5 minutes (S9).
     closed: kinds of action whose gate is closed after a worse outcome. halted: reason the watch
     halted itself, or "".
     reconciled: fences and jobs of this GCS session were reconciled with the journal.

@@ -16,9 +16,11 @@ from msgspec import Struct
 from watchkeeper.core.action import REPAIRS, JobPlace, Traits, node_of, targets_of
 from watchkeeper.core.action import TRAITS as KINDS
 from watchkeeper.core.facts import Facts
+from watchkeeper.core.floors import Floors
 from watchkeeper.core.ledger import WEEK_S, LedgerView, PastEffect
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Decision, Orders, Reason
+from watchkeeper.policy.kept import not_kept
 from watchkeeper.policy.limits import takes_out
 
 CEILING_PER_HOUR = 20
@@ -53,7 +55,7 @@ SERIAL = ("rack:", "leaf:", "nvlink_domain:")
 
 class Case(Struct, frozen=True):
     """Everything an invariant may look at. past: the ledger's effects without this proposal's
-    own; traits: of its action."""
+    own; traits: of its action; floors: what the orders declare to be kept."""
 
     proposal: Proposal
     impact: Impact
@@ -63,6 +65,7 @@ class Case(Struct, frozen=True):
     past: tuple[PastEffect, ...]
     traits: Traits
     kind: str
+    floors: Floors = Floors()
 
 
 class Invariant(NamedTuple):
@@ -209,6 +212,12 @@ def _s10(case: Case) -> str:
     )
 
 
+def _s11(case: Case) -> str:
+    if not case.floors.declared:
+        return ""  # the half of S2 is the floor
+    return not_kept(case.floors, case.proposal.action, case.impact, case.facts, case.ledger)
+
+
 def _s13(case: Case) -> str:
     if case.facts.get("node.control_path") is False:
         return ""
@@ -327,6 +336,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant("S9", "A watch that halted itself does nothing.", _s9_halted, _ALL),
     Invariant("S10", "Silence is unknown, never dead.", _s10, _ON_NODES & _DISRUPTIVE),
+    Invariant("S11", "Floors, spares, quorums and classes that are declared are kept.", _s11, _ALL),
     Invariant("S13", "The control path is never touched.", _s13, _ON_NODES),
     Invariant(
         "S19",

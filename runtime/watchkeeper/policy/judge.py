@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from watchkeeper.core.action import TRAITS, kind_of
 from watchkeeper.core.facts import Facts
+from watchkeeper.core.floors import Floors
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Autonomy, Decision, Obligations, Orders, Reason, Verdict
@@ -77,7 +78,8 @@ def _judge(
 
     own = proposal.id
     past = tuple([e for e in ledger.effects if e.proposal != own])
-    refused = refusals(Case(proposal, impact, facts, ledger, orders, past, traits, kind))
+    floors = policy.floors if policy is not None else Floors()
+    refused = refusals(Case(proposal, impact, facts, ledger, orders, past, traits, kind, floors))
     if policy is None:
         return _without_policy(refused)
     hearing = Hearing(policy, kind, facts, ledger, now)

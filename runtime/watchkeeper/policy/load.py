@@ -26,6 +26,7 @@ from watchkeeper.policy.read_capacity import (
     quotas_in,
     serving_in,
 )
+from watchkeeper.policy.read_floors import floors_in
 from watchkeeper.policy.read_roles import roles_in
 from watchkeeper.policy.read_rules import exemptions_in, rules_in
 from watchkeeper.policy.reader import At, Reader, plain, zones
@@ -53,6 +54,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
     budgets = budgets_in(documents, prices)
     allowances, capacity = allowances_in(documents), capacity_in(documents)
     feeds, quotas, serving = feeds_in(documents), quotas_in(documents), serving_in(documents)
+    floors = floors_in(documents, capacity)
     conditions = Conditions(documents)
     rules = rules_in(documents, windows, people, conditions)
     exemptions = exemptions_in(documents, rules, conditions, at)
@@ -97,6 +99,7 @@ def load(files: Mapping[str, str], at: datetime) -> CheckedPolicy:
         quotas=quotas,
         serving=serving,
         roles=roles,
+        floors=floors,
     )
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from watchkeeper.core.errors import Problem
+from watchkeeper.core.floors import Floors
 from watchkeeper.core.money import Allowance, CapacityOrder, FeedOrder, QuotaOrder
 from watchkeeper.core.serving import ServeOrder
 from watchkeeper.core.verdict import Decision
@@ -210,7 +211,7 @@ class CheckedPolicy:
     rules and windows whose last day has passed: they do nothing, and `check` refuses them.
     allowances, capacity (by pool) and feeds (by power feed) are what costs are measured and pools
     are planned by, serving is what deployments promise, and quotas order the line; they decide
-    nothing. sources: the files as they
+    nothing. floors: what S11 keeps. sources: the files as they
     were, for the journal.
     """
 
@@ -237,3 +238,4 @@ class CheckedPolicy:
     quotas: tuple[QuotaOrder, ...] = ()
     serving: Mapping[str, ServeOrder] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    floors: Floors = field(default_factory=Floors)

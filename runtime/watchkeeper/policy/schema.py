@@ -208,6 +208,30 @@ _CAPACITY = Record(
     },
     required=("service_level",),
 )
+_FLOOR = Record(
+    "what is kept of the pool, whatever a rule, the dial or a person says (S11)",
+    {
+        "nodes_at_least": Leaf(
+            "nodes that stay in service: alive and not fenced", kind="whole", least=0, most=100_000
+        ),
+        "spares_at_least": Leaf(
+            "nodes that stay free for work: in service, every GPU free",
+            kind="whole",
+            least=0,
+            most=100_000,
+        ),
+    },
+)
+_CLASS = Record(
+    "gangs of a priority and above, of which preemption leaves so much running (S11)",
+    {
+        "priority_at_least": Leaf(
+            "the lowest priority that is part of it", kind="whole", least=0, most=1_000_000
+        ),
+        "gpus_at_least": Leaf("GPUs that go on running", kind="number", least=0, most=1_000_000),
+    },
+    required=("priority_at_least", "gpus_at_least"),
+)
 _QUOTA = Record(
     "what a tenant is promised, over the whole fleet",
     {
@@ -363,6 +387,16 @@ POLICY = Record(
         "budgets": Many("what may be spent", _BUDGET),
         "allowances": Many("what may be used in a calendar month", _ALLOWANCE),
         "capacity": Named("how large each pool should be", _CAPACITY, key=POOL),
+        "floors": Named(
+            "what is kept of each pool (S11); `default` stands for every other pool",
+            _FLOOR,
+            key=POOL,
+        ),
+        "quorums": Named(
+            "groups of nodes of which more than half stay in service (S11)",
+            Many("its members", Leaf("the name of a node", pattern=POOL)),
+        ),
+        "classes": Named("classes of priority that preemption leaves running (S11)", _CLASS),
         "quotas": Named("what each tenant is promised, in the line of gangs", _QUOTA),
         "serving": Named(
             "latency that each deployment promises, by application/deployment, or `default`",

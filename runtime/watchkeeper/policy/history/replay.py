@@ -17,6 +17,7 @@ from watchkeeper.core.action import kind_of
 from watchkeeper.core.errors import Malformed
 from watchkeeper.core.event import Event
 from watchkeeper.core.facts import FACTS, Facts
+from watchkeeper.core.floors import keys
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.core.verdict import Orders, Verdict
@@ -91,6 +92,9 @@ class Inputs:
             past := too_short(policy, self.kind, self.ledger)
         ):
             lacks.append(past)
+        needed = keys(policy.floors, self.proposal.action, self.impact.pool)
+        if not needed <= self.ledger.size.keys():
+            lacks.append("what its floors count")
         return tuple(sorted(lacks))
 
     def _holds(self, name: str) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 
 from watchkeeper.core.errors import Problem
 from watchkeeper.core.facts import Facts
+from watchkeeper.core.floors import enough
 from watchkeeper.core.verdict import Decision, Reason, Verdict
 from watchkeeper.policy.invariants import INVARIANTS
 from watchkeeper.policy.judge import judge
@@ -131,6 +132,9 @@ def made_ready(
 
 def _run_one(policy: CheckedPolicy, case: Case, scenario: Scenario) -> tuple[CaseResult, Seen]:
     proposal, impact, facts, ledger, orders = scenario
+    if policy.floors.declared:
+        out, size = enough(policy.floors, proposal.action, impact.pool)
+        ledger = msgspec.structs.replace(ledger, out=out | ledger.out, size=size | ledger.size)
     verdict = judge(proposal, impact, facts, policy, ledger, orders, case.at)
     seen = seen_in(policy, case.kind, facts, ledger, case.at, verdict)
     differences = tuple(_differences(case.expect, _parts(verdict, policy)))
