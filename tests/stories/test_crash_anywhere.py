@@ -311,7 +311,10 @@ PORTS: dict[type, tuple[set[str], set[str]]] = {
     ports.Notifier: ({"page", "ticket"}, set()),
     ports.JournalStore: ({"append", "sync"}, {"events", "about", "head"}),
     ports.StopFile: ({"set", "clear"}, {"is_set", "who"}),
-    ports.Mirror: ({"publish", "record_demand"}, {"lost", "demand_series", "served", "publish_event"}),
+    ports.Mirror: (
+        {"publish", "record_demand"},
+        {"lost", "demand_series", "served", "publish_event"},
+    ),
     ports.CaseStore: (set(), {"add", "judged"}),
     ports.Rehearsal: (set(), {"rehearse"}),
 }
