@@ -127,6 +127,7 @@ def test_only_what_the_record_knows_becomes_a_link(world: Stage) -> None:
     board = world.desk.board()
     assert str(linked("policies/day.yaml:41", board)).count('"/policy#w-policies-day-yaml-41"') == 1
     assert 'id="w-policies-day-yaml-41"' in world.signed_in().get("/policy").text
+    assert 'href="/policy#h"' in str(linked("H-1: rack r4 is left alone.", board))
     text = "train-02 and evil-01, INC-2, P-7, //evil.example, javascript:alert(1) <a href=x> line 4"
     drawn = str(linked(text, board))
     targets = {v for _, name, v in Read.of(drawn).attributes if name == "href"}

@@ -15,7 +15,8 @@ from watchkeeper.console.tame import tame_lines
 from watchkeeper.core.desk import Board
 
 _REFERENCE = re.compile(
-    r"\b(?:(?P<incident>INC-\d{1,9})|(?P<proposal>P-\d{1,9})|line (?P<line>\d{1,12})"
+    r"\b(?:(?P<incident>INC-\d{1,9})|(?P<proposal>P-\d{1,9})|(?P<hold>H-\d{1,9})"
+    r"|line (?P<line>\d{1,12})"
     r"|(?P<rule>policies/[\w./-]{1,120}\.yaml:\d{1,6}))\b"
     r"|(?<![\w/])(?P<page>/(?:report|policy|forecast|agents|costs|journal|fleet))\b"
     r"|(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{1,252}[A-Za-z0-9])"
@@ -55,6 +56,8 @@ def _where(found: re.Match[str], nodes: set[str]) -> str:
             return f"/i/{value}"
         case "proposal":
             return f"/a/{value}"
+        case "hold":
+            return "/policy#h"
         case "line":
             return f"/journal?before={int(value) + 1}#j{value}"
         case "rule":
