@@ -182,7 +182,7 @@ def policy(board: Board) -> PolicyView:
 TRUST = (
     TrustView(
         agent="remediation",
-        model="large (anthropic claude-sonnet-4-5)",
+        model="large (made up)",
         kinds=(
             TrustKind(
                 kind="node.restart", results=22, true=0.9545, brier=0.041,

@@ -256,6 +256,18 @@ def test_pictures_of_the_key_states(watch: Watch, desk: FakeDesk, base_url: str)
     desk.make_stale()
     picture("stale", "/a/P-7", PHONE, "light")
     desk.make_stale(3.0)
+    desk.people_are(
+        replace(ANN, groups=("oncall", "break-glass"), roles=("viewer", "break-glass")),
+        replace(ANN, name="pat", roles=("viewer", "policy-author")),
+    )
+    picture("glass", "/break-glass/P-5", PHONE, "light")
+    page = watch((1440, 900), person=replace(ANN, name="pat"), reduced_motion="reduce")
+    page.goto(f"{base_url}/policy/try?file=policies/freeze.yaml")
+    page.get_by_role("button", name="Check, test and replay").click()
+    page.wait_for_selector("#fo")
+    page.screenshot(path=folder / "try.png")
+    page.context.close()
+    desk.people_are(ANN)
     desk.change(**large(desk))
     picture("fleet", "/fleet?shade=temperature", (1440, 900), "dark")
 
