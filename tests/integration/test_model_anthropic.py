@@ -124,12 +124,14 @@ class Endless:
 
     def __init__(self, over: threading.Event) -> None:
         self.over = over
+        self.told: dict[str, Any] = {}
 
-    def bind(self, **_: Any) -> Endless:
+    def bind(self, **words: Any) -> Endless:
+        self.told = words
         return self
 
-    def bind_tools(self, *_: Any, **__: Any) -> Endless:
-        return self
+    def bind_tools(self, *_: Any, **words: Any) -> Endless:
+        return self.bind(**words)
 
     def invoke(self, _: object) -> None:
         self.over.wait(30.0)
@@ -138,8 +140,10 @@ class Endless:
 def test_a_provider_that_cannot_be_bounded_on_the_wire_is_not_waited_for() -> None:
     over = threading.Event()
     spec = ModelSpec(provider="ollama", model="m", timeout_s=0.1, retries=0)
-    model = LangChainModel("other", spec, make=lambda _s, _k: Endless(over))
+    endless = Endless(over)
+    model = LangChainModel("other", spec, make=lambda _s, _k: endless)
     with pytest.raises(ModelFailed) as failed:
         model.call(ASK)
     assert failed.value.what == "timeout"
+    assert endless.told["options"] == {"num_predict": 512, "temperature": 0.0}
     over.set()

@@ -61,12 +61,12 @@ def _answers(url: str) -> None:
 
 
 @pytest.mark.skipif(not URL, reason="WATCHKEEPER_REAL_MODEL names no server")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_s22_a_foolish_real_model_chooses_among_what_is_open_and_nothing_else_happens(
     url: str,
 ) -> None:
     spec = ModelSpec(
-        provider="openai", model="any", url=url, timeout_s=300.0, retries=0, answer="json_object"
+        provider="openai", model="any", url=url, timeout_s=900.0, retries=0, answer="json_object"
     )
     seat = Seat(model="real", most_tokens=200, recoveries=True)
     use = UseOfModels(seats={"remediation": seat})

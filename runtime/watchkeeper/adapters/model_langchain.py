@@ -229,7 +229,7 @@ _ANSWER_TOOL = "answer"
 
 def _bound(chat: Any, spec: ModelSpec, ask: ModelAsk) -> Any:
     """The model with its tools, its limit of tokens, and the shape of its last word."""
-    words: dict[str, Any] = {"max_tokens": ask.most_tokens}
+    words = _limit(spec, ask.most_tokens)
     tools = [] if ask.last else [_tool(t.name, t.says, t.args) for t in ask.tools]
     if spec.answers_as == "tool":
         tools.append(_tool(_ANSWER_TOOL, "Gives the answer. Call it once, at the end.", ask.answer))
@@ -241,6 +241,18 @@ def _bound(chat: Any, spec: ModelSpec, ask: ModelAsk) -> Any:
     if spec.answers_as == "json_object" and not tools:
         words["response_format"] = {"type": "json_object", "schema": ask.answer}
     return chat.bind_tools(tools, **words) if tools else chat.bind(**words)
+
+
+def _limit(spec: ModelSpec, tokens: int) -> dict[str, Any]:
+    """The limit of tokens, as the provider's LangChain model is told it."""
+    match spec.provider:
+        case "ollama":
+            own = {} if spec.temperature is None else {"temperature": spec.temperature}
+            return {"options": {"num_predict": tokens, **own}}
+        case "google_genai" | "google_vertexai":
+            return {"max_output_tokens": tokens}
+        case _:
+            return {"max_tokens": tokens}
 
 
 def _tool(name: str, says: str, args: Mapping[str, Any]) -> dict[str, Any]:
