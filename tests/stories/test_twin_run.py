@@ -12,7 +12,7 @@ import pytest
 from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper.app.twin_assert import Asserting, Past
 from watchkeeper.app.twin_parts import Parts, put_together
-from watchkeeper.app.twin_run import play
+from watchkeeper.app.twin_run import Played, play
 from watchkeeper.control.turn import turn
 from watchkeeper.core.action import CheckRun, JobRequeue, NodeCordon, NodeDrain
 from watchkeeper.core.crew import Briefing, CrewReply
@@ -22,7 +22,7 @@ from watchkeeper.core.ports import EffectOrder
 from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.laws import laws
 from watchkeeper.twin.topology import build
-from watchkeeper.twin.words import TrueFault, TwinSpec
+from watchkeeper.twin.words import Noise, NoiseKind, TrueFault, TwinSpec
 
 ORDERS = read_policy_dir(Path(__file__).parents[2] / "policies")
 TWO_HOURS = TwinSpec(
@@ -48,6 +48,25 @@ def test_skipped_and_dense_give_the_same_signals_verdicts_and_effects() -> None:
     assert skipped.turns < dense.turns / 2
     assert not dense.violations
     assert not skipped.violations
+
+
+def test_readings_that_stand_still_are_told_at_the_same_minute_dense_and_skipped() -> None:
+    """They begin between two whole minutes, far from any turn, and end between two others."""
+    spec = msgspec.structs.replace(QUIET, nodes=16, days=1.25 / 24, gang_nodes=(4,))
+    times = ((1195.0, 3455.0), (1831.0, 4321.0))
+    stills = [
+        Noise(id=i, kind=NoiseKind.FROZEN_SENSOR, at_s=begin, ends_s=end, nodes=(i + 5,))
+        for i, (begin, end) in enumerate(times)
+    ]
+
+    def played(*, skip: bool) -> Played:
+        cluster = TwinCluster(spec, build(spec), (), tuple(stills), laws())
+        return play(spec, ORDERS, skip=skip, keep_lines=True, cluster=cluster)
+
+    dense, skipped = played(skip=False), played(skip=True)
+    assert sum("sensor.frozen" in line for line in dense.lines) == len(times)
+    assert skipped.lines == dense.lines
+    assert skipped.turns < dense.turns / 10
 
 
 def test_a_bad_driver_that_people_roll_back_after_hours_makes_us_repair_no_node() -> None:
