@@ -59,6 +59,7 @@ class Reply:
     wait_s: float = 0.0
     drip_s: float = 0.0
     raw: bytes | None = None
+    ended: str = "stop"
     usage: dict[str, Any] | None = field(
         default_factory=lambda: {"prompt_tokens": 700, "completion_tokens": 60}
     )
@@ -144,7 +145,7 @@ def _completion(reply: Reply) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": "played",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.ended}],
     }
     if reply.usage is not None:
         used = reply.usage

@@ -165,6 +165,22 @@ def test_tokens_that_a_server_does_not_count_are_estimated_and_lies_are_not_beli
     assert client(server).call(ASK).tokens_in >= 0
 
 
+def test_what_a_model_said_until_its_limit_cut_it_off_is_paid_for(server: ModelServer) -> None:
+    server.character = lambda _: Reply(text='{"option": "step", "wh', ended="length")
+    reply, (call,) = asked(server)
+    assert (call.ended, call.tokens_in, call.tokens_out) == ("malformed", 700, 60)
+    assert call.cost > 0
+    assert reply.drafts[0].chosen is None
+
+
+def test_a_question_that_was_sent_and_not_answered_in_time_is_paid_for(server: ModelServer) -> None:
+    server.character = lambda _: Reply(wait_s=5.0)
+    _, (call,) = asked(server, timeout_s=0.2, retries=0)
+    assert call.ended == "timeout"
+    assert call.tokens_in > 500
+    assert call.cost > 0
+
+
 def test_the_key_goes_to_the_server_alone_and_never_into_the_record(server: ModelServer) -> None:
     said = {"option": "step", "confidence": 0.5, "why": f"the key is {KEY}"}
     server.character = lambda _: Reply(text=json.dumps(said | {"causes": [], "checks": []}))

@@ -79,4 +79,5 @@ def test_s22_a_foolish_real_model_chooses_among_what_is_open_and_nothing_else_ha
         f" {call.why}"
     )
     assert call.ended in ("answered", "malformed", "not open")
+    assert call.tokens_in > 0
     assert {kind_of(d.action) for d in reply.drafts} <= {"node.restart", "ticket.open"}

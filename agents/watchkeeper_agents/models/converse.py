@@ -60,7 +60,11 @@ def converse(
             reply = client.call(ask)
         except ModelFailed as err:
             why = redact(str(err))
-            clerk.note(seat.model, ended(call, err.what, why=why, took_s=err.spent_s))
+            # What was sent is paid for all the same; what never got there or was refused is not.
+            paid = 0 if err.what in ("unreachable", "refused") else size
+            cost = round(client.price(paid, 0), 6)
+            end = ended(call, err.what, why=why, took_s=err.spent_s, tokens_in=paid, cost=cost)
+            clerk.note(seat.model, end)
             return Talk(page.id, why=f"{err.what}: {why}")
         except Exception as err:  # a client's own bug is a failure of the model, not of the watch
             clerk.note(seat.model, ended(call, "refused", why=type(err).__name__))

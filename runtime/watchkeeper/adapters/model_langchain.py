@@ -10,20 +10,18 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotDone
-from importlib import import_module
 from typing import Any
 
 import msgspec
 
+from watchkeeper.adapters.model_bounds import Late, TooLong, bounded_client
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.model import ModelAsk, ModelFailed, ModelReply, Said, ToolCall
 from watchkeeper.core.redact import GONE, redact
 
-MOST_BYTES = 1_000_000
-"""Longest answer that is read off the wire; one token is at most some hundred bytes of JSON."""
 RETRY_S = 0.5
 """Before the second try; doubled before each further one."""
 CHARS_A_TOKEN = 4
@@ -106,6 +104,9 @@ class LangChainModel:
         except TooLong as err:
             raise ModelFailed("too long", str(err)) from err
         except Exception as err:  # each provider has its own; what it was is told in our words
+            cut = _cut_off(err, self._key)
+            if cut is not None:
+                return cut
             raise _failed(err, self._key) from err
         return _reply(answer, ask, self._key)
 
@@ -122,14 +123,6 @@ class LangChainModel:
             raise Late(f"no whole answer within {self._spec.timeout_s:g} s") from err
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-class TooLong(Exception):
-    """The server sends more than an answer has."""
-
-
-class Late(Exception):
-    """The server sends, but not in time."""
 
 
 def chat_model(spec: ModelSpec, key: str) -> Any:
@@ -151,7 +144,9 @@ def chat_model(spec: ModelSpec, key: str) -> Any:
             key or "none"
         )  # a server of one's own mostly wants no key, the client does
     if spec.provider == "openai":
-        words["http_client"] = _bounded_client(spec, "langchain_openai._compat")
+        words["http_client"] = bounded_client(
+            spec.timeout_s, spec.proxy, "langchain_openai._compat"
+        )
         words["use_responses_api"] = False
     try:
         chat = init_chat_model(spec.model, model_provider=spec.provider, **words)
@@ -175,53 +170,10 @@ def _bound_in_time(chat: Any, spec: ModelSpec) -> Any:
 
         own = dict(chat._client_params)
         chat.__dict__["_client"] = anthropic.Client(
-            **own, http_client=_bounded_client(spec, "langchain_anthropic._compat")
+            **own,
+            http_client=bounded_client(spec.timeout_s, spec.proxy, "langchain_anthropic._compat"),
         )
     return chat
-
-
-def _http_library(name: str) -> Any:
-    """The HTTP library that a provider's client is built on: httpx, or what came after it."""
-    with contextlib.suppress(ImportError, AttributeError):
-        return import_module(name).httpx
-    for library in ("httpx2", "httpx"):
-        with contextlib.suppress(ImportError):
-            return import_module(library)
-    raise UsageError("The model's client has no HTTP library that is known here.")
-
-
-def _bounded_client(spec: ModelSpec, library: str) -> Any:
-    """An HTTP client whose answers end after timeout_s in all and MOST_BYTES: the client library's
-    own limit is on each read, and a server that drips one byte a second would never reach it."""
-    httpx, timeout_s, proxy = _http_library(library), spec.timeout_s, spec.proxy or None
-
-    class Bounded(httpx.SyncByteStream):  # type: ignore[misc,name-defined]
-        def __init__(self, inner: Any, until: float) -> None:
-            self._inner, self._until = inner, until
-
-        def __iter__(self) -> Iterator[bytes]:
-            size = 0
-            for part in self._inner:
-                size += len(part)
-                if size > MOST_BYTES:
-                    raise TooLong(f"more than {MOST_BYTES} bytes")
-                if time.monotonic() > self._until:
-                    raise Late(f"no whole answer within {timeout_s:g} s")
-                yield part
-
-        def close(self) -> None:
-            self._inner.close()
-
-    class Transport(httpx.HTTPTransport):  # type: ignore[misc,name-defined]
-        def handle_request(self, request: Any) -> Any:
-            until = time.monotonic() + timeout_s
-            answer = super().handle_request(request)
-            answer.stream = Bounded(answer.stream, until)
-            return answer
-
-    return httpx.Client(
-        transport=Transport(proxy=proxy), timeout=timeout_s, follow_redirects=False, trust_env=False
-    )
 
 
 _ANSWER_TOOL = "answer"
@@ -302,6 +254,21 @@ def _reply(answer: Any, ask: ModelAsk, key: str) -> ModelReply:
         text = text.replace(key, GONE)
     return ModelReply(
         text=text, calls=tuple(calls), tokens_in=sent, tokens_out=got, counted=counted
+    )
+
+
+def _cut_off(err: Exception, key: str) -> ModelReply | None:
+    """What a model had said when its limit of tokens ended it, where the client raises that: it was
+    paid for, and is read like any other answer. None for every other error."""
+    whole = getattr(err, "completion", None)
+    choices, used = getattr(whole, "choices", None), getattr(whole, "usage", None)
+    if not choices or used is None:
+        return None
+    text = str(getattr(choices[0].message, "content", "") or "")
+    return ModelReply(
+        text=text.replace(key, GONE) if key else text,
+        tokens_in=_count(getattr(used, "prompt_tokens", 0)),
+        tokens_out=_count(getattr(used, "completion_tokens", 0)),
     )
 
 
