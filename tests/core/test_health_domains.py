@@ -406,6 +406,27 @@ def test_heat_in_a_whole_rack_is_the_racks_cooling():
     assert incident.target == "rack:r0"
 
 
+def test_nodes_that_are_slow_in_a_hot_rack_are_slow_for_that_and_none_is_blamed():
+    """Seen on a simulated fleet: fifteen suspects, and six rebooted while the cooling was out."""
+    ids, hot = c.Counter(), fleet()
+    for n in range(8):
+        hot.frame.gpu[hot.frame.row[f"n{n:02}"], :, GPU_FIELDS.index("throttle_reasons")] = 0x20
+    heat = [c.renamed(c.xid(1, f"n{n:02}/0"), code="gpu.thermal", id=f"S-{n}") for n in range(8)]
+    (rack,) = live(turn(hot, *heat, ids=ids))
+    blamed, elsewhere = (
+        c.renamed(c.xid(1, node), code="gang.suspect", target=f"node:{node}", id=f"S-{node}")
+        for node in ("n03", "n40")
+    )
+    after = live(turn(hot, blamed, elsewhere, before=[rack], ids=ids))
+    assert {(i.fault, i.target) for i in after} == {
+        (Fault.DOMAIN_DOWN, "rack:r0"),
+        (Fault.NODE_SUSPECT, "node:n40"),
+    }
+    (before_it,) = live(turn(fleet(), blamed, ids=ids))
+    told = RemedyView(snapshot=fleet(), serves=SERVES, down=explained_by([before_it, rack]))
+    assert isinstance(next_steps(before_it, told), Wait)
+
+
 # Storage.
 
 

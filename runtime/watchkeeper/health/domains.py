@@ -37,6 +37,9 @@ _FAMILY: dict[str, str] = {
 firmware that falls silent on five nodes of a rack at once was rolled out to them."""
 SHARED = frozenset(_FAMILY) | {None}
 """Faults that a domain explains while it is down; companions, which speak for none, with them."""
+SUSPECT = "gang.suspect"
+"""That a node is slower than its peers of one gang. In a rack that is hot or cut off it is slow for
+that: its own repair would mend nothing, and fail its check for as long as the rack is ill."""
 _OF_DRIVERS = frozenset({Fault.GPU_DRIVER, Fault.GPU_HARDWARE})
 """What a bad driver says of GPUs that have nothing: no word of it is about one of them."""
 QUIET_S: dict[str, float] = {Fault.GPU_DRIVER: 1800.0, Fault.NETWORK_LINK: 600.0}
@@ -96,7 +99,7 @@ def unexplained(book: Book, name: str, signals: list[Signal], snapshot: Snapshot
     told = any(fault_of(s) in explained & (QUIET_S.keys() | _OF_DRIVERS) for s in signals)
     if told and (snapshot.at - home.updated_at).total_seconds() >= NOTED_EVERY_S:
         book.write(replace(home, updated_at=snapshot.at))
-    return [s for s in signals if fault_of(s) not in explained]
+    return [s for s in signals if s.code != SUSPECT and fault_of(s) not in explained]
 
 
 def explained_by(incidents: Iterable[Incident]) -> dict[str, frozenset[str]]:
@@ -107,7 +110,7 @@ def explained_by(incidents: Iterable[Incident]) -> dict[str, frozenset[str]]:
         if incident.fault != Fault.DOMAIN_DOWN or incident.state is IncidentState.RESOLVED:
             continue
         family = _family_of(incident)
-        faults = {fault for fault, of in _FAMILY.items() if of == family}
+        faults = {fault for fault, of in _FAMILY.items() if of == family} | {Fault.NODE_SUSPECT}
         faults |= _OF_DRIVERS if family == "driver" else set()
         down[incident.target] = down.get(incident.target, frozenset()) | faults
     return down
