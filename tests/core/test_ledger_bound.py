@@ -20,7 +20,7 @@ from tests.core.test_policy_compare import held
 from watchkeeper.control import past
 from watchkeeper.control.gate import Weighed, weigh
 from watchkeeper.control.past import ledger_of
-from watchkeeper.core.action import NodeDrain
+from watchkeeper.core.action import CheckRun, NodeDrain
 from watchkeeper.core.impact import simulate
 from watchkeeper.core.ledger import LedgerView
 from watchkeeper.core.verdict import Decision
@@ -74,6 +74,36 @@ def test_what_only_shares_a_domain_is_shown_as_far_back_as_it_is_counted(
     told.clock.pass_s(3 * DAY_S)
     view = seen(told, orders(told, rest))
     assert (names(view), view.near_s, view.reaches_s) == (shown, near_s, reaches_s)
+
+
+COUNTS_CHECKS = (
+    "limits: [{id: few, actions: [node.drain, check.run], per: fleet, rate: {count: 9, per: 7d}}]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("rest", "shown", "reaches_s", "thin_s"),
+    [("", 3, DAY_S, {"check.run": 120.0}), (COUNTS_CHECKS, 6, None, {})],
+    ids=["nobody counts checks", "the orders count checks"],
+)
+def test_what_nobody_counts_takes_no_place_of_what_is_counted(
+    told: Past,
+    monkeypatch: pytest.MonkeyPatch,
+    rest: str,
+    shown: int,
+    reaches_s: float | None,
+    thin_s: dict[str, float],
+) -> None:
+    monkeypatch.setattr(past, "ELSEWHERE", 6)
+    monkeypatch.setattr(past, "UNCOUNTED", 2)
+    told.effect(far(1))
+    told.clock.pass_s(2 * DAY_S)
+    told.effect(far(2))
+    for i in range(3, 7):
+        told.effect(CheckRun(node=f"far-{i:02d}", incarnation="x"))
+    view = seen(told, orders(told, rest))
+    assert (len(view.effects), view.reaches_s, view.thin_s) == (shown, reaches_s, thin_s)
+    assert "node:far-02" in names(view), "the drain is older than all the checks"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +207,24 @@ def test_orders_that_look_farther_back_than_the_record_are_not_replayed_on_it(
     assert found.replayed == (0 if lacks else 1)
     if lacks:
         assert found.unreplayed[0].why == f"lack the last {lacks}, which NEW reads"
+
+
+@pytest.mark.parametrize(
+    ("counted", "refused"),
+    [("node.drain, check.run", True), ("node.drain", False), ("node.drain, job.requeue", False)],
+)
+def test_a_count_of_checks_goes_no_farther_back_than_the_checks_that_were_kept(
+    counted: str, refused: bool
+) -> None:
+    rate = f"limits: [{{id: few, actions: [{counted}], per: fleet, rate: {{count: 9, per: 2h}}}}]\n"
+    old, new, short = (
+        policy(ALLOWS),
+        policy(ALLOWS, rest=rate),
+        Given(ledger={"thin_s": {"check.run": 60.0}}),
+    )
+    verdict = short.judged(new)
+    assert verdict.decision is (Decision.DENY if refused else Decision.ALLOW)
+    assert held([verdict_event(short, old)], old, new).replayed == (0 if refused else 1)
 
 
 def test_judged_all_the_same_what_is_not_known_counts_as_used() -> None:

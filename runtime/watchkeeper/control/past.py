@@ -6,6 +6,7 @@ never acts. A verdict is journalled with all that it was shown, so it is shown w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import msgspec
 
 from watchkeeper.control.books import LEDGER_S, Books, Effect, File
 from watchkeeper.control.life import State
-from watchkeeper.core.action import kind_of, node_of, targets_of
+from watchkeeper.core.action import TRAITS, kind_of, node_of, targets_of
 from watchkeeper.core.impact import out_by_domain
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.ledger import LedgerView, PastEffect
@@ -24,12 +25,16 @@ from watchkeeper.health.illness import ILL_WINDOW_S, newly_unhealthy
 from watchkeeper.policy.invariants import SLOW_S
 from watchkeeper.policy.limits import Looks
 from watchkeeper.policy.model import CheckedPolicy
-from watchkeeper.policy.reach import counted_back
+from watchkeeper.policy.reach import counted_back, counted_kinds
 
 ELSEWHERE = 300
 """Most past effects that have nothing in common with a proposal and are still shown to its
 verdict, for what is counted over the fleet. Beyond them the fleet's past counts as used."""
 
+UNCOUNTED = 50
+"""The same for each kind of action that neither disturbs nor is counted over the fleet (ours). A
+gang of 256 nodes that computes nonsense is checked node by node: what nobody counts is not to
+take the places of what is counted, or the next replacement is refused for it."""
 
 LEAST_BACK_S = 86400.0
 """How far back a verdict is shown what only shares a domain with it, or nothing, if its policy
@@ -52,7 +57,9 @@ def ledger_of(
     """
     mine = {*domains_of(proposal, impact, snapshot), *impact.domain_size} - {"fleet"}
     back_s = _back_s(policy, kind_of(proposal.action))
-    effects, looks = _cut(_past(books, snapshot.steady), proposal, mine, back_s)
+    kind = kind_of(proposal.action)
+    counted = counted_kinds(policy, kind) if policy is not None else frozenset[str]()
+    effects, looks = _cut(_past(books, snapshot.steady), proposal, mine, back_s, counted)
     whole = ledger_view(books, snapshot, effects)
     # A fleet has thousands of domains; what is judged, and journalled with it, are these.
     keys = {"fleet", *mine, *(f"pool:{p}" for p in whole.newly_unhealthy)}
@@ -63,6 +70,7 @@ def ledger_of(
         size={key: whole.size[key] for key in sorted(keys & whole.size.keys())},
         reaches_s=looks.reaches_s,
         near_s=dict(looks.near_s),
+        thin_s=dict(looks.thin_s),
     )
 
 
@@ -75,9 +83,14 @@ def _back_s(policy: CheckedPolicy | None, kind: str) -> Callable[[str], float]:
 
 
 def _cut(
-    past: Iterable[Aged], proposal: Proposal, mine: set[str], back_s: Callable[[str], float]
+    past: Iterable[Aged],
+    proposal: Proposal,
+    mine: set[str],
+    back_s: Callable[[str], float],
+    counted: frozenset[str],
 ) -> tuple[tuple[PastEffect, ...], Looks]:
-    """What of the past a verdict is shown, newest first, and how far back that is complete."""
+    """What of the past a verdict is shown, newest first, and how far back that is complete.
+    counted: kinds of action that are counted over the fleet."""
     targets, node = set(targets_of(proposal.action)), node_of(proposal.action)
     incident, fleet_s = proposal.incident, back_s("fleet")
     kind_of_key = {key: key.partition(":")[0] for key in mine}
@@ -105,12 +118,31 @@ def _cut(
                 near[per] = back_of[per]
         else:
             elsewhere.append(aged)
-    shown = elsewhere[:ELSEWHERE]
-    reaches_s = fleet_s if too_old else None
-    if len(elsewhere) > len(shown):
-        reaches_s = shown[-1].age_s
+    shown, cut_s, thin = _newest(elsewhere, counted)
+    reaches_s = fleet_s if too_old and cut_s is None else cut_s
     kept = sorted((*related, *shown), key=lambda aged: aged.age_s)
-    return tuple(map(_word, kept)), Looks(reaches_s, near)
+    return tuple(map(_word, kept)), Looks(reaches_s, near, thin)
+
+
+def _newest(
+    elsewhere: Iterable[Aged], counted: frozenset[str]
+) -> tuple[list[Aged], float | None, dict[str, float]]:
+    """The newest of what has nothing in common with a proposal; how far back that is complete, or
+    None where nothing was cut; and the same for each uncounted kind that was cut."""
+    shown, places = list[Aged](), Counter[str]()
+    last, full = dict[str, float](), set[str]()
+    for aged in elsewhere:
+        kind = aged.word.action
+        firm = kind in counted or TRAITS[kind].disruptive
+        bucket, most = ("", ELSEWHERE) if firm else (kind, UNCOUNTED)
+        if places[bucket] < most:
+            places[bucket] += 1
+            shown.append(aged)
+            last[bucket] = aged.age_s
+        else:
+            full.add(bucket)
+    cut = {bucket: last[bucket] for bucket in sorted(full)}
+    return shown, cut.pop("", None), cut
 
 
 def ledger_view(

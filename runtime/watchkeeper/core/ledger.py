@@ -32,8 +32,10 @@ class LedgerView(Word, frozen=True):
     proposal and all that are under way; what only shares a domain with it, and the newest of the
     rest, as far back as anything counts them. near_s: kind of domain (`pool`, `rack`, `tenant`)
     -> how far back what shares one is complete; a kind that is not named is so all the way.
-    reaches_s: how far back the whole fleet is; None when nothing was left out. lifted: soft rules
-    that a person lifted for this proposal.
+    reaches_s: how far back the whole fleet is; None when nothing was left out. thin_s: kind of
+    action -> how far back the fleet's is complete, for kinds that neither disturb nor were counted
+    and of which more was done than is shown. lifted: soft rules that a person lifted for this
+    proposal.
 
     out: nodes out now per domain key (`fleet`, `pool:x`, `rack:y`, `leaf:z`). size: nodes per
     domain key. Where the orders declare floors (S11), of `spare:x` the free nodes that the action
@@ -56,4 +58,5 @@ class LedgerView(Word, frozen=True):
     reaches_s: float | None = None
     lifted: tuple[str, ...] = ()
     near_s: dict[str, float] = {}
+    thin_s: dict[str, float] = {}
     back_s: float | None = None

@@ -27,7 +27,7 @@ def _overspent(budget: Budget, touched: Touched) -> str:
         return f"the {budget.per} of this action is not known, so it cannot be counted"
     if not keys:
         return ""  # it touches no tenant or job
-    if why := unseen(budget.per, budget.every_s, touched):
+    if why := unseen(budget.per, budget.every_s, touched, budget.actions):
         return why
     cost, bound = _cost(budget, touched), bound_of(budget)
     if cost is None:

@@ -84,7 +84,7 @@ def _judge(
         return _without_policy(refused)
     hearing = Hearing(policy, kind, facts, ledger, now)
     heard = hear(hearing)
-    touched = Touched(proposal, impact, past, Looks(ledger.reaches_s, ledger.near_s))
+    touched = Touched(proposal, impact, past, Looks.of(ledger))
     broken = _broken(policy, kind, touched, ledger) if _any_grants(heard) else []
     votes = Votes.of([h for h in heard if counts(h)], broken)
     settled = _settle(votes, policy, facts, orders, refused=bool(refused))

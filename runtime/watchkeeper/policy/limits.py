@@ -12,17 +12,33 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from watchkeeper.core.ledger import PastEffect
+from watchkeeper.core.ledger import LedgerView, PastEffect
 from watchkeeper.core.proposal import Impact, Proposal
 from watchkeeper.policy.model import Limit
 
 
 class Looks(NamedTuple):
-    """How far back a ledger is complete, as `LedgerView` says it: for the whole fleet, and for the
-    domains of the action by their kind. None, and a kind that is not named: all the way."""
+    """How far back a ledger is complete, as `LedgerView` says it: for the whole fleet, for the
+    domains of the action by their kind, and for single kinds of action of the whole fleet. None,
+    and a kind that is not named: all the way."""
 
     reaches_s: float | None = None
     near_s: Mapping[str, float] = {}
+    thin_s: Mapping[str, float] = {}
+
+    @classmethod
+    def of(cls, ledger: LedgerView) -> Looks:
+        """As the ledger says it."""
+        return cls(ledger.reaches_s, ledger.near_s, ledger.thin_s)
+
+    def back_s(self, per: str, actions: Iterable[str]) -> float | None:
+        """How far back a count of these kinds of action is complete; None: all the way."""
+        if per != "fleet":
+            return self.near_s.get(per)
+        found = [self.thin_s[a] for a in actions if a in self.thin_s] if self.thin_s else []
+        if self.reaches_s is not None:
+            found.append(self.reaches_s)
+        return min(found, default=None)
 
 
 class Touched(Struct, frozen=True):
@@ -65,21 +81,20 @@ def keys_of(per: str, proposal: Proposal, impact: Impact) -> list[str]:
             return [key for key in impact.domain_size if key.startswith(f"{per}:")]
 
 
-def too_far(per: str, span_s: float, looks: Looks) -> bool:
+def too_far(per: str, span_s: float, looks: Looks, actions: Iterable[str]) -> bool:
     """Does a count over this time look back farther than the ledger is complete?"""
-    reaches = looks.reaches_s if per == "fleet" else looks.near_s.get(per)
+    reaches = looks.back_s(per, actions)
     return reaches is not None and not span_s <= reaches
 
 
-def unseen(per: str, span_s: float, touched: Touched) -> str:
+def unseen(per: str, span_s: float, touched: Touched, actions: Iterable[str]) -> str:
     """Why the ledger cannot answer so far back, or ""."""
-    looks = touched.looks
-    if not too_far(per, span_s, looks):
+    reaches = touched.looks.back_s(per, actions)
+    if reaches is None or span_s <= reaches:
         return ""
-    reaches = looks.reaches_s if per == "fleet" else looks.near_s[per]
     whose = "the fleet's" if per == "fleet" else f"its {per}'s"
     return (
-        f"the ledger shows {whose} last {span(reaches or 0.0)} only, and this counts "
+        f"the ledger shows {whose} last {span(reaches)} only, and this counts "
         f"{span(span_s)}; what is not known counts as used"
     )
 
@@ -140,7 +155,7 @@ def _rate(limit: Limit, most: int, touched: Touched) -> str:
     if not keys:
         return _nowhere(limit, touched)
     within_s, actions = limit.rate_per_s, limit.actions
-    if why := unseen(limit.per, within_s, touched):
+    if why := unseen(limit.per, within_s, touched, actions):
         return why
     recent = [e for e in touched.past if e.age_s < within_s and e.action in actions]
     for key in keys:
