@@ -30,10 +30,14 @@ def hear(
     now: float,
     looks: str,
     settings: CrewSettings,
+    *,
+    called: bool = False,
 ) -> tuple[Memory, Move | None]:
     """Memory with the result in it; and the end of the thread, when the result is one.
 
     now: steady seconds. looks: the world as it is, so that a refusal lasts until it changes.
+    called: people were called for a whole domain that is down. Its nodes that are out, and the
+    steps that it costs, fill limits for as long as it lasts; then a limit is waited for.
     """
     if result is None or result.kind == HELD or _heard(memory, result):
         return memory, None
@@ -58,7 +62,7 @@ def hear(
             why = f"A person said not now to: {asked}. It is asked again after {again}."
             return _quiet(memory, now + settings.not_now_s, why, ""), None
         case ("verdict", "deny"):
-            return _refused(memory, result, asked, now, looks, settings)
+            return _refused(memory, result, asked, now, looks, settings, called=called)
         case ("outcome", "refused") | ("answer", "void"):
             count = memory.refusals + 1
             memory = msgspec.structs.replace(memory, refusals=count)
@@ -89,10 +93,13 @@ def _refused(
     now: float,
     looks: str,
     settings: CrewSettings,
+    *,
+    called: bool = False,
 ) -> tuple[Memory, Move | None]:
     why = f"{asked} was refused: {result.says or result.refused_by}".rstrip(".") + "."
     stuck = NEEDS_A_PERSON & set(result.reason_ids) if result.refused_by == "invariant" else set()
-    if result.refused_by in ("limit", "budget", "error") or stuck:
+    passes = called and result.refused_by == "limit"
+    if (result.refused_by in ("limit", "budget", "error") and not passes) or stuck:
         return memory, Move(end="escalated", why=why)
     return _quiet(memory, now + settings.denied_s, why, looks), None
 

@@ -45,7 +45,8 @@ def think(
 ) -> Turn:
     """One turn of one incident's thread."""
     world = looks(incident, tools)
-    memory, over = hear(memory, result, tools.snapshot.steady, world, settings)
+    called = bool(tools.briefing.down)
+    memory, over = hear(memory, result, tools.snapshot.steady, world, settings, called=called)
     if over is not None and not first_silence(memory, result):
         return Turn(memory=memory, move=over, thoughts=(over.why,))
     memory = remember_out(memory, result, tools.out_around(incident.node))

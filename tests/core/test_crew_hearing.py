@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from tests.core.crew_stage import briefing, kinds, lost, node, snapshot, told
+from tests.core.crew_stage import briefing, ends, kinds, lost, node, snapshot, told
 from tests.core.policy_case import DRAIN
 
 from watchkeeper.core.cluster import RayState
-from watchkeeper.core.crew import StepResult
+from watchkeeper.core.crew import CrewReply, StepResult
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.hearing import _refused, hear
 from watchkeeper_agents.words import CrewSettings, Memory
@@ -32,6 +35,35 @@ def test_a_spent_limit_or_budget_escalates_and_a_rule_is_waited_out(
     memory, move = _refused(Memory(), result, "Drain train-01", 0.0, "looks", CrewSettings())
     assert (move is not None and move.end == "escalated") is escalates
     assert (memory.quiet_until is not None) is not escalates
+
+
+@pytest.mark.parametrize(
+    ("refused_by", "waits"), [("limit", True), ("budget", False), ("error", False)]
+)
+def test_a_limit_is_waited_for_while_people_are_called_for_a_domain_that_fills_it(
+    refused_by: str, waits: bool
+) -> None:
+    crew, down = LangGraphCrew(), {"power_feed:f1": frozenset({"node_lost"})}
+
+    def ask(
+        steady: float, out: int, results: tuple[StepResult, ...] = (), is_down: Any = down
+    ) -> CrewReply:
+        nodes = [
+            node(f"train-0{i}", RayState.DEAD if i <= out else RayState.ALIVE) for i in range(1, 5)
+        ]
+        seen = snapshot(*nodes, steady=steady)
+        told_of = briefing(seen, lost("train-01", jobs=()), results=results)
+        return crew.ask(replace(told_of, down=is_down))
+
+    (draft,) = ask(100.0, 3).drafts
+    no = told(draft, "verdict", "deny", refused_by=refused_by)
+    assert ends(ask(101.0, 3, (no,))) == {"INC-1": "waiting" if waits else "escalated"}
+    if not waits:
+        return
+    assert kinds(ask(140.0, 3)) == [], "none of them is back"
+    (again,) = ask(150.0, 1).drafts
+    late = told(again, "verdict", "deny", "P-2", refused_by=refused_by)
+    assert ends(ask(160.0, 1, (late,), {})) == {"INC-1": "escalated"}, "it is over"
 
 
 def test_what_a_halt_refused_is_no_answer_and_the_thread_thinks_on() -> None:

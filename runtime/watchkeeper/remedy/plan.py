@@ -110,10 +110,11 @@ class RemedyView:
 
     def refused(self, kind: str) -> bool:
         """Policy said no to this kind in this incident: for a last resort that is a person's. An
-        invariant's no may be over soon (a death that is not confirmed yet), and is no such word."""
+        invariant's no may be over soon (a death that is not confirmed yet), and so may a limit's
+        (a rack that is out fills it); neither is such a word."""
         return any(
             (r.kind, r.value) == ("verdict", "deny")
-            and r.refused_by != "invariant"
+            and r.refused_by not in ("invariant", "limit")
             and kind_of(r.action) == kind
             for r in self.attempts
         )
