@@ -189,11 +189,14 @@ def test_a_gang_that_makes_steps_there_after_the_last_word_is_a_check():
     word = read("xid.109", 1300, "gpu:w1/3", Trust.KERNEL)
     incident, snapshot = told(word, jobs=[c.job("g", step_at=c.ago(5))])
     assert still_ill(incident, snapshot) is False
+    assert passed_by(incident, snapshot), "what was asked meanwhile is asked no more"
     assert first(plan(incident, snapshot)) == "Done"
     young = c.renamed(word, at=c.ago(200))
     assert first(plan(*told(young, jobs=[c.job("g", step_at=c.ago(5))]))) == "Wait"
+    assert not passed_by(*told(young, jobs=[c.job("g", step_at=c.ago(5))]))
     for step_at in (c.ago(1310), c.ago(400)):
         stands = c.job("g", step_at=step_at)
+        assert not passed_by(*told(word, jobs=[stands]))
         assert first(plan(*told(word, jobs=[stands]))) == "node.cordon"
     row = read("xid.48", 1300, "gpu:w1/3", Trust.KERNEL)
     assert first(plan(*told(row, jobs=[c.job("g", step_at=c.ago(5))]))) == "node.cordon"

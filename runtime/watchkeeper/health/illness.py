@@ -295,7 +295,8 @@ def _flaps(incident: Incident, snapshot: Snapshot) -> bool | None:
 
 def passed_by(incident: Incident, snapshot: Snapshot, settings: SenseSettings = REAL) -> bool:
     """What spoke of its node is told again and again while it lasts, and is told no more, while the
-    node is heard: it ended by itself. Asked of what nobody has repaired yet."""
+    node is heard; or it is of a kind that stops all work, and a gang has worked there since: it
+    ended by itself. Asked of what nobody has repaired yet."""
     node, silence = snapshot.nodes.get(incident.node), snapshot.silence_s(incident.node)
     if node is None or silence is None or silence > settings.silent_after_s:
         return False
@@ -304,7 +305,9 @@ def passed_by(incident: Incident, snapshot: Snapshot, settings: SenseSettings = 
         cool_s = cool_for_s(incident, snapshot)
         return same and cool_s is not None and cool_s >= GONE_S
     check = snapshot.state.checks.get(node.name)
-    return same and is_over(incident, snapshot.at, snapshot.jobs, check)
+    works_s = works_since_s(incident, snapshot.at, snapshot.jobs_on(node.name))
+    works = works_s is not None and works_s >= PROOF_S
+    return same and (works or is_over(incident, snapshot.at, snapshot.jobs, check))
 
 
 def _gpu_ill(incident: Incident, snapshot: Snapshot, settings: SenseSettings) -> bool | None:
