@@ -122,6 +122,19 @@ def test_axe_finds_nothing_serious_in_any_state(
         assert findings(page) == [], path
 
 
+def test_a_policy_author_tries_a_change_on_a_page_that_axe_passes(
+    watch: Watch, desk: FakeDesk, base_url: str
+) -> None:
+    desk.people_are(replace(ANN, name="pat", roles=("viewer", "policy-author")))
+    page = watch(SMALLEST, person=replace(ANN, name="pat"))
+    page.goto(f"{base_url}/policy/try?file=policies/freeze.yaml")
+    assert findings(page) == []
+    page.get_by_role("button", name="Check, test and replay").click()
+    page.wait_for_selector("#fo")
+    assert findings(page) == []
+    assert sideways(page) <= 0
+
+
 ATTACKS = (
     "<img src=x onerror=alert(1)>",
     "</p><script>alert(1)</script>",
