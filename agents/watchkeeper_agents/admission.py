@@ -61,6 +61,8 @@ def admit(
             soon := _on_the_way(job, len(placement.seats), settings, waited)
         ):
             return Turn(memory=memory, move=Move(end="waiting", why=soon))
+        if soon := uncounted(job, tools.briefing):
+            return Turn(memory=memory, move=Move(end="waiting", why=soon))
         reason = (
             f"{name} waits for {job.pending_gpus or job.gpus:g} GPUs since {waited:.0f} s, and "
             f"is number {line.order.index(name) + 1} of {len(line.order)} in the line. "
@@ -86,6 +88,23 @@ def _on_the_way(job: Job, seats: int, settings: CrewSettings, waited: float) -> 
     if not job.attempt or seats >= job.workers or waited >= settings.leaves_s:
         return ""
     return f"{job.name} stopped {waited:.0f} s ago; its own seats are on their way."
+
+
+def uncounted(job: Job, briefing: Briefing) -> str:
+    """Why a gang whose tenant is bounded waits some seconds: another of that tenant is on its way
+    from the line to its seats, and is counted neither there nor here."""
+    if all(o.tenant != job.tenant or o.gpus_at_most is None for o in briefing.quotas):
+        return ""
+    for thread in sorted(briefing.busy):
+        name = thread.removeprefix(GANG)
+        if not thread.startswith(GANG) or name == job.name:
+            continue
+        other = briefing.snapshot.jobs.get(name)
+        if other is None or (
+            other.tenant == job.tenant and not other.held and other.state is not JobState.RUNNING
+        ):
+            return f"{name} is on its way to its seats; what {job.tenant} holds is seen then."
+    return ""
 
 
 def looks(name: str, tools: Tools, settings: CrewSettings) -> str:
