@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from watchkeeper.core.model import ModelCall, ModelClient, ModelReply
+from watchkeeper.core.model import ModelCall, ModelClient, ModelFailed, ModelReply
 from watchkeeper.core.redact import redact
 from watchkeeper.core.word import digest
 from watchkeeper_agents.models.settings import UseOfModels
@@ -88,3 +88,19 @@ def costed(call: ModelCall, reply: ModelReply, client: ModelClient) -> ModelCall
 def ended(call: ModelCall, how: str, **more: object) -> ModelCall:
     """The call, over."""
     return msgspec.structs.replace(call, ended=how, **more)
+
+
+def failed(call: ModelCall, err: Exception, client: ModelClient, size: int) -> ModelCall:
+    """The call that brought no answer. size: tokens that were sent: they are paid for all the same,
+    but for what never got there or was refused. An exception of the client's own is a refusal."""
+    if not isinstance(err, ModelFailed):
+        return ended(call, "refused", why=type(err).__name__)
+    paid = 0 if err.what in ("unreachable", "refused") else size
+    return ended(
+        call,
+        err.what,
+        why=redact(str(err)),
+        took_s=err.spent_s,
+        tokens_in=paid,
+        cost=round(client.price(paid, 0), 6),
+    )

@@ -15,7 +15,7 @@ from watchkeeper.core.word import canonical, digest
 from watchkeeper_agents.models import belt
 from watchkeeper_agents.models.answer import AnswerSaid, NotOpen, read_answer, schema_for
 from watchkeeper_agents.models.case import Case
-from watchkeeper_agents.models.clerk import KEPT, Clerk, costed, ended
+from watchkeeper_agents.models.clerk import KEPT, Clerk, costed, ended, failed
 from watchkeeper_agents.models.pages import prompt
 from watchkeeper_agents.models.settings import Seat
 from watchkeeper_agents.models.spending import CHARS_A_TOKEN
@@ -58,17 +58,11 @@ def converse(
             return Talk(page.id, why=why)
         try:
             reply = client.call(ask)
-        except ModelFailed as err:
-            why = redact(str(err))
-            # What was sent is paid for all the same; what never got there or was refused is not.
-            paid = 0 if err.what in ("unreachable", "refused") else size
-            cost = round(client.price(paid, 0), 6)
-            end = ended(call, err.what, why=why, took_s=err.spent_s, tokens_in=paid, cost=cost)
-            clerk.note(seat.model, end)
-            return Talk(page.id, why=f"{err.what}: {why}")
         except Exception as err:  # a client's own bug is a failure of the model, not of the watch
-            clerk.note(seat.model, ended(call, "refused", why=type(err).__name__))
-            return Talk(page.id, why=f"the client failed: {type(err).__name__}")
+            end = failed(call, err, client, size)
+            clerk.note(seat.model, end)
+            how = end.ended if isinstance(err, ModelFailed) else "the client failed"
+            return Talk(page.id, why=f"{how}: {end.why}")
         call = costed(call, reply, client)
         if reply.calls and not ask.last:
             names = tuple(c.name[:40] for c in reply.calls[:MOST_TOOLS])

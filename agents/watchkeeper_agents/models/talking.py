@@ -16,17 +16,15 @@ import msgspec
 
 from watchkeeper.core.chat import MOST_STEPS, Dialled, Drafted, Elsewhere, Halted, Order, Said
 from watchkeeper.core.desk import Board, LogLine
-from watchkeeper.core.model import ModelAsk, ModelCall, ModelClient, ModelFailed
-from watchkeeper.core.model import Said as Turn
+from watchkeeper.core.model import ModelClient
 from watchkeeper.core.redact import redact
 from watchkeeper.core.verdict import Autonomy
-from watchkeeper.core.word import Word, canonical, digest
-from watchkeeper_agents.models.clerk import Clerk, Run, costed, ended
+from watchkeeper.core.word import Word, digest
+from watchkeeper_agents.models.clerk import Clerk, Run
 from watchkeeper_agents.models.grounded import grounded
-from watchkeeper_agents.models.pages import prompt
 from watchkeeper_agents.models.plain import in_plain_words
 from watchkeeper_agents.models.settings import Seat
-from watchkeeper_agents.models.spending import CHARS_A_TOKEN
+from watchkeeper_agents.models.word import OneWord
 
 AGENT = "chat"
 MOST_ASKS = 3
@@ -108,7 +106,8 @@ class Talker:
         reader: Reader,
         named: Named,
     ) -> None:
-        self._client, self._seat, self._clerk, self._run = client, seat, clerk, run
+        self._client, self._seat, self._run = client, seat, run
+        self._ask = OneWord(AGENT, client, seat, clerk)
         self._answerer, self._reader, self._named = answerer, reader, named
 
     @property
@@ -154,40 +153,14 @@ class Talker:
     ) -> W | None:
         """One bounded call that ends in one word of this kind; None for anything else. Every call
         is written down, whatever became of it."""
-        prompted = prompt(page)
-        text = canonical(told).decode()
-        ask = ModelAsk(
-            said=(Turn(role="system", text=prompted.text), Turn(role="user", text=text)),
-            answer=schema,
-            most_tokens=self._seat.most_tokens,
-            last=True,
+        return self._ask(
+            page,
+            told,
+            schema,
+            about,
+            now,
+            lambda text: msgspec.json.decode(text.strip(), type=kind),
         )
-        size = (len(text) + len(prompted.text)) // CHARS_A_TOKEN
-        money = self._client.price(size, self._seat.most_tokens)
-        if self._clerk.shut(self._seat.model, about, now, size + self._seat.most_tokens, money):
-            return None
-        call = ModelCall(
-            agent=AGENT,
-            model=self._client.name,
-            about=about,
-            prompt=prompted.id,
-            asked=digest(ask),
-            ended="answered",
-            steady=now,
-        )
-        said: W | None = None
-        try:
-            reply = self._client.call(ask)
-            call = costed(call, reply, self._client)
-            said = msgspec.json.decode(reply.text.strip(), type=kind)
-        except ModelFailed as err:
-            call = ended(call, err.what, why=redact(str(err)), took_s=err.spent_s)
-        except (ValueError, RecursionError) as err:  # msgspec's own, bad UTF-8, absurd nesting
-            call = ended(call, "malformed", why=redact(str(err))[:200])
-        except Exception as err:  # a client's own bug is a failure of the model, not of the watch
-            call = ended(call, "refused", why=type(err).__name__)
-        self._clerk.note(self._seat.model, call)
-        return said
 
     def in_time(self, work: Callable[[], W | None]) -> W | None:
         """Its answer, if it comes while a person would still wait for it."""

@@ -16,14 +16,13 @@ import msgspec
 from watchkeeper.core.crew import Thought
 from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident
-from watchkeeper.core.model import ModelAsk, ModelCall, ModelClient, ModelFailed, Said
+from watchkeeper.core.model import ModelClient
 from watchkeeper.core.redact import redact
-from watchkeeper.core.word import Word, canonical, digest
-from watchkeeper_agents.models.clerk import Clerk, Run, costed, ended
-from watchkeeper_agents.models.pages import prompt
+from watchkeeper.core.word import Word
+from watchkeeper_agents.models.clerk import Clerk, Run
 from watchkeeper_agents.models.plain import in_plain_words
 from watchkeeper_agents.models.settings import Seat, UseOfModels
-from watchkeeper_agents.models.spending import CHARS_A_TOKEN
+from watchkeeper_agents.models.word import OneWord
 
 MOST_TEXT = 6_000
 """Characters of raw text that one reading takes, of the newest signals."""
@@ -70,7 +69,8 @@ class Reader:
     """Reads each incident's raw text once, off the turn's thread."""
 
     def __init__(self, client: ModelClient, seat: Seat, clerk: Clerk, run: Run) -> None:
-        self._client, self._seat, self._clerk, self._run = client, seat, clerk, run
+        self._client, self._run = client, run
+        self._ask = OneWord(AGENT, client, seat, clerk)
         self._known: dict[str, Future[Thought | None] | None] = {}
 
     def look(self, incidents: Iterable[Incident], now: float) -> tuple[Thought, ...]:
@@ -90,38 +90,8 @@ class Reader:
         return lambda: self._read(incident, text, now)
 
     def _read(self, incident: str, text: str, now: float) -> Thought | None:
-        page = prompt(AGENT)
-        told = canonical({"kinds": [*(f.value for f in Fault), "none"], "text": text}).decode()
-        ask = ModelAsk(
-            said=(Said(role="system", text=page.text), Said(role="user", text=told)),
-            answer=schema(),
-            most_tokens=self._seat.most_tokens,
-            last=True,
-        )
-        size = len(told) // CHARS_A_TOKEN
-        most = size + self._seat.most_tokens
-        money = self._client.price(size, self._seat.most_tokens)
-        if self._clerk.shut(self._seat.model, incident, now, most, money):
-            return None
-        call = ModelCall(
-            agent=AGENT,
-            model=self._client.name,
-            about=incident,
-            prompt=page.id,
-            asked=digest(ask),
-            ended="answered",
-            steady=now,
-        )
-        reading: Reading | None = None
-        try:
-            reply = self._client.call(ask)
-            call = costed(call, reply, self._client)
-            reading = read(reply.text)
-        except ModelFailed as err:
-            call = ended(call, err.what, why=redact(str(err)))
-        except ValueError as err:
-            call = ended(call, "malformed", why=redact(str(err))[:200])
-        self._clerk.note(self._seat.model, call)
+        told = {"kinds": [*(f.value for f in Fault), "none"], "text": text}
+        reading = self._ask(AGENT, told, schema(), incident, now, read)
         return None if reading is None else _thought(incident, reading, self._client.name)
 
 
