@@ -9,7 +9,7 @@ from __future__ import annotations
 from watchkeeper.core.money import MEASURES, Allowance, CapacityOrder, FeedOrder, QuotaOrder
 from watchkeeper.core.serving import PERCENTILES, ServeOrder
 from watchkeeper.policy.reader import At, Reader, zones
-from watchkeeper.policy.sections import Documents
+from watchkeeper.policy.sections import Documents, told_once
 
 
 def allowances_in(documents: Documents) -> tuple[Allowance, ...]:
@@ -60,87 +60,67 @@ def _allowance(reader: Reader, spec: At, ident: str) -> Allowance:
 def capacity_in(documents: Documents) -> dict[str, CapacityOrder]:
     """What is said of each pool's size; `default` stands for every other pool."""
     found: dict[str, CapacityOrder] = {}
-    for reader, top in documents:
-        for pool, spec in top.of("capacity", {}).items():
-            if pool in found:
-                said = f"the capacity of {pool!r} is told twice; first at {found[pool].where}"
-                reader.problem(spec.mark, said, pool)
-                continue
-            found[pool] = CapacityOrder(
-                pool=pool,
-                service_level=spec.of("service_level", 0.0) / 100,
-                spot_share=spec.of("spot_at_most", 0.0) / 100,
-                nodes_at_most=spec.of("nodes_at_most"),
-                where=f"{reader.file}:{spec.mark.line}",
-            )
+    for reader, pool, spec in told_once(documents, "capacity", "the capacity of"):
+        found[pool] = CapacityOrder(
+            pool=pool,
+            service_level=spec.of("service_level", 0.0) / 100,
+            spot_share=spec.of("spot_at_most", 0.0) / 100,
+            nodes_at_most=spec.of("nodes_at_most"),
+            where=f"{reader.file}:{spec.mark.line}",
+        )
     return found
 
 
 def quotas_in(documents: Documents) -> tuple[QuotaOrder, ...]:
     """What each tenant is promised, in the order of the files."""
     found: dict[str, QuotaOrder] = {}
-    for reader, top in documents:
-        for tenant, spec in top.of("quotas", {}).items():
-            if tenant in found:
-                said = f"the quota of {tenant!r} is told twice; first at {found[tenant].where}"
-                reader.problem(spec.mark, said, tenant)
-                continue
-            own, most = float(spec.of("gpus", 0.0)), spec.of("gpus_at_most")
-            if most is not None and most < own:
-                said = "`gpus_at_most` counts what is borrowed too, so it is not below `gpus`"
-                reader.problem(spec.mark, said, tenant)
-                continue
-            found[tenant] = QuotaOrder(
-                tenant=tenant,
-                gpus=own,
-                gpus_at_most=None if most is None else float(most),
-                weight=float(spec.of("weight", 1.0)),
-                where=f"{reader.file}:{spec.mark.line}",
-            )
+    for reader, tenant, spec in told_once(documents, "quotas", "the quota of"):
+        own, most = float(spec.of("gpus", 0.0)), spec.of("gpus_at_most")
+        if most is not None and most < own:
+            said = "`gpus_at_most` counts what is borrowed too, so it is not below `gpus`"
+            reader.problem(spec.mark, said, tenant)
+            continue
+        found[tenant] = QuotaOrder(
+            tenant=tenant,
+            gpus=own,
+            gpus_at_most=None if most is None else float(most),
+            weight=float(spec.of("weight", 1.0)),
+            where=f"{reader.file}:{spec.mark.line}",
+        )
     return tuple(found.values())
 
 
 def serving_in(documents: Documents) -> dict[str, ServeOrder]:
     """What each deployment promises; `default` stands for every other."""
     found: dict[str, ServeOrder] = {}
-    for reader, top in documents:
-        for name, spec in top.of("serving", {}).items():
-            if name in found:
-                said = f"the goal of {name!r} is told twice; first at {found[name].where}"
-                reader.problem(spec.mark, said, name)
-                continue
-            percentile = int(spec.of("percentile", 95))
-            if percentile not in PERCENTILES:
-                said = f"{percentile} is not measured; {', '.join(map(str, PERCENTILES))} are"
-                reader.problem(spec.mark, said, str(percentile))
-                continue
-            found[name] = ServeOrder(
-                name=name,
-                latency_s=spec.of("latency", 0.0),
-                percentile=percentile,
-                start_s=spec.of("ready_after", 600.0),
-                least=int(spec.of("replicas_at_least", 1)),
-                level=spec.of("service_level", 95.0) / 100,
-                where=f"{reader.file}:{spec.mark.line}",
-            )
+    for reader, name, spec in told_once(documents, "serving", "the goal of"):
+        percentile = int(spec.of("percentile", 95))
+        if percentile not in PERCENTILES:
+            said = f"{percentile} is not measured; {', '.join(map(str, PERCENTILES))} are"
+            reader.problem(spec.mark, said, str(percentile))
+            continue
+        found[name] = ServeOrder(
+            name=name,
+            latency_s=spec.of("latency", 0.0),
+            percentile=percentile,
+            start_s=spec.of("ready_after", 600.0),
+            least=int(spec.of("replicas_at_least", 1)),
+            level=spec.of("service_level", 95.0) / 100,
+            where=f"{reader.file}:{spec.mark.line}",
+        )
     return found
 
 
 def feeds_in(documents: Documents) -> dict[str, FeedOrder]:
     """What each power feed may carry."""
     found: dict[str, FeedOrder] = {}
-    for reader, top in documents:
-        for feed, spec in top.of("power_feeds", {}).items():
-            if feed in found:
-                said = f"the power feed {feed!r} is told twice; first at {found[feed].where}"
-                reader.problem(spec.mark, said, feed)
-                continue
-            found[feed] = FeedOrder(
-                feed=feed,
-                limit_w=spec.of("limit_kw", 0.0) * 1000,
-                act_share=spec.of("act_at", 95.0) / 100,
-                least_w=spec.of("least_watts", 200.0),
-                full_w=spec.of("full_watts"),
-                where=f"{reader.file}:{spec.mark.line}",
-            )
+    for reader, feed, spec in told_once(documents, "power_feeds", "the power feed"):
+        found[feed] = FeedOrder(
+            feed=feed,
+            limit_w=spec.of("limit_kw", 0.0) * 1000,
+            act_share=spec.of("act_at", 95.0) / 100,
+            least_w=spec.of("least_watts", 200.0),
+            full_w=spec.of("full_watts"),
+            where=f"{reader.file}:{spec.mark.line}",
+        )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from watchkeeper.core.action import KINDS, TRAITS
@@ -25,3 +26,17 @@ def kinds_of(spec: At) -> frozenset[str]:
         else:
             kinds.add(item.value)
     return frozenset(kinds)
+
+
+def told_once(documents: Documents, section: str, what: str) -> Iterator[tuple[Reader, str, At]]:
+    """(reader, name, what is said) of each name in a section of names, over all files. A name that
+    comes again is a mistake that names the first place. what: `the floor of`, for people."""
+    places: dict[str, str] = {}
+    for reader, top in documents:
+        for name, spec in top.of(section, {}).items():
+            if name in places:
+                said = f"{what} {name!r} is told twice; first at {places[name]}"
+                reader.problem(spec.mark, said, name)
+                continue
+            places[name] = f"{reader.file}:{spec.mark.line}"
+            yield reader, name, spec
