@@ -11,12 +11,12 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from watchkeeper import __version__
-from watchkeeper.app import door
+from watchkeeper.app.door import ask_watch
 from watchkeeper.app.eval_cli import eval_app
 from watchkeeper.app.hold_cli import hold, release
 from watchkeeper.app.money_cli import capacity, cost, what_if
@@ -65,10 +65,6 @@ AsOption = Annotated[
         "--as", envvar="WATCHKEEPER_PERSON", help="Who answers; one of the policy's people"
     ),
 ]
-
-
-def _ask(call: str, **args: Any) -> Any:
-    return door.ask(Home.find().socket, call, **args)
 
 
 @app.callback()
@@ -162,7 +158,7 @@ def status(output: OutputOption = Output.TABLE) -> None:
     """How the watch and its cluster are."""
     from watchkeeper.app.print_tables import status_table
 
-    board = _ask("board")
+    board = ask_watch("board")
     show(output, board, status_table(board))
 
 
@@ -176,8 +172,9 @@ def mcp(
     person decides on."""
     from watchkeeper.app.mcp_server import server
 
-    served = server(_ask, name)
-    _ask("health")  # an assistant at a home without a watch is told so, and not served nothing
+    served = server(ask_watch, name)
+    # An assistant at a home without a watch is told so, and not served nothing.
+    ask_watch("health")
     served.run("stdio")
 
 
@@ -189,13 +186,13 @@ def watch(
     """The log as it is written: what the watch sees, thinks, asks and does."""
     from watchkeeper.app.print_tables import log_lines
 
-    lines = _ask("log", after=0, limit=limit)
+    lines = ask_watch("log", after=0, limit=limit)
     say_drawn(log_lines(lines))
     after = lines[-1]["seq"] if lines else 0
     with contextlib.suppress(KeyboardInterrupt):
         while follow:
-            _ask("wait", within_s=30.0, after=after, timeout_s=20.0)
-            lines = _ask("log", after=after, limit=200)
+            ask_watch("wait", within_s=30.0, after=after, timeout_s=20.0)
+            lines = ask_watch("log", after=after, limit=200)
             if lines:
                 say_drawn(log_lines(lines))
                 after = lines[-1]["seq"]
@@ -206,14 +203,14 @@ def incidents(output: OutputOption = Output.TABLE) -> None:
     """Incidents, newest first."""
     from watchkeeper.app.print_tables import incidents_table
 
-    found = _ask("incidents")
+    found = ask_watch("incidents")
     show(output, found, incidents_table(found))
 
 
 @app.command()
 def explain(ident: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Why: an incident, a proposal, or an event by its number."""
-    say(_ask("explain", ident=ident))
+    say(ask_watch("explain", ident=ident))
 
 
 @app.command()
@@ -221,15 +218,15 @@ def approvals(output: OutputOption = Output.TABLE) -> None:
     """Questions that wait for people."""
     from watchkeeper.app.print_tables import approvals_table
 
-    found = _ask("asks")
+    found = ask_watch("asks")
     show(output, found, approvals_table(found))
 
 
 def _answer(ident: str, answer: str, who: str, reason: str) -> None:
-    ask = _ask("ask", proposal=ident)
+    ask = ask_watch("ask", proposal=ident)
     if ask is None:
         raise UsageError(f"There is no question {ident}. `watchkeeper approvals` lists them.")
-    done = _ask(
+    done = ask_watch(
         "answer",
         proposal=ident,
         answer=answer,
@@ -270,7 +267,7 @@ def break_glass(
     who: AsOption = "",
 ) -> None:
     """Lift the soft rules that refuse a proposal. Another person reviews it afterwards."""
-    say(_ask("break_glass", proposal=ident, person=who or _me(), reason=reason))
+    say(ask_watch("break_glass", proposal=ident, person=who or _me(), reason=reason))
 
 
 @app.command()
@@ -280,13 +277,13 @@ def review(
     who: AsOption = "",
 ) -> None:
     """Close the review that a break-glass owes."""
-    say(_ask("review", proposal=ident, person=who or _me(), note=note))
+    say(ask_watch("review", proposal=ident, person=who or _me(), note=note))
 
 
 @app.command()
 def login() -> None:
     """Print fresh one-time links to the console, one for each person of the policy."""
-    links = _ask("login_links")
+    links = ask_watch("login_links")
     width = max((len(name) for name, _ in links), default=0)
     for name, link in links:
         say(f"{name:<{width}}  {link}")
@@ -305,7 +302,7 @@ def stop(
     home = Home.find().make()
     FileStop(home.stop_file, SystemClock()).set(who or _me(), reason)
     with contextlib.suppress(WatchkeeperError):
-        _ask("wake")
+        ask_watch("wake")
     say("Stopped. Nothing acts until a person runs `watchkeeper resume`.")
 
 
@@ -314,14 +311,14 @@ def resume(
     reason: Annotated[str, typer.Option(help="Goes into the record")] = "", who: AsOption = ""
 ) -> None:
     """Clear the stop latch, a halt, and gates closed after a worse outcome."""
-    _ask("resume", person=who or _me(), reason=reason)
+    ask_watch("resume", person=who or _me(), reason=reason)
     say("Resumed.")
 
 
 @app.command()
 def autonomy(level: Autonomy, who: AsOption = "") -> None:
     """Set the dial: observe, ask or auto. It caps the policy from above."""
-    _ask("set_autonomy", person=who or _me(), level=level.value)
+    ask_watch("set_autonomy", person=who or _me(), level=level.value)
     say(f"The dial is at {level.value}.")
 
 
@@ -342,7 +339,7 @@ def inject(
 ) -> None:
     """Break something on purpose. Lab and twin only."""
     for name in node or [""]:
-        say(_ask("inject", fault=fault.value, node=name, gpu=gpu, code=code))
+        say(ask_watch("inject", fault=fault.value, node=name, gpu=gpu, code=code))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.app.settings import Home
 from watchkeeper.core import errors
 from watchkeeper.core.errors import Malformed, NotRunning, Refused, WatchkeeperError
 
@@ -118,3 +119,8 @@ def ask(path: Path, call: str, *, within_s: float = 10.0, **args: Any) -> Any:
             kind = Refused
         raise kind(answer["says"])
     return answer["ok"]
+
+
+def ask_watch(call: str, **args: Any) -> Any:
+    """The same of the watch whose home this is (WATCHKEEPER_HOME)."""
+    return ask(Home.find().socket, call, **args)

@@ -4,13 +4,12 @@ the door; a hold narrows only, so anybody at the door may set one."""
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from watchkeeper.app import door
+from watchkeeper.app.door import ask_watch
 from watchkeeper.app.printing import say
-from watchkeeper.app.settings import Home
 from watchkeeper.app.when import span_of
 from watchkeeper.app.who import me
 from watchkeeper.core.errors import UsageError
@@ -45,7 +44,7 @@ def hold(
             raise UsageError(f"--for {length!r} is not a length of time. Write 2h or 30m.")
         last = now + told
     keys = [_key(each) for each in what]
-    made = _ask("hold", what=keys, until=last.isoformat(), person=who or me(), reason=reason)
+    made = ask_watch("hold", what=keys, until=last.isoformat(), person=who or me(), reason=reason)
     say(
         f"{made['id']}: {named(made['what'])} is left alone until {last:%Y-%m-%d %H:%M} UTC. "
         f"`watchkeeper release {made['id']}` ends it sooner."
@@ -57,7 +56,7 @@ def release(
     who: AsOption = "",
 ) -> None:
     """End a hold before its time. Policy decides there again."""
-    ended = _ask("release", ident=ident, person=who or me())
+    ended = ask_watch("release", ident=ident, person=who or me())
     say(f"{ident} is released: {named(ended['what'])}.")
 
 
@@ -67,7 +66,3 @@ def _key(text: str) -> str:
         return text
     known = ", ".join(f"{k}:NAME" for k in KINDS)
     raise UsageError(f"{text[:60]!r} names nothing that can be held. Write {known}, or {WHOLE}.")
-
-
-def _ask(call: str, **args: Any) -> Any:
-    return door.ask(Home.find().socket, call, **args)

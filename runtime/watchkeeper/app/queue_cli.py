@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from watchkeeper.app import door
+from watchkeeper.app.door import ask_watch
 from watchkeeper.app.printing import Output, OutputOption, say, show
-from watchkeeper.app.settings import Home
 from watchkeeper.app.when import span_of
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.since import seconds
@@ -23,10 +22,6 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The gang's na
 AsOption = Annotated[
     str, typer.Option("--as", envvar="WATCHKEEPER_PERSON", help="Who asks; goes into the record")
 ]
-
-
-def _ask(call: str, **args: Any) -> Any:
-    return door.ask(Home.find().socket, call, **args)
 
 
 def submit(
@@ -63,13 +58,13 @@ def submit(
         "runtime_s": seconds(runtime) if runtime else None,
         "preemptible": not never_stop,
     }
-    _ask("submit", body=body, person=who)
+    ask_watch("submit", body=body, person=who)
     say(f"{name} waits for {workers * gpus:g} GPUs. `watchkeeper queue` says why it still does.")
 
 
 def cancel(name: NameArgument, who: AsOption = "") -> None:
     """Take a waiting gang back. One that runs is stopped with `ray job stop`."""
-    _ask("cancel", name=name, person=who)
+    ask_watch("cancel", name=name, person=who)
     say(f"{name} waits no longer.")
 
 
@@ -85,7 +80,7 @@ def reserve(
 ) -> None:
     """Have nodes of a pool kept for a time, for one tenant. Policy decides, as of any action."""
     first, last = span_of(begin, until, zone, datetime.now(UTC))
-    found = _ask(
+    found = ask_watch(
         "reserve", pool=pool, nodes=nodes, begin=first.isoformat(), until=last.isoformat(),
         tenant=tenant, person=who, reason=reason,
     )  # fmt: skip
@@ -107,13 +102,13 @@ def unreserve(
     who: AsOption = "",
 ) -> None:
     """Give up a reservation before its time. What it kept is free at once."""
-    _ask("unreserve", ident=ident, person=who)
+    ask_watch("unreserve", ident=ident, person=who)
     say(f"{ident} is given up.")
 
 
 def queue(output: OutputOption = Output.TABLE) -> None:
     """Who waits, for what, and since when it is known how long."""
-    found = [job for job in _ask("board")["jobs"] if job["state"] == "waiting"]
+    found = [job for job in ask_watch("board")["jobs"] if job["state"] == "waiting"]
     lines = [job["why_waits"] or f"{job['name']} waits for {job['gpus']:g} GPUs." for job in found]
     from watchkeeper.core.tame import harmless
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from watchkeeper.app import door
+from watchkeeper.app.door import ask_watch
 from watchkeeper.app.printing import say
 from watchkeeper.app.settings import Home
 from watchkeeper.core.errors import NotRunning, PolicyError, UsageError
@@ -100,7 +100,7 @@ def _asked(kind: type[W], journal: Path | None, call: str, **args: Any) -> W | N
     if journal is not None:
         return None
     try:
-        answer = door.ask(Home.find().socket, call, within_s=WITHIN_S, **args)
+        answer = ask_watch(call, within_s=WITHIN_S, **args)
     except NotRunning:
         return None
     return None if answer is None else parse(answer, kind, "the watch's answer")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from watchkeeper.app import door
+from watchkeeper.app.door import ask_watch
 from watchkeeper.app.printing import Output, OutputOption, say, show
-from watchkeeper.app.settings import Home
 from watchkeeper.app.who import me
 
 token_app = typer.Typer(
@@ -30,10 +29,6 @@ class Scope(StrEnum):
     POLICY_AUTHOR = "policy-author"
 
 
-def _ask(call: str, **args: Any) -> Any:
-    return door.ask(Home.find().socket, call, **args)
-
-
 @token_app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What it is for, such as grafana")],
@@ -43,7 +38,7 @@ def create(
 ) -> None:
     """Make a token and print it: once, here and nowhere else."""
     roles = [r.value for r in role or [Scope.VIEWER]]
-    made = _ask("token_create", name=name, roles=roles, days=days, person=who or me())
+    made = ask_watch("token_create", name=name, roles=roles, days=days, person=who or me())
     say(made["secret"])
     typer.echo(
         f"{made['name']}: {', '.join(made['roles'])}, for {made['owner']}, until "
@@ -58,7 +53,7 @@ def list_tokens(output: OutputOption = Output.TABLE) -> None:
     """Tokens that hold; never the tokens themselves."""
     from watchkeeper.app.print_tables import tokens_table
 
-    found = _ask("token_list")
+    found = ask_watch("token_list")
     show(output, found, tokens_table(found))
 
 
@@ -68,5 +63,5 @@ def revoke(
     who: AsOption = "",
 ) -> None:
     """End a token at once: requests and open streams."""
-    gone = _ask("token_revoke", which=which, person=who or me())
+    gone = ask_watch("token_revoke", which=which, person=who or me())
     say(f"{gone['name']} ({gone['id']}) is revoked.")
