@@ -109,7 +109,7 @@ def test_a_reservation_ends_with_the_code_of_what_policy_said(
     monkeypatch: pytest.MonkeyPatch, decision: str, code: int, says: str, not_said: str
 ) -> None:
     answer = {"proposal": "P-4", "decision": decision, "says": "So."}
-    monkeypatch.setattr("watchkeeper.app.queue_cli.door.ask", lambda *_args, **_more: answer)
+    monkeypatch.setattr("watchkeeper.app.queue_cli.ask_watch", lambda *_args, **_more: answer)
     done = CliRunner().invoke(app, ["reserve", "train", "--nodes", "2", "--until", "18:00"])
     said = f"{done.output}{done.exception or ''}"
     assert getattr(done.exception, "exit_code", 0) == code
