@@ -13,22 +13,21 @@ import msgspec
 
 from watchkeeper.control.asking import ask_of, blast, if_approved
 from watchkeeper.control.books import File
-from watchkeeper.control.gate import bound_of, priced, weigh
+from watchkeeper.control.gate import bound_of, weigh
 from watchkeeper.control.left import WAIT_S, Left, await_turn, take_up
 from watchkeeper.control.life import State
-from watchkeeper.control.propose import ask_people_if_told_to, judge_it, proof_of
+from watchkeeper.control.propose import ask_people_if_told_to, judge_it, proof_of, record_it
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, say
 from watchkeeper.core.amend import Amendment, amended, narrows, steps_of
 from watchkeeper.core.desk import Person, Shown
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.event import Kind
-from watchkeeper.core.impact import generation, simulate, started_gpus
+from watchkeeper.core.impact import generation, started_gpus
 from watchkeeper.core.proposal import Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision, Verdict
 from watchkeeper.core.word import digest, plain
-from watchkeeper.policy.model import Prices
 
 CHANGED = "What you saw is not what is asked now. Read it again."
 
@@ -134,13 +133,6 @@ def _ask_instead(watch: Watch, snapshot: Snapshot, request: Request) -> str:
         proposal = _changed(
             watch, file.proposal, request.steps, request.person, snapshot, watch.ids.new("P")
         )
-        policy = watch.policies.current()
-        impact = priced(
-            simulate(snapshot, proposal.action),
-            proposal.action,
-            snapshot,
-            policy.prices if policy else Prices(),
-        )
         subject = (file.proposal.id, proposal.incident, proposal.id)
         watch.record.write(
             Kind.WITHDRAWN,
@@ -150,14 +142,7 @@ def _ask_instead(watch: Watch, snapshot: Snapshot, request: Request) -> str:
             instead=proposal.id,
             why=f"{request.person.name} changed it: {proposal.id} is asked instead.",
         )
-        watch.record.write(
-            Kind.PROPOSED,
-            (proposal.id, proposal.incident),
-            proposal=plain(proposal),
-            impact=plain(impact),
-            thread=file.thread,
-            durable=True,
-        )
+        record_it(watch, snapshot, proposal, file.thread, durable=True)
         verdict = judge_it(watch, snapshot, proposal)
         ask_people_if_told_to(watch, snapshot, proposal, verdict)
         return proposal.id

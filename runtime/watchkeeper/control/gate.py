@@ -56,8 +56,7 @@ def weigh(
     clock: Clock,
 ) -> Weighed:
     """Simulate the impact, gather facts and ledger, judge. Never raises: the judge fails closed."""
-    prices = policy.prices if policy else Prices()
-    impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
+    impact = impact_of(proposal, snapshot, policy)
     ledger = msgspec.structs.replace(
         ledger_of(books, snapshot, proposal, impact, policy),
         lifted=lifted_for(books, proposal, impact, snapshot.steady),
@@ -197,6 +196,12 @@ def _was_approved(file: File, steady: float) -> bool:
         and len({a.person for a in yes}) >= file.question.needs
         and steady - file.changed_steady <= CONSENT_S
     )
+
+
+def impact_of(proposal: Proposal, snapshot: Snapshot, policy: CheckedPolicy | None) -> Impact:
+    """What it would touch, and cost by the prices of the orders."""
+    prices = policy.prices if policy else Prices()
+    return priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
 
 
 def priced(impact: Impact, action: Action, snapshot: Snapshot, prices: Prices) -> Impact:

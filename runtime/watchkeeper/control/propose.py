@@ -12,19 +12,18 @@ import msgspec
 from watchkeeper.control import hush
 from watchkeeper.control.asking import if_approved
 from watchkeeper.control.books import Question
-from watchkeeper.control.gate import as_approved, bound_of, priced, weigh
+from watchkeeper.control.gate import as_approved, bound_of, impact_of, weigh
 from watchkeeper.control.halting import halt
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, NotifyPage, TicketOpen, kind_of, say, traits_of
 from watchkeeper.core.crew import Draft, StepResult
 from watchkeeper.core.desk import Shown
 from watchkeeper.core.event import Kind
-from watchkeeper.core.impact import generation, simulate, started_gpus
+from watchkeeper.core.impact import generation, started_gpus
 from watchkeeper.core.proposal import Effect, Predicted, Proposal
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.verdict import Decision, Obligations, Verdict
 from watchkeeper.core.word import digest, plain
-from watchkeeper.policy.model import Prices
 from watchkeeper.remedy.plan import RemedyView
 from watchkeeper.remedy.verify import expected_effect
 
@@ -49,17 +48,22 @@ def propose(watch: Watch, snapshot: Snapshot, draft: Draft) -> Proposal | None:
         watch.told_results.append(_told(draft, "outcome", "failed", f"no provider serves {kind}"))
         return None
     proposal = proposal_of(watch, snapshot, draft, watch.ids.new("P"))
-    policy = watch.policies.current()
-    prices = policy.prices if policy else Prices()
-    impact = priced(simulate(snapshot, proposal.action), proposal.action, snapshot, prices)
+    record_it(watch, snapshot, proposal, draft.thread)
+    return proposal
+
+
+def record_it(
+    watch: Watch, snapshot: Snapshot, proposal: Proposal, thread: str, *, durable: bool = False
+) -> None:
+    """Write a new Proposal down with its impact. durable: before anybody is told of it."""
     watch.record.write(
         Kind.PROPOSED,
         (proposal.id, proposal.incident),
+        durable=durable,
         proposal=plain(proposal),
-        impact=plain(impact),
-        thread=draft.thread,
+        impact=plain(impact_of(proposal, snapshot, watch.policies.current())),
+        thread=thread,
     )
-    return proposal
 
 
 def proposal_of(watch: Watch, snapshot: Snapshot, draft: Draft, ident: str) -> Proposal:
