@@ -58,14 +58,14 @@ class ModelReasoner:
     ) -> None:
         past = tuple(past)
         self._use, self._clients, self._run = use, clients, run
-        self.clerk = self._clerk = Clerk(use, clients, past)
+        self.clerk = Clerk(use, clients, past)
         """Keeps the books of every call, also of those that the chat makes beside the crew."""
         self._asked: dict[str, _Asked] = {}
         self._passed: dict[str, float] = {}
         for call in past:
             if call.agent == PLANNER:
                 self._passed.setdefault(call.about, call.steady)
-        self._reader = reader_of(use, clients, self._clerk, run)
+        self._reader = reader_of(use, clients, self.clerk, run)
 
     def look(self, briefing: Briefing) -> tuple[Thought, ...]:
         """What the tool-less reader made of the raw text of open incidents, for the log."""
@@ -107,7 +107,7 @@ class ModelReasoner:
 
     def calls(self) -> tuple[ModelCall, ...]:
         """See `Accountable.calls`."""
-        return self._clerk.take()
+        return self.clerk.take()
 
     def _begin(self, question: Question, seat: Seat, now: float) -> _Asked:
         assert question.incident is not None
@@ -122,7 +122,7 @@ class ModelReasoner:
             self._use.trust,
         )
         case = case_of(question)
-        clerk = self._clerk
+        clerk = self.clerk
 
         def work() -> Talk:
             return converse(client, seat, question, case, now, clerk)
@@ -147,7 +147,7 @@ class ModelReasoner:
                 raise Thinking(f"{client.name} is asked; the rules go on in {left:.0f} s at most.")
             asked.over = True
             asked.future.cancel()
-            self._clerk.note(seat.model, _late(client, seat, question, asked.case, now))
+            self.clerk.note(seat.model, _late(client, seat, question, asked.case, now))
             raise ByRules(f"{client.name} gave no answer within {seat.patience_s:g} s")
         talk, first = asked.future.result(), not asked.told
         asked.told = True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from watchkeeper.control.books import Books
     from watchkeeper.core.model import Scored
     from watchkeeper_agents.models.settings import TrustSettings
-    from watchkeeper_agents.models.trust import Standing
+    from watchkeeper_agents.models.trust import Promotion, Standing
 
 MOST_WRONG = 5
 
@@ -67,12 +67,12 @@ def _kinds(scores: Sequence[Scored]) -> tuple[TrustKind, ...]:
 def _class(
     own: Standing, scores: Sequence[Scored], now: float, settings: TrustSettings
 ) -> TrustClass:
-    from watchkeeper_agents.models.trust import promotion, strategy
+    from watchkeeper_agents.models.trust import strategy
 
     mine = [s for s in scores if (s.agent, s.model, s.fault) == own[:3]]
     rules = own.model == RULES
     who = strategy(scores, own.agent, own.model, own.fault, now, settings)
-    drafted = promotion(mine[-settings.newest :], own, settings)
+    drafted = _drafted(own, scores, settings)
     wrong = [s for s in reversed(mine) if not s.happened][:MOST_WRONG]
     return TrustClass(
         fault=own.fault,
@@ -92,23 +92,25 @@ def _class(
     )
 
 
+def _drafted(own: Standing, scores: Sequence[Scored], settings: TrustSettings) -> Promotion | None:
+    """The change of policy that this standing speaks for, by its newest results."""
+    from watchkeeper_agents.models.trust import promotion
+
+    mine = [s for s in scores if (s.agent, s.model, s.fault) == own[:3]]
+    return promotion(mine[-settings.newest :], own, settings)
+
+
 def trust_of(books: Books, now: float, settings: TrustSettings | None) -> dict[str, Any]:
     """The same as plain values, with what all calls cost, and each draft whole."""
     from watchkeeper_agents.models.settings import TrustSettings
-    from watchkeeper_agents.models.trust import counting, promotion, standings
+    from watchkeeper_agents.models.trust import counting, standings
 
     settings = settings or TrustSettings()
     scores, calls = counting(scores_of(books), now, settings), books.model_calls
     drafts = [
         drafted._asdict()
         for own in standings(scores, now, settings)
-        if (
-            drafted := promotion(
-                [s for s in scores if (s.agent, s.model, s.fault) == own[:3]][-settings.newest :],
-                own,
-                settings,
-            )
-        )
+        if (drafted := _drafted(own, scores, settings)) is not None
     ]
     return {
         "trust": plain(views_of(books, now, settings)),
