@@ -14,6 +14,7 @@ from watchkeeper.core.action import Action, JobPreempt, kind_of, say
 from watchkeeper.core.cluster import Job, JobState, RayState
 from watchkeeper.core.crew import Briefing, StepResult
 from watchkeeper.core.once import once_for
+from watchkeeper.placement.share import room_under, used_up_for
 from watchkeeper_agents.hearing import hear_beside
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.ways import place
@@ -179,10 +180,10 @@ def _idle(job: Job, briefing: Briefing) -> int:
 
 def _may_hold(job: Job, each: float, briefing: Briefing) -> int:
     """How many workers more its tenant's quota and allowances let it have."""
-    if any(u.tenant in ("", job.tenant) and u.pool in ("", job.pool) for u in briefing.used_up):
+    if used_up_for(briefing.used_up, job.tenant, job.pool):
         return 0
     quota = next((q for q in briefing.quotas if q.tenant == job.tenant), None)
     if quota is None or quota.gpus_at_most is None or not each:
         return job.workers
     held = sum(j.gpus for j in briefing.snapshot.running if j.tenant == job.tenant)
-    return int((quota.gpus_at_most - held) / each + 1e-6)
+    return room_under(quota.gpus_at_most, held, each)

@@ -47,6 +47,20 @@ def shares_of(
     return shares
 
 
+def used_up_for(orders: Iterable[UsedUp], tenant: str, pool: str) -> str:
+    """Which allowance that covers a tenant in a pool is used up, in words; empty where none is."""
+    for each in orders:
+        if each.tenant in ("", tenant) and each.pool in ("", pool):
+            return each.says
+    return ""
+
+
+def room_under(most: float, held: float, each: float) -> int:
+    """How many workers of `each` GPUs more fit under what a tenant may hold; the dust of sums of
+    floats is forgiven. Below 0 where it holds too much."""
+    return int((most - held) / each + 1e-6)
+
+
 def faded(value: float, passed_s: float, half_life_s: float = HALF_LIFE_S) -> float:
     """What is left of use after so long."""
     return float(value * 0.5 ** (max(0.0, passed_s) / half_life_s))
@@ -100,7 +114,7 @@ class Shares:
             return 0
         if most is None or not each:
             return gang.count
-        return min(gang.count, int((most - self.held(gang.tenant)) * WHOLE / each + 1e-6))
+        return min(gang.count, room_under(most, self.held(gang.tenant), each / WHOLE))
 
     def refuses(self, gang: Gang) -> str:
         """Why its tenant may not start it now, for people; empty when it may."""
@@ -112,11 +126,7 @@ class Shares:
         return f"tenant {tenant} holds {self.held(tenant):g} GPUs and may hold {most:g}"
 
     def _over(self, gang: Gang) -> str:
-        """Which allowance that covers it is used up, for people; empty where none is."""
-        for each in self._used_up:
-            if each.tenant in ("", gang.tenant) and each.pool in ("", gang.pool):
-                return each.says
-        return ""
+        return used_up_for(self._used_up, gang.tenant, gang.pool)
 
     def within_quota(self, gang: Gang) -> bool:
         """It would run on what is its tenant's own."""
