@@ -5,7 +5,7 @@ Pure: numbers in, SVG out, with presentation attributes only, so that a strict p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
@@ -155,33 +155,14 @@ def _cross(px: float, py: float) -> Markup:
 def calibration(agent: AgentView) -> Markup:
     """Confidence against outcome: a dot for each bin, as large as it has cases; on the line is
     honest, below it too sure. Empty where nothing has ended."""
+    bins = [b for b in agent.bins if b.ended]
     if not agent.ended:
         return Markup("")
-    size, left, bottom, top = 180.0, 34.0, 150.0, 8.0
-    x, y = Scale(0.0, 1.0, left, size - 8), Scale(0.0, 1.0, bottom, top)
-    dots = Markup("").join(
-        Markup('<circle cx="{:g}" cy="{:g}" r="{:.1f}" fill="var(--ink-2)"/>').format(
-            x((b.low + b.high) / 2), y(b.recovered / b.ended), 3 + min(7.0, b.ended**0.5)
-        )
-        for b in agent.bins
-        if b.ended
-    )
+    dots = (((b.low + b.high) / 2, b.recovered / b.ended, 3 + min(7.0, b.ended**0.5)) for b in bins)
     said = "; ".join(
-        f"sure {b.low:g} to {b.high:g}: {b.recovered} of {b.ended} recovered"
-        for b in agent.bins
-        if b.ended
+        f"sure {b.low:g} to {b.high:g}: {b.recovered} of {b.ended} recovered" for b in bins
     )
-    return Markup(
-        '<svg class="demand cal" viewBox="0 0 {s:g} 172" role="img" aria-label="{said}">'
-        '<path d="M{l:g} {b:g}L{r:g} {t:g}" stroke="var(--edge)" stroke-dasharray="2 3"/>'
-        '<path d="M{l:g} {t:g}V{b:g}H{r:g}" fill="none" stroke="var(--line)"/>'
-        '<text x="{l:g}" y="{ty:g}">0</text>'
-        '<text x="{r:g}" y="{ty:g}" text-anchor="end">sure</text>'
-        '<text x="{e:g}" y="{t2:g}" text-anchor="end">1</text>{d}</svg>'
-    ).format(
-        s=size, said=said, l=left, b=bottom, r=size - 8, t=top, ty=bottom + 16, e=left - 6,
-        t2=top + 8, d=dots,
-    )  # fmt: skip
+    return _said_against_true(180.0, 34.0, 8.0, dots, said)
 
 
 def reliability(kind: TrustKind, name: str) -> Markup:
@@ -189,23 +170,32 @@ def reliability(kind: TrustKind, name: str) -> Markup:
     as large as it has words; on the dashes is honest, below them too sure. Empty for no words."""
     if not kind.bars:
         return Markup("")
-    size, left, bottom, top = 150.0, 26.0, 120.0, 8.0
-    x, y = Scale(0.0, 1.0, left, size - 10), Scale(0.0, 1.0, bottom, top)
-    dots = Markup("").join(
-        Markup('<circle cx="{:g}" cy="{:g}" r="{:.1f}" fill="var(--ink-2)"/>').format(
-            round(x(b.said), 1), round(y(b.true), 1), 3 + min(6.0, b.of**0.5)
-        )
-        for b in kind.bars
-    )
+    dots = ((b.said, b.true, 3 + min(6.0, b.of**0.5)) for b in kind.bars)
     told = "; ".join(f"said {b.said:.2f}: {b.true:.0%} of {b.of} came true" for b in kind.bars)
+    return _said_against_true(150.0, 26.0, 10.0, dots, f"{name}, {kind.kind}: {told}")
+
+
+def _said_against_true(
+    size: float, left: float, gap: float, dots: Iterable[tuple[float, float, float]], said: str
+) -> Markup:
+    """A square of so many pixels with its diagonal. dots: (said, true), both 0 to 1, and radius.
+    left, gap: pixels beside the axes. said: the same in words."""
+    bottom, top, right = size - 30, 8.0, size - gap
+    x, y = Scale(0.0, 1.0, left, right), Scale(0.0, 1.0, bottom, top)
+    drawn = Markup("").join(
+        Markup('<circle cx="{:g}" cy="{:g}" r="{:.1f}" fill="var(--ink-2)"/>').format(
+            round(x(across), 1), round(y(up), 1), radius
+        )
+        for across, up, radius in dots
+    )
     return Markup(
-        '<svg class="demand cal" viewBox="0 0 {s:g} 142" role="img" aria-label="{n}, {k}: {t}">'
-        '<path d="M{l:g} {b:g}L{r:g} {u:g}" stroke="var(--edge)" stroke-dasharray="2 3"/>'
-        '<path d="M{l:g} {u:g}V{b:g}H{r:g}" fill="none" stroke="var(--line)"/>'
-        '<text x="{l:g}" y="{y0:g}">0</text>'
-        '<text x="{r:g}" y="{y0:g}" text-anchor="end">sure</text>'
-        '<text x="{e:g}" y="{y1:g}" text-anchor="end">1</text>{d}</svg>'
+        '<svg class="demand cal" viewBox="0 0 {s:g} {h:g}" role="img" aria-label="{said}">'
+        '<path d="M{l:g} {b:g}L{r:g} {t:g}" stroke="var(--edge)" stroke-dasharray="2 3"/>'
+        '<path d="M{l:g} {t:g}V{b:g}H{r:g}" fill="none" stroke="var(--line)"/>'
+        '<text x="{l:g}" y="{ty:g}">0</text>'
+        '<text x="{r:g}" y="{ty:g}" text-anchor="end">sure</text>'
+        '<text x="{e:g}" y="{t2:g}" text-anchor="end">1</text>{d}</svg>'
     ).format(
-        s=size, n=name, k=kind.kind, t=told, l=left, b=bottom, r=size - 10, u=top, y0=bottom + 16,
-        e=left - 6, y1=top + 8, d=dots,
+        s=size, h=size - 8, said=said, l=left, b=bottom, r=right, t=top, ty=bottom + 16,
+        e=left - 6, t2=top + 8, d=drawn,
     )  # fmt: skip
