@@ -41,8 +41,7 @@ def draft(
     """Write it, try it, mend it at most MOST_TRIES times, and say what came out. writer: a model's;
     where it has nothing sound, the templates go on. Raises UsageError where nothing fits, and
     PolicyError where the orders themselves do not load."""
-    from watchkeeper.policy.history.draft import PolicyDraft as Tryable
-    from watchkeeper.policy.history.draft import tried
+    from watchkeeper.policy.history.draft import FileDraft, tried
     from watchkeeper.policy.load import load
     from watchkeeper_agents.policy_drafts import FITS, written
 
@@ -52,7 +51,7 @@ def draft(
     groups = tuple(policy.people) if policy else ()
 
     def attempt(made: Written) -> Tried:
-        whole = Tryable(name=_beside(made.name, orders), text=made.text, tests=made.tests)
+        whole = FileDraft(name=_beside(made.name, orders), text=made.text, tests=made.tests)
         return tried(orders, tests, whole, events, since=until - since, until=until)
 
     best: tuple[Written, Tried, str, int] | None = None

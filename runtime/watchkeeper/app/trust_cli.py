@@ -58,14 +58,14 @@ def drafted(
     from watchkeeper.adapters.journal_reading import checked
     from watchkeeper.adapters.policy_files import read_policy_dir, read_test_dir
     from watchkeeper.app.policy_diff import span
-    from watchkeeper.policy.history.draft import PolicyDraft, as_comment, tried
+    from watchkeeper.policy.history.draft import FileDraft, as_comment, tried
 
     back, period = span(since)
     events = list(checked(home.journal / "journal.jsonl").events())
     orders = read_policy_dir(policies) if policies is not None else in_force(events)
     tests = read_test_dir(policies) if policies is not None else {}
     until = events[-1].policy_at if events else datetime.now(UTC)
-    whole = PolicyDraft(**draft)
+    whole = FileDraft(**draft)
     found = tried(orders, tests, whole, events, since=until - back, until=until)
     head = (
         f"# {whole.name}: drafted from measured trust. Nothing has changed yet. Read it, put it\n"

@@ -14,11 +14,8 @@ from watchkeeper.control.watch import Watch
 from watchkeeper.core.errors import Malformed, PolicyError, Refused, UsageError
 from watchkeeper.core.event import Event, Kind
 from watchkeeper.core.views import TriedOrders
-from watchkeeper.policy.check import report
-from watchkeeper.policy.history.compare import compare
 from watchkeeper.policy.history.compare_text import as_text
-from watchkeeper.policy.load import load
-from watchkeeper.policy.trial.cases import failed, run
+from watchkeeper.policy.history.draft import FileDraft, tried
 
 PERIOD = timedelta(days=30)
 NEAR_LINES = 50_000
@@ -58,43 +55,37 @@ class Trying:
         if not self._busy.acquire(blocking=False):
             raise Refused("Another change is being tried just now. Try again in a moment.")
         try:
-            return self._tried(name, known, {**known, name: text})
+            return self._tried(FileDraft(name=name, text=text), known)
         finally:
             self._busy.release()
 
-    def _tried(self, name: str, known: dict[str, str], files: dict[str, str]) -> TriedOrders:
-        now = self._watch.clock.now()
-        new = name not in known
+    def _tried(self, draft: FileDraft, known: dict[str, str]) -> TriedOrders:
+        now, new = self._watch.clock.now(), draft.name not in known
         try:
-            tests = dict(self._watch.policies.tests())
+            tests, why = dict(self._watch.policies.tests()), ""
         except (PolicyError, UsageError) as err:
             tests, why = {}, str(err)
-        else:
-            why = ""
-        check, sound = report(files, now, tests)
-        if not sound:
-            return TriedOrders(file=name, new=new, sound=False, check=check)
-        before, after = load(known, now), load(files, now)
-        results = run(after, tests)
-        wrong = failed(results)
-        found = compare(self._decisions(), before, after, since=now - PERIOD, until=now)
+        found = tried(known, tests, draft, self._decisions(), since=now - PERIOD, until=now)
+        replay = found.found
+        if replay is None:
+            return TriedOrders(file=draft.name, new=new, sound=False, check=found.check)
         period = f"{PERIOD.days} days"
         said = f"this {'new file' if new else 'change'}"
         return TriedOrders(
-            file=name,
+            file=draft.name,
             new=new,
-            sound=not wrong and not why,
-            check=check,
-            tests=len(results.results),
-            passed=len(results.results) - len(results.failures),
-            problems=(*((why,) if why else ()), *map(str, wrong)),
-            judged=found.judged,
-            replayed=found.replayed,
-            unchanged=found.unchanged,
-            widened=found.widened,
-            narrowed=found.narrowed,
+            sound=found.sound and not why,
+            check=found.check,
+            tests=found.tests,
+            passed=found.passed,
+            problems=(why, *found.problems) if why else found.problems,
+            judged=replay.judged,
+            replayed=replay.replayed,
+            unchanged=replay.unchanged,
+            widened=replay.widened,
+            narrowed=replay.narrowed,
             told=as_text(
-                found, old="the orders in force", new=said, since=period, examples=EXAMPLES
+                replay, old="the orders in force", new=said, since=period, examples=EXAMPLES
             ),
             period=period,
         )

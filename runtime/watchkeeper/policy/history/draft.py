@@ -26,14 +26,14 @@ AS_TODAY = "as-today"
 """In the place of a verdict that a draft's test expects: what the orders say as they stand."""
 
 
-class PolicyDraft(Word, frozen=True):
-    """One more file of a policy folder, and its tests, where `AS_TODAY` may stand for a verdict.
-    name: of the file, `x.yaml`. enforced: the same in force, where the text is in shadow; "" where
-    it is in force as written."""
+class FileDraft(Word, frozen=True):
+    """One more file of a policy folder, or another text of one, with its tests if it brings any;
+    `AS_TODAY` may stand in them for a verdict. name: of the file, `x.yaml`. enforced: the same in
+    force, where the text is in shadow; "" where it is in force as written."""
 
     name: str
     text: str
-    tests: str
+    tests: str = ""
     enforced: str = ""
 
     @property
@@ -84,7 +84,7 @@ class Tried(Word, frozen=True):
 def tried(
     orders: Mapping[str, str],
     tests: Mapping[str, str],
-    draft: PolicyDraft,
+    draft: FileDraft,
     events: Iterable[Event],
     *,
     since: datetime,
@@ -92,7 +92,7 @@ def tried(
 ) -> Tried:
     """Try a draft beside these orders (file name -> text) and over these events."""
     beside = {**orders, draft.name: draft.text}
-    check, sound = report(beside, until)
+    check, sound = report(beside, until, tests)
     if not sound:
         return Tried(sound=False, check=check, tests=0, passed=0, problems=(check,))
     try:
@@ -101,8 +101,8 @@ def tried(
     except PolicyError as err:
         return Tried(sound=False, check=check, tests=0, passed=0, problems=(str(err),))
     policy = load(beside, until)
-    own = _as_today(policy, draft)
-    results = run(policy, {**tests, draft.tests_name: own})
+    own = _as_today(policy, draft) if draft.tests else ""
+    results = run(policy, {**tests, draft.tests_name: own} if own else tests)
     wrong = failed(results)
     kept = list(events)
     found = compare(kept, before, after, since=since, until=until)
@@ -120,7 +120,7 @@ def tried(
     )
 
 
-def _as_today(beside: CheckedPolicy, draft: PolicyDraft) -> str:
+def _as_today(beside: CheckedPolicy, draft: FileDraft) -> str:
     """The draft's tests with the verdicts that the orders give beside it: in shadow, those that
     they give without it."""
     parts = draft.tests.split(AS_TODAY)
