@@ -7,7 +7,7 @@ words waits for a button, like every Proposal. Nothing is ever widened or grante
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -41,6 +41,7 @@ from watchkeeper.core.verdict import Autonomy
 from watchkeeper.core.word import plain
 
 MOST_ASKED = 500
+UNCHANGED = "Nothing was changed."
 _LEVELS = (Autonomy.OBSERVE, Autonomy.ASK, Autonomy.AUTO)
 """From the narrowest."""
 Reader = Callable[[str, Board], Order | None]
@@ -119,7 +120,10 @@ class Chatting:
                 card = self._narrowing(person, order, worded)
                 answer, more["card"] = _told(card), plain(card)
             case _:
-                answer = self._narrow(person, order, board)
+                try:
+                    answer = self._narrow(person, order, board)
+                except Refused as err:
+                    answer = f"{err} {UNCHANGED}"
         event = self._watch.record.write(
             Kind.CHAT, by=person.name, question=asked, answer=answer, **more
         )
@@ -130,21 +134,18 @@ class Chatting:
     # Narrowings.
 
     def _narrow(self, person: Person, order: Order, board: Board) -> str:
-        """Take it up now. What would widen is told where it is done."""
-        try:
-            match order:
-                case Halted():
-                    self._desk.stop(person, "typed into the chat")
-                    return (
-                        "The watch is stopped: nothing acts until a person resumes it, on the "
-                        "first page or by `watchkeeper resume`."
-                    )
-                case Dialled(level=level):
-                    return self._dial(person, level, board.orders.autonomy)
-                case Held():
-                    return self._hold(person, order, board)
-        except Refused as err:
-            return f"{err} Nothing was changed."
+        """Take it up now and tell it. What would widen is told where it is done. Raises Refused."""
+        match order:
+            case Halted():
+                self._desk.stop(person, "typed into the chat")
+                return (
+                    "The watch is stopped: nothing acts until a person resumes it, on the "
+                    "first page or by `watchkeeper resume`."
+                )
+            case Dialled(level=level):
+                return self._dial(person, level, board.orders.autonomy)
+            case Held():
+                return self._hold(person, order, board)
         return "I do not do that."
 
     def _dial(self, person: Person, level: Autonomy, now: Autonomy) -> str:
@@ -238,14 +239,11 @@ class Chatting:
         if card.kind == "propose":
             handed.hand_in(self._watch, self._wake, person, seq, card)
             return self.handed_in(seq)
-        if person.name != card.by:
-            raise Refused(f"This card is {card.by}'s. Type the words yourself.")
-        if self._watch.clock.now() - card.at > timedelta(minutes=15):
-            raise Refused("This card is too old. Ask again.")
-        board = self._desk.board()
-        told = self._narrow(person, card.order, board)
-        if told.endswith("Nothing was changed."):
-            raise Refused(told)
+        handed.may_be_sent_by(self._watch, person, card)
+        try:
+            told = self._narrow(person, card.order, self._desk.board())
+        except Refused as err:
+            raise Refused(f"{err} {UNCHANGED}") from err
         return (HandedIn(proposal="", says=card.title, state="done", why=told),)
 
     # Policy.

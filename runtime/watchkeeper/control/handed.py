@@ -142,6 +142,14 @@ def handed(watch: Watch, seq: int, card: Card) -> tuple[File, ...]:
     return tuple(f for f in found if f is not None)
 
 
+def may_be_sent_by(watch: Watch, person: Person, card: Card) -> None:
+    """Raises Refused for anybody but who typed it, and for a card of a while ago."""
+    if person.name.startswith("agent:") or person.name != card.by:
+        raise Refused(f"This card is {card.by}'s. Type the words yourself: it is signed by you.")
+    if watch.clock.now() - card.at > GOOD_FOR:
+        raise Refused("This card is too old. Ask again: what it showed may have changed.")
+
+
 def hand_in(
     watch: Watch, wake: Callable[[], None], person: Person, seq: int, card: Card
 ) -> tuple[Wish, ...]:
@@ -156,12 +164,7 @@ def hand_in(
             w.thread.startswith(f"chat:{seq}/") for w in watch.wishes
         ):
             return ()
-        if person.name.startswith("agent:") or person.name != card.by:
-            raise Refused(
-                f"This card is {card.by}'s. Type the words yourself: it is signed by you."
-            )
-        if watch.clock.now() - card.at > GOOD_FOR:
-            raise Refused("This card is too old. Ask again: what it showed may have changed.")
+        may_be_sent_by(watch, person, card)
         steps = [(i, s) for i, s in enumerate(card.steps) if s.may_be_sent and s.action is not None]
         if not steps:
             raise Refused("Nothing on this card can be asked.")
