@@ -139,10 +139,8 @@ def _beside(name: str, orders: Mapping[str, str]) -> str:
 def _told(
     said: str, made: Written, found: Tried, by: str, tries: int, period: str, name: str
 ) -> PolicyDraft:
-    from watchkeeper.policy.history.draft import as_comment
+    from watchkeeper.policy.history.draft import replay_lines
 
-    lines = [line.removeprefix("# ") for line in as_comment(found, period).splitlines()]
-    replayed = next((i for i, x in enumerate(lines) if x.startswith(("Replayed", "Not "))), None)
     check = found.check.strip()
     if found.found is not None:  # it loads: what matters is the one line that says so
         check = next((x for x in check.splitlines() if x.startswith("The policy is sound")), check)
@@ -164,7 +162,7 @@ def _told(
         sound=not wrong,
         check=check.replace(name, base)[:3000],
         tested="\n".join([*tested, *map(str, found.problems[:6])])[:3000],
-        diff="\n".join(lines[replayed:] if replayed is not None else lines)[:3000],
+        diff="\n".join(replay_lines(found, period))[:3000],
         by=by,
         tries=tries,
     )

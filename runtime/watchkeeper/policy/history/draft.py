@@ -166,26 +166,27 @@ def as_comment(found: Tried, period: str) -> str:
     lines = [f"Checked: {'sound' if found.sound else 'NOT sound'} beside the orders in force."]
     lines.append(f"Tested: {found.passed} of {found.tests} tests hold, its own among them.")
     lines += [f"  {p}" for p in found.problems[:8]]
+    return "".join(f"# {line}\n" for line in (*lines, *replay_lines(found, period)))
+
+
+def replay_lines(found: Tried, period: str) -> list[str]:
+    """What would have been decided otherwise in this time, and what became of it."""
     told = found.found
     if told is None:
-        lines.append("Not replayed, since it does not load.")
-    elif not told.judged:
-        lines.append(f"Not replayed: there are no decisions in the last {period}.")
-    else:
-        lines.append(
-            f"Replayed as if it were in force: {told.replayed} of {told.judged} decisions of the "
-            f"last {period}, for {told.proposals} proposals."
-        )
-        lines += [f"  {u.count} could not be replayed: {u.why}" for u in told.unreplayed[:4]]
-        counts = ", ".join(f"{len(s.changes)} {s.what.replace('_', ' ')}" for s in told.sections)
-        lines.append(
-            f"Decided otherwise: {counts or 'none'}; {told.unchanged} as before. In all "
-            f"{told.widened} wider, {told.narrowed} narrower."
-        )
-        lines.append(f"What became of these {found.otherwise} proposals: {found.became.says()}.")
-        lines += [
+        return ["Not replayed, since it does not load."]
+    if not told.judged:
+        return [f"Not replayed: there are no decisions in the last {period}."]
+    counts = ", ".join(f"{len(s.changes)} {s.what.replace('_', ' ')}" for s in told.sections)
+    return [
+        f"Replayed as if it were in force: {told.replayed} of {told.judged} decisions of the "
+        f"last {period}, for {told.proposals} proposals.",
+        *(f"  {u.count} could not be replayed: {u.why}" for u in told.unreplayed[:4]),
+        f"Decided otherwise: {counts or 'none'}; {told.unchanged} as before. In all "
+        f"{told.widened} wider, {told.narrowed} narrower.",
+        f"What became of these {found.otherwise} proposals: {found.became.says()}.",
+        *(
             f"  event {c.seq}, {c.proposal}, {c.action}: {c.old.value} -> {c.new.value}"
             for s in told.sections
             for c in s.changes[:3]
-        ]
-    return "".join(f"# {line}\n" for line in lines)
+        ),
+    ]
