@@ -240,3 +240,15 @@ def test_an_escalation_about_a_zone_is_held_against_what_many_of_its_nodes_share
     incident = _Incident({zone}, 200.0)
     assert _truth(incident, 300.0, cluster, (one,)) == "nothing"
     assert _truth(incident, 300.0, cluster, (one, mount)) == "person"
+
+
+def test_an_escalation_about_a_gang_is_held_against_the_nodes_it_had_then():
+    cluster = cluster_of(Setup(nodes=32, days=1.0), 1)
+    gang = next(iter(cluster.work.gangs.values()))
+    then, later = gang.nodes[0], 31 if 31 not in gang.nodes else 30
+    gang.move([later, *gang.nodes[1:]], 10_000.0)
+    incident = _Incident({f"job:{gang.name}"}, 200.0)
+    met = Fate(0, "gpu_sram", 100.0, (then,), True, 500.0, "effect")
+    elsewhere = Fate(1, "gpu_sram", 100.0, (later,), True, 500.0, "effect")
+    assert _truth(incident, 300.0, cluster, (met,)) == "curable"
+    assert _truth(incident, 300.0, cluster, (elsewhere,)) == "nothing"

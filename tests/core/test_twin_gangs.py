@@ -164,3 +164,24 @@ def _happen(g: Gang, what: str, now: float) -> None:
         g.known = True
     elif what == "back" and g.state is JobState.STOPPED:
         g.go_back(now / 2)
+
+
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "nodes"),
+    [
+        (0.0, 99.0, {1, 2}),
+        (50.0, 100.0, {1, 2, 3}),
+        (100.0, 100.0, {2, 3}),
+        (150.0, 900.0, {2, 3, 4}),
+        (200.0, 900.0, {3, 4}),
+    ],
+    ids=["before", "across", "from-the-move-on", "the-second-move", "the-last"],
+)
+def test_where_a_gang_stood_is_told_of_any_span(
+    from_s: float, to_s: float, nodes: set[int]
+) -> None:
+    g = gang()
+    for at_s, there in ((0.0, [1, 2]), (100.0, [2, 3]), (150.0, [2, 3]), (200.0, [3, 4])):
+        g.move(there, at_s)
+    assert g.stood_on(from_s, to_s) == nodes
+    assert g.nodes == [3, 4]

@@ -98,12 +98,14 @@ def escalated(played: Played, cluster: TwinCluster, ends: Iterable[Fate]) -> Ite
 
 
 def _truth(incident: _Incident, at_s: float, cluster: TwinCluster, ends: tuple[Fate, ...]) -> str:
-    nodes, wide = set(_nodes(incident.targets, cluster)), set(_domains(incident.targets, cluster))
+    since_s = incident.opened_s - BEFORE_S
+    nodes = set(_nodes(incident.targets, cluster, since_s, at_s))
+    wide = set(_domains(incident.targets, cluster))
     there = [
         fate
         for fate in ends
         if fate.at_s <= at_s
-        and fate.at_s + fate.lasted_s >= incident.opened_s - BEFORE_S
+        and fate.at_s + fate.lasted_s >= since_s
         and (nodes & set(fate.nodes) or len(wide & set(fate.nodes)) >= MANY)
     ]
     if not there:
@@ -120,11 +122,12 @@ def _domains(targets: set[str], cluster: TwinCluster) -> Iterator[int]:
             yield i
 
 
-def _nodes(targets: set[str], cluster: TwinCluster) -> Iterator[int]:
+def _nodes(targets: set[str], cluster: TwinCluster, from_s: float, to_s: float) -> Iterator[int]:
+    """The nodes among the targets, and those that its gangs had in this time."""
     for target in sorted(targets):
         name = target_node(target)
         if name in cluster.machines.index:
             yield cluster.machines.index[name]
         gang = cluster.work.gangs.get(target.partition(":")[2])
         if target.startswith("job:") and gang is not None:
-            yield from gang.nodes
+            yield from gang.stood_on(from_s, to_s)

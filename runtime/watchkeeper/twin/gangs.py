@@ -8,6 +8,7 @@ so `useful + lost == allocated` at any time. Knows no nodes' health and no world
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import NamedTuple
 
 from watchkeeper.core.cluster import JobState
@@ -36,6 +37,13 @@ class Pace(NamedTuple):
     cause: str = "slow"
 
 
+class Stood(NamedTuple):
+    """From this time of the twin on it had these nodes."""
+
+    since_s: float
+    nodes: tuple[int, ...]
+
+
 FULL = Pace()
 
 
@@ -57,7 +65,7 @@ class Gang:
     width: nodes it needs. done and kept: seconds of work behind its newest step and its last
     checkpoint. unsaved: those of `useful` that a stop would lose. clean and clean_s: the last
     checkpoint before its state became corrupt at corrupt_s, while `tainted`. known: somebody has
-    noticed that.
+    noticed that. stood: since when it had which nodes, the latest last: for who asks afterwards.
     """
 
     name: str
@@ -71,6 +79,7 @@ class Gang:
     tenant: str = ""
     priority: int = 0
     nodes: list[int] = field(default_factory=list)
+    stood: list[Stood] = field(default_factory=list)
     state: JobState = JobState.RUNNING
     since_s: float = 0.0
     attempt: int = 1
@@ -90,6 +99,18 @@ class Gang:
     useful: float = 0.0
     unsaved: float = 0.0
     lost: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0.0))
+
+    def move(self, nodes: list[int], at_s: float) -> None:
+        """These are its nodes from now on."""
+        self.nodes = nodes
+        if not self.stood or self.stood[-1].nodes != tuple(nodes):
+            self.stood.append(Stood(at_s, tuple(nodes)))
+
+    def stood_on(self, from_s: float, to_s: float) -> set[int]:
+        """Every node it had at any time between these two."""
+        ends = [*(then.since_s for then in self.stood[1:]), inf]
+        spans = zip(self.stood, ends, strict=True)
+        return {i for at, end in spans if at.since_s <= to_s and end > from_s for i in at.nodes}
 
     @property
     def running(self) -> bool:
@@ -160,7 +181,7 @@ class Gang:
     def next_checkpoint_s(self) -> float:
         """When the checkpoint that comes next will be whole; inf when it makes no steps."""
         if not self.works:
-            return float("inf")
+            return inf
         return max(self.mark_s, self.ready_s) + self.every_s + self.cost_s - self.phase_s
 
     def copy(self) -> Gang:

@@ -69,6 +69,7 @@ class Work:
         self._watchdogs: dict[str, Entry] = {}
         self.dirty: set[str] = set()
         for gang in self.gangs.values():
+            gang.move(gang.nodes, self.clock.s)
             self._hold(gang, gang.nodes)
             self._changed(gang)
 
@@ -222,7 +223,7 @@ class Work:
         for i in gang.nodes:
             if holder[i] is gang:
                 holder[i] = None
-        gang.nodes = keep
+        gang.move(keep, self.clock.s)
         gang.start(self.clock.s)
         self._hold(gang, keep)
         self.feel(gang)
