@@ -198,7 +198,7 @@ class Threads:
             return quiet
         if turn.for_change:
             return inf
-        return now + self._settings.recheck_s
+        return now + (turn.again_s or self._settings.recheck_s)
 
     def rest(self, items: Sequence[WorkItem], briefing: Briefing) -> bool:
         """Would every one of these wait again, for all that it can see? Then a turn of the crew

@@ -124,10 +124,12 @@ class Move(Word, frozen=True):
 
 class Turn(Word, frozen=True):
     """What one thread made of one turn. thoughts: sentences for the log. by: which reasoner.
-    for_change: it waits, and thinks again only when what it looks at has changed."""
+    for_change: it waits, and thinks again only when what it looks at has changed. again_s: seconds
+    after which it thinks again though nothing has; 0 for the crew's own pace."""
 
     memory: Memory
     move: Move
     thoughts: tuple[str, ...] = ()
     model: str = "rules"
     for_change: bool = False
+    again_s: float = 0.0

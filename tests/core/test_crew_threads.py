@@ -23,6 +23,7 @@ from tests.core.crew_stage import (
     many,
     node,
     short,
+    signal,
     snapshot,
     told,
     waits,
@@ -31,14 +32,13 @@ from tests.core.crew_stage import (
 
 from watchkeeper.core.action import NodeCordon, kind_of
 from watchkeeper.core.cluster import (
+    Job,
     JobState,
     RayState,
 )
 from watchkeeper.core.crew import CrewReply, PastStep
 from watchkeeper.core.errors import ClusterUnavailable
-from watchkeeper.core.incident import (
-    IncidentState,
-)
+from watchkeeper.core.incident import Incident, IncidentState, Trust
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper_agents.crew import LangGraphCrew
 from watchkeeper_agents.words import CrewSettings
@@ -619,3 +619,46 @@ def test_a_forecast_above_the_pool_is_told_once_and_proposes_nothing(crew: LangG
 
 def test_a_quiet_cluster_costs_the_crew_nothing_to_say(crew: LangGraphCrew) -> None:
     assert crew.ask(briefing(snapshot(node("train-01")))) == CrewReply()
+
+
+def _ill(ident: str = "INC-1") -> Incident:
+    return lost(
+        "train-02",
+        ident,
+        fault="gpu_hardware",
+        target="gpu:train-02/3",
+        title="GPU 3 of train-02: hardware",
+        signals=(
+            signal("xid.48", "gpu:train-02/3", "kernel", Trust.DRIVER),
+            signal("gang.slow", "job:llm", "ray", Trust.SCHEDULER),
+        ),
+        hypotheses=(),
+        opened_at=AT - timedelta(minutes=10),
+    )
+
+
+def _with_work(steady: float, *jobs: Job) -> Snapshot:
+    free = 0.0 if jobs else 8.0
+    sick = node("train-02", gpus_free=free)
+    return snapshot(node("train-01"), sick, jobs=jobs, fenced=("train-02",), steady=steady)
+
+
+def test_work_that_a_person_leaves_running_ends_by_itself_and_the_repair_goes_on(
+    crew: LangGraphCrew,
+) -> None:
+    runs = job(state=JobState.RUNNING)
+    (draft,) = crew.ask(briefing(_with_work(100.0, runs), _ill())).drafts
+    assert kind_of(draft.action) == "node.drain"
+    no = told(draft, "answer", "deny", says="Not tonight.")
+    reply = crew.ask(briefing(_with_work(110.0, runs), _ill(), results=(no,)))
+    assert ends(reply) == {"INC-1": "waiting"}
+    for steady in (500.0, 5000.0, 50_000.0):
+        assert kinds(crew.ask(briefing(_with_work(steady, runs), _ill()))) == []
+    assert kinds(crew.ask(briefing(_with_work(50_400.0), _ill()))) == ["check.run"]
+
+
+def test_a_no_to_emptying_a_node_on_which_nothing_runs_is_a_persons(crew: LangGraphCrew) -> None:
+    (draft,) = crew.ask(briefing(_with_work(100.0), _ill())).drafts
+    no = told(draft, "answer", "deny", says="I look at it myself.")
+    reply = crew.ask(briefing(_with_work(110.0), _ill(), results=(no,)))
+    assert ends(reply) == {"INC-1": "escalated"}

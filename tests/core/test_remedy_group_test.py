@@ -7,7 +7,7 @@ from tests.core import sick_cluster as c
 from watchkeeper.core.action import CheckRun, kind_of
 from watchkeeper.core.cluster import CheckResult, JobState
 from watchkeeper.core.crew import StepResult
-from watchkeeper.core.incident import Trust
+from watchkeeper.core.incident import IncidentState, Trust
 from watchkeeper.health.correlate import correlate
 from watchkeeper.remedy.gang import gang_ladder
 from watchkeeper.remedy.group_test import attempts_in_doubt, check_step, to_check
@@ -145,3 +145,13 @@ def test_a_gang_counts_as_well_only_after_it_ran_for_a_while(ran_s, plan) -> Non
     once = incident(word("g-a1", 3000))
     runs = gang(checkpoint_at=c.ago(3600), state_since=c.ago(ran_s))
     assert isinstance(gang_ladder(once, view(cluster(job=runs))), plan)
+
+
+def test_what_a_person_looks_for_makes_no_second_incident_when_the_gang_starts_anew() -> None:
+    theirs = c.renamed(TWICE, state=IncidentState.ESCALATED)
+    third = c.snapshot(jobs=[gang(attempt_id="g-a3")])
+    (same,) = correlate((theirs,), (word("g-a3", 5),), third, c.Counter())
+    assert (same.id, same.state) == (theirs.id, IncidentState.ESCALATED)
+    mended = c.renamed(TWICE, id="INC-77", state=IncidentState.RESOLVED)
+    found = correlate((mended,), (word("g-a3", 5),), third, c.Counter())
+    assert [i.state for i in found if i.id != mended.id] == [IncidentState.OPEN]

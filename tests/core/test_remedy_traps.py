@@ -1,9 +1,19 @@
 """The traps that made others do harm: which cure is wrong for which code, and what is tainted."""
 
+from dataclasses import replace
+
 import pytest
 from tests.core import sick_cluster as c
 
-from watchkeeper.core.action import REQUEUE_BEFORE, CheckRun, JobRequeue, kind_of, say
+from watchkeeper.core.action import (
+    REQUEUE_BEFORE,
+    CheckRun,
+    GpuReset,
+    JobRequeue,
+    NodeReplace,
+    kind_of,
+    say,
+)
 from watchkeeper.core.cluster import JobState, World
 from watchkeeper.core.crew import StepResult
 from watchkeeper.core.fault import Fault, Recovery
@@ -14,6 +24,7 @@ from watchkeeper.remedy.cures import CURES, cures_for
 from watchkeeper.remedy.ladder import next_steps
 from watchkeeper.remedy.moving import gangs_ladder
 from watchkeeper.remedy.plan import Escalate, RemedySettings, RemedyView, Steps, Wait
+from watchkeeper.remedy.rungs import Patient, homecoming
 from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
 
 ALL = frozenset(
@@ -306,6 +317,33 @@ def test_a_lemon_is_replaced_while_a_spare_stands_ready(lemon, spares, cure):
     (incident,) = turn(snapshot, *in_real(c.xid(48, seconds_ago=90)))
     incident = c.renamed(incident, lemon=lemon, opened_at=c.ago(120))
     assert cure in kinds(next_steps(incident, view(snapshot)))
+
+
+def test_a_lemon_that_was_mended_for_want_of_a_spare_serves_on_and_says_what_it_is():
+    node = c.node("w1", gpus_free=8.0)
+    snapshot = real(node, jobs=[], **FENCED, checks=[c.check("w1", "w1-life1", True)])
+    (incident,) = turn(real(node, jobs=[]), *in_real(c.xid(48, seconds_ago=90)))
+    patient = Patient(
+        c.renamed(incident, lemon=0.9),
+        snapshot.nodes["w1"],
+        view(
+            snapshot,
+            attempts=(done(GpuReset(node="w1", incarnation="w1-life1", gpu=0)),),
+            checked={"w1": "w1-life1"},
+        ),
+    )
+    plan = homecoming(patient)
+    assert kinds(plan)[0] == "node.uncordon"
+    assert "by its history it is a lemon" in plan.next.reason
+    new_machine = replace(
+        patient,
+        view=view(
+            snapshot,
+            attempts=(done(NodeReplace(node="w1", incarnation="w1-life0")),),
+            checked={"w1": "w1-life1"},
+        ),
+    )
+    assert homecoming(new_machine).next.reason == "w1 passed its check."
 
 
 def test_what_fails_its_check_is_repaired_and_a_cable_is_not_rebooted():

@@ -205,14 +205,19 @@ def _ended_by_us(mine: list[Incident], job: Job | None, signal: Signal) -> Incid
 
 
 def _told_to_a_person(mine: list[Incident], signal: Signal, fault: Fault) -> Incident | None:
-    """The incident of this very attempt and class that a person has: more of the same is theirs."""
+    """The incident of this very attempt and class that a person has: more of the same is theirs. A
+    new attempt is a new patient, unless it computes nonsense as the one before did: then what makes
+    it so is still among its nodes, and a person looks for it."""
     return next(
         (
             i
             for i in mine
             if i.state is IncidentState.ESCALATED
             and i.fault == fault
-            and any(s.incarnation == signal.incarnation for s in i.signals)
+            and (
+                fault is Fault.GANG_NAN
+                or any(s.incarnation == signal.incarnation for s in i.signals)
+            )
         ),
         None,
     )

@@ -92,7 +92,7 @@ def _awaits_company(patient: Patient) -> Wait | None:
 
 def is_lemon(patient: Patient) -> bool:
     """It falls ill again and again: two other repairs within a week, or by its whole history while
-    a spare stands ready. With none it is repaired once more, and stays fenced after that."""
+    a spare stands ready. With none it is repaired once more, and serves on."""
     node, view = patient.node, patient.view
     if view.repairs_7d.get(node.name, 0) >= LEMON:
         return True

@@ -6,6 +6,7 @@ Pure. It touches no node; it only says when a stopped gang may be submitted agai
 
 from __future__ import annotations
 
+from watchkeeper.core.action import JobPreempt, NodeDrain, say
 from watchkeeper.core.cluster import Job, JobState, Node, RayState
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
 from watchkeeper.core.incident import Incident
@@ -14,6 +15,8 @@ from watchkeeper.remedy.evict import spare_gpus
 from watchkeeper.remedy.jobs import blocked, requeue_step, spent
 from watchkeeper.remedy.plan import Done, Plan, RemedyView, Steps, Wait
 
+LEFT_S = 300.0
+"""How often one looks again whether a gang that people left running has ended (ours)."""
 MOVES = REPAIRED_ON_NODE | {Fault.GPU_HANDS_ON, Fault.GPU_THERMAL, Fault.GPU_POWER_BRAKE}
 """Faults of a node that its gangs need not wait for."""
 
@@ -54,6 +57,28 @@ def gangs_ladder(incident: Incident, view: RemedyView) -> Plan:
     if ready:
         return Steps(steps=tuple(ready))
     return Wait(why=held or "What stopped there cannot be submitted again by us.")
+
+
+def left_running(incident: Incident, view: RemedyView) -> str:
+    """What a person would not have ended for this incident, and still runs: it is left until it
+    ends by itself, and the repair goes on from there. "" when nothing is."""
+    for result in view.attempts:
+        if (result.kind, result.value) != ("answer", "deny"):
+            continue
+        match result.action:
+            case JobPreempt(job=name, attempt_id=attempt):
+                job = view.snapshot.jobs.get(name)
+                here = [job] if job is not None and job.attempt_id == attempt else []
+            case NodeDrain(node=name, incarnation=life):
+                node = view.snapshot.nodes.get(name)
+                same = node is not None and node.incarnation == life
+                here = list(view.snapshot.jobs_on(name)) if same else []
+            case _:
+                continue
+        if names := ", ".join(sorted(j.name for j in here if j.state is JobState.RUNNING)):
+            asked = say(result.action)
+            return f"A person said no to: {asked}. {incident.title}; {names} is left to end first."
+    return ""
 
 
 def out_of_reach(node: Node, snapshot: Snapshot) -> bool:

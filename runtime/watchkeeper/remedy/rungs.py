@@ -162,17 +162,6 @@ def homecoming(patient: Patient) -> Plan:
     return after_repair(patient.incident, view)
 
 
-_HISTORY = (
-    "{0} passed its check after the repair, but falls ill again and again: by its history it is a "
-    "lemon. No other node is to be had, so it stays fenced until a person decides."
-)
-
-
-def _mended_in_place(patient: Patient) -> bool:
-    """We repaired it, and no new machine has taken its place."""
-    return patient.repaired_by_us and not patient.view.tried("node.replace")
-
-
 def _not_mended(patient: Patient) -> Plan:
     """It came back and failed its check: what is left is another node, once."""
     node, view = patient.node, patient.view
@@ -185,14 +174,25 @@ def _not_mended(patient: Patient) -> Plan:
     return Escalate(why=f"{node.name} came back and failed its check.", page=True)
 
 
+def _passed(patient: Patient) -> str:
+    """A lemon that was mended in place serves again: no other node was to be had, and a gang that
+    waits for its room would lose more than its next fault costs."""
+    passed = f"{patient.node.name} passed its check."
+    mended_in_place = patient.repaired_by_us and not patient.view.tried("node.replace")
+    if patient.incident.lemon > 0 and mended_in_place:
+        passed += (
+            " It falls ill again and again: by its history it is a lemon. No other node was to be "
+            "had, so it serves on; at its next fault a spare takes its place, if one is ready."
+        )
+    return passed
+
+
 def _through_the_check(patient: Patient) -> Plan:
     node = patient.node
     if patient.checked:
-        if patient.incident.lemon > 0 and _mended_in_place(patient):
-            return Escalate(why=_HISTORY.format(node.name))
         if not patient.can("node.uncordon"):
             return Escalate(why=f"{node.name} passed its check, but its fence stays.", page=True)
-        uncordon = (patient.action("node.uncordon"), f"{node.name} passed its check.")
+        uncordon = (patient.action("node.uncordon"), _passed(patient))
         return patient.climb(uncordon, *later_requeues(patient.incident, patient.view, node))
     if patient.checked is False:
         return _not_mended(patient)
