@@ -48,6 +48,7 @@ def hear(
         quiet_why="",
         quiet_for="",
         quiet_out=(),
+        quiet_under=(),
     )
     asked = say(result.action)
     match result.kind, result.value:
@@ -101,7 +102,7 @@ def _refused(
     passes = called and result.refused_by == "limit"
     if (result.refused_by in ("limit", "budget", "error") and not passes) or stuck:
         return memory, Move(end="escalated", why=why)
-    return _quiet(memory, now + settings.denied_s, why, looks), None
+    return _quiet(memory, now + settings.denied_s, why, looks, result.under), None
 
 
 def hear_beside(
@@ -112,7 +113,8 @@ def hear_beside(
     memory, over = hear(memory, result, now, looks, settings)
     if over is None:
         return memory, hushed(memory, now, looks), ()
-    return _quiet(memory, now + settings.denied_s, over.why, looks), over.why, (over.why,)
+    under = result.under if result is not None else ()
+    return _quiet(memory, now + settings.denied_s, over.why, looks, under), over.why, (over.why,)
 
 
 def hushed(memory: Memory, now: float, looks: str) -> str:
@@ -149,17 +151,29 @@ def eased(memory: Memory, now: float, out: Callable[[str], int], settings: CrewS
     return any(out(key) < count for key, count in memory.quiet_out)
 
 
+def freed(memory: Memory, orders: frozenset[str]) -> bool:
+    """Is an order gone that its step was refused under: a hold that was released, a policy or a
+    dial that was changed? A new hold frees nothing."""
+    return memory.quiet_until is not None and not orders.issuperset(memory.quiet_under)
+
+
 def heard_out(memory: Memory) -> Memory:
     """The same memory, which keeps quiet no longer."""
-    return msgspec.structs.replace(
-        memory, quiet_until=None, quiet_why="", quiet_for="", quiet_out=()
-    )
+    return _quiet(memory, None, "", "")
 
 
-def _quiet(memory: Memory, until: float, why: str, looks: str) -> Memory:
-    """Ask for nothing until then, or until the world looks otherwise ("": in any case)."""
+def _quiet(
+    memory: Memory, until: float | None, why: str, looks: str, under: tuple[str, ...] = ()
+) -> Memory:
+    """Ask for nothing until then, or until the world looks otherwise ("": in any case), or one of
+    the orders is gone that refused it."""
     return msgspec.structs.replace(
-        memory, quiet_until=until, quiet_why=why, quiet_for=looks, quiet_out=()
+        memory,
+        quiet_until=until,
+        quiet_why=why,
+        quiet_for=looks,
+        quiet_out=(),
+        quiet_under=under,
     )
 
 

@@ -20,7 +20,7 @@ from watchkeeper.core.errors import WatchkeeperError
 from watchkeeper.core.serving import SERVE
 from watchkeeper.core.word import Word, canonical
 from watchkeeper_agents import admission, keeping, power, remediation, scheduler, serving
-from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S, eased
+from watchkeeper_agents.hearing import HELD, LONGEST_QUIET_S, eased, freed, heard_out
 from watchkeeper_agents.reasoner import Reasoner
 from watchkeeper_agents.tools import Tools
 from watchkeeper_agents.words import (
@@ -85,6 +85,8 @@ def _think(item: WorkItem, memory: Memory, result: StepResult | None, context: C
     tools = Tools(context.briefing, context.settings.remedy)
     unheard = _unheard(memory, result, context.briefing, item.thread)
     memory = msgspec.structs.replace(memory, attempts=(*memory.attempts, *unheard))
+    if freed(memory, context.briefing.orders):
+        memory = heard_out(memory)
     incident = tools.incident(incident_of(item.thread))
     if item.thread.startswith(GANG):
         name = item.thread.removeprefix(GANG)
@@ -217,6 +219,8 @@ class Threads:
         step, is as it was."""
         now = tools.snapshot.steady
         if now >= rest.until or rest.looks != looks:
+            return False
+        if freed(rest.answer.memory, tools.briefing.orders):
             return False
         return not eased(rest.answer.memory, now, tools.out, self._settings)
 

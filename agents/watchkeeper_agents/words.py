@@ -96,6 +96,7 @@ class Memory(Word, frozen=True):
     asks for nothing, because of `quiet_why`; None when it may ask. quiet_for: what the world
     looked like then; when that changes the quiet ends, unless it is "" (a person's wish).
     quiet_out: how many nodes were out then in each domain of its node, by key.
+    quiet_under: the orders that its step was refused under; when one is gone the quiet ends too.
     refusals: refusals at the effect in a row. said: what it told the log last. held_until: steady
     seconds until which a model may hold back the rules' steps; None while it holds back none.
     advice: what a model said of it last, for a ticket; nothing decides on it.
@@ -106,6 +107,7 @@ class Memory(Word, frozen=True):
     quiet_why: str = ""
     quiet_for: str = ""
     quiet_out: tuple[tuple[str, int], ...] = ()
+    quiet_under: tuple[str, ...] = ()
     refusals: int = 0
     said: str = ""
     held_until: float | None = None

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from watchkeeper.control.books import File
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import File
 from watchkeeper.control.propose import act, ask_people_if_told_to, judge_it, propose
 from watchkeeper.core.action import KINDS, Action, TicketOpen, node_of, parse_action
 from watchkeeper.core.crew import Briefing, Draft

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.stories.world import DAY, Answer, Kind, Story
 
-from watchkeeper.control import books as books_module
+from watchkeeper.control import folding
 from watchkeeper.control.books import Books
 from watchkeeper.control.life import State
 from watchkeeper.control.record import Record
@@ -206,7 +206,7 @@ def incident(number: int, state: IncidentState) -> dict[str, object]:
 def test_old_resolved_incidents_leave_memory_and_no_other_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(books_module, "KEPT_CLOSED", 3)
+    monkeypatch.setattr(folding, "KEPT_CLOSED", 3)
     books = Books()
     states = [IncidentState.ESCALATED, IncidentState.OPEN, *[IncidentState.RESOLVED] * 8]
     for number, state in enumerate(states, start=1):

@@ -13,7 +13,8 @@ import pytest
 from tests.stories.world import Kind, Story
 
 from watchkeeper.control import past
-from watchkeeper.control.books import Books, Effect
+from watchkeeper.control.books import Books
+from watchkeeper.control.papers import Effect
 from watchkeeper.control.past import ledger_of, ledger_view
 from watchkeeper.core.action import Action, JobRequeue, NodeDrain, PoolScale, kind_of, targets_of
 from watchkeeper.core.cluster import World

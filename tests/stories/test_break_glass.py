@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from world import ALICE, BEN, DAY, NIGHT, Answer, Kind, Story
 
-from watchkeeper.control import books as books_module
+from watchkeeper.control import folding
 from watchkeeper.control.books import Books
 from watchkeeper.control.gate import lifted_for
 from watchkeeper.core.desk import Person
@@ -318,8 +318,8 @@ def test_a_lift_leaves_memory_with_its_proposal_and_not_before_its_review(
     ident = broken(story)
     books = story.record.books
     books.escalated.add(ident)
-    monkeypatch.setattr(books_module, "KEPT_CLOSED", 0)
-    monkeypatch.setattr(books_module, "LEDGER_S", 0.0)
+    monkeypatch.setattr(folding, "KEPT_CLOSED", 0)
+    monkeypatch.setattr(folding, "LEDGER_S", 0.0)
     story.turns(12, every_s=60.0)
     story.cluster.lose("train-08")
     story.until(lambda: ident not in books.files, within=400)

@@ -13,10 +13,10 @@ from pathlib import Path
 from watchkeeper.adapters.journal_file import FileJournal
 from watchkeeper.adapters.policy_files import read_policy_dir
 from watchkeeper.adapters.stop_file import FileStop
-from watchkeeper.control.books import File
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.look import Looker
+from watchkeeper.control.papers import File
 from watchkeeper.control.policy_shelf import Shelf, Source
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller

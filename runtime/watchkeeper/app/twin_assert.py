@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from watchkeeper.app.twin_kept import not_kept
-from watchkeeper.control.books import File
 from watchkeeper.control.life import BADLY, State
+from watchkeeper.control.papers import File
 from watchkeeper.control.record import Record
 from watchkeeper.core.action import TRAITS, kind_of, node_of, targets_of
 from watchkeeper.core.cluster import ClusterState, Job, JobState, Node, RayState

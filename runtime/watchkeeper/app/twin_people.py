@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 
 from watchkeeper.app.twin_parts import Parts
-from watchkeeper.control.books import File
+from watchkeeper.control.papers import File
 from watchkeeper.core.action import Action, JobPreempt, JobRequeue, PoolScale, kind_of, node_of
 from watchkeeper.core.cluster import JobState
 from watchkeeper.core.desk import Person

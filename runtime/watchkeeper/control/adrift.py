@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from watchkeeper.control.books import Books, Effect, File
+from watchkeeper.control.books import Books
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.life import BADLY, State
+from watchkeeper.control.papers import Effect, File
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
 from watchkeeper.core.action import node_of, say

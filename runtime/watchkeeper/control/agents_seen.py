@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import msgspec
 
-from watchkeeper.control.books import File
 from watchkeeper.control.life import BADLY, State
+from watchkeeper.control.papers import File
 from watchkeeper.core.action import kind_of
 from watchkeeper.core.desk import LogLine
 from watchkeeper.core.model import ModelCall

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import msgspec
 
 from watchkeeper.control.asking import ask_of, blast, if_approved
-from watchkeeper.control.books import File
 from watchkeeper.control.gate import bound_of, weigh
 from watchkeeper.control.left import WAIT_S, Left, await_turn, take_up
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import File
 from watchkeeper.control.propose import ask_people_if_told_to, judge_it, proof_of, record_it
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, say

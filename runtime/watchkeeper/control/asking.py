@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from watchkeeper.control.books import Books, File, Question
+from watchkeeper.control.books import Books
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import File, Question
 from watchkeeper.core.action import (
     TRAITS,
     Action,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from watchkeeper.control.books import File, Lift
 from watchkeeper.control.gate import bound_of
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import File, Lift
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.desk import Person
 from watchkeeper.core.errors import Refused

@@ -12,16 +12,26 @@ from math import inf
 import msgspec
 
 from watchkeeper.control import hush
-from watchkeeper.control.books import KEPT_CLOSED, File
 from watchkeeper.control.fair import used_now
+from watchkeeper.control.folding import KEPT_CLOSED
 from watchkeeper.control.heard import heard
+from watchkeeper.control.holding import in_force
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
+from watchkeeper.control.papers import File
 from watchkeeper.control.serving import plans_now
 from watchkeeper.control.trusting import scores, would
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import REPAIRS, NotifyPage, TicketOpen, kind_of, node_of, traits_of
-from watchkeeper.core.crew import Briefing, Conclusion, CrewReply, Draft, PastStep, StepResult
+from watchkeeper.core.crew import (
+    Briefing,
+    Conclusion,
+    CrewReply,
+    Draft,
+    PastStep,
+    StepResult,
+    orders_of,
+)
 from watchkeeper.core.event import Kind
 from watchkeeper.core.incident import Incident, IncidentState
 from watchkeeper.core.ledger import WEEK_S
@@ -101,6 +111,13 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         would=would(watch, snapshot),
         denied=denied_of(watch, snapshot),
         down=explained_by(books.incidents.values()),
+        orders=frozenset(
+            orders_of(
+                policy.version if policy is not None else "",
+                books.orders.autonomy.value,
+                (hold.id for hold in in_force(books, watch.clock)),
+            )
+        ),
     )
     try:
         reply: object = watch.crew.ask(briefing)
@@ -251,6 +268,7 @@ def _result_of(file: File) -> StepResult:
         says=file.why,
         refused_by="silence" if _silence_is_a_no(file) else verdict.refused_by if verdict else "",
         reason_ids=tuple(r.id for r in verdict.reasons) if verdict else (),
+        under=file.under if file.state is State.DENIED else (),
     )
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from watchkeeper.control.books import Effect, File
 from watchkeeper.control.concerns import fence_stays
 from watchkeeper.control.gate import Weighed, weigh
 from watchkeeper.control.holding import holder_of
 from watchkeeper.control.look import stale
+from watchkeeper.control.papers import Effect, File
 from watchkeeper.control.past import domains_of
 from watchkeeper.control.record import Record
 from watchkeeper.core.action import NodeDrain, kind_of, node_of, targets_of

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.control.books import Books, File
+from watchkeeper.control.books import Books
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.holding import bearing, in_force
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import File
 from watchkeeper.control.past import ledger_of
 from watchkeeper.core.action import Action, PoolReserve, PoolScale, kind_of, targets_of
 from watchkeeper.core.amend import as_shown, no_harsher

@@ -6,9 +6,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from watchkeeper.control.asking import blast, title_of
-from watchkeeper.control.books import Books, File, Lift
+from watchkeeper.control.books import Books
 from watchkeeper.control.break_glass import LIFTABLE_FOR_S, why_not
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import File, Lift
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import say
 from watchkeeper.core.proposal import Proposal

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import msgspec
 
 from watchkeeper.control.asking import blast, undo_text
-from watchkeeper.control.books import File
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.gate import BY_HAND, bound_of, by_hand, weigh
 from watchkeeper.control.left import await_turn
+from watchkeeper.control.papers import File
 from watchkeeper.control.propose import proposal_of
 from watchkeeper.control.reserving import Wish, draft_of
 from watchkeeper.control.watch import Watch

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from watchkeeper.control.books import Books, File
+from watchkeeper.control.books import Books
+from watchkeeper.control.papers import File
 from watchkeeper.core.action import JobPlace, is_name, node_of, targets_of, traits_of
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.desk import Person

@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 
 from watchkeeper.control import hush
-from watchkeeper.control.books import STRANGER, File, Question
 from watchkeeper.control.break_glass import REVIEW_WITHIN
 from watchkeeper.control.holding import end_holds, held_back
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
+from watchkeeper.control.papers import STRANGER, File, Question
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import JobPreempt, JobRequeue, say, traits_of
 from watchkeeper.core.errors import ClusterUnavailable

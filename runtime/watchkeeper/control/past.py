@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from watchkeeper.control.books import LEDGER_S, Books, Effect, File
+from watchkeeper.control.books import Books
+from watchkeeper.control.folding import LEDGER_S
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import Effect, File
 from watchkeeper.core.action import TRAITS, kind_of, node_of, targets_of
 from watchkeeper.core.impact import out_by_domain
 from watchkeeper.core.incident import Incident

@@ -11,9 +11,9 @@ import msgspec
 
 from watchkeeper.control import hush
 from watchkeeper.control.asking import if_approved
-from watchkeeper.control.books import Question
 from watchkeeper.control.gate import as_approved, bound_of, impact_of, weigh
 from watchkeeper.control.halting import halt
+from watchkeeper.control.papers import Question
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, NotifyPage, TicketOpen, kind_of, say, traits_of
 from watchkeeper.core.crew import Draft, StepResult

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.control.books import stopper
+from watchkeeper.control.papers import stopper
 from watchkeeper.control.report_words import closed
 from watchkeeper.core.action import say
 from watchkeeper.core.desk import LogLine, Story, StoryStep

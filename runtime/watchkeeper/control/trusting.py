@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from watchkeeper.control.books import Books, File
+from watchkeeper.control.books import Books
 from watchkeeper.control.gate import weigh
 from watchkeeper.control.life import State
+from watchkeeper.control.papers import File
 from watchkeeper.control.watch import Watch
 from watchkeeper.core.action import Action, kind_of
 from watchkeeper.core.impact import generation

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from watchkeeper.control.books import File
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.life import State
 from watchkeeper.control.look import stale
+from watchkeeper.control.papers import File
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
 from watchkeeper.core.action import kind_of, node_of, say

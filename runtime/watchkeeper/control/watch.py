@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from watchkeeper.capacity.meter import Meter
-from watchkeeper.control.books import Books, File
+from watchkeeper.control.books import Books
 from watchkeeper.control.execute import Executor
 from watchkeeper.control.hush import Held
 from watchkeeper.control.look import Looker
+from watchkeeper.control.papers import File
 from watchkeeper.control.record import Record
 from watchkeeper.control.tell import Teller
 from watchkeeper.control.traces import Traces

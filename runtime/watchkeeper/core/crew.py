@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +45,7 @@ class StepResult(Word, frozen=True):
     kind and value: `verdict` with `deny`, or with `halted` where the watch had halted and a person
     has resumed it since; `answer` with `approve`, `deny`, `not_now`,
     `expired`, `void`; `outcome` with `recovered`, `worse`, `failed`, `in_doubt`, `refused`.
+    under: for a refusal by verdict, the orders that it was judged under, as in the Briefing.
     """
 
     thread: str
@@ -55,6 +56,13 @@ class StepResult(Word, frozen=True):
     says: str = ""
     refused_by: str = ""
     reason_ids: tuple[str, ...] = ()
+    under: tuple[str, ...] = ()
+
+
+def orders_of(policy_version: str, dial: str, holds: Iterable[str]) -> tuple[str, ...]:
+    """What people have ordered, a mark for each: a refusal holds for as long as all that it was
+    given under stand. holds: their ids."""
+    return (f"policy {policy_version}", f"dial {dial}", *holds)
 
 
 class PastStep(Word, frozen=True):
@@ -107,7 +115,8 @@ class Briefing:
     person said no to within the hour, for whichever incident it was asked: (kind, gang) -> who
     and when, as a sentence. down: domain that is down (`leaf:l1`) -> classes of fault of its nodes
     that this explains, whoever looks after it. serving: the newest plan of each deployment of a
-    model server that is there.
+    model server that is there. orders: what people have ordered, as it stands now: the version of
+    the policy, the dial, and the holds; a refusal under one that stands no longer may be another.
     """
 
     snapshot: Snapshot
@@ -132,6 +141,7 @@ class Briefing:
     denied: Mapping[tuple[str, str], str] = field(default_factory=dict)
     serving: Mapping[str, ServePlan] = field(default_factory=dict)
     down: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    orders: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
