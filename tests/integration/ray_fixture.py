@@ -172,6 +172,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
         cluster=info.cluster,
         job_api=info.job_api,
         terminate=lambda order: provider.terminate(order),
+        check_gpus=1,
     )
     provider = LabProvider(
         client,

@@ -105,6 +105,27 @@ def test_a_check_beside_other_work_is_refused(lab: LiveLab) -> None:
     lab.stop("at-work")
 
 
+def test_the_nodes_of_an_ended_gang_are_checked_together_unfenced_and_on_every_gpu(
+    lab: LiveLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the test of a gang that computes nonsense does it, and as on a real cluster: whole."""
+    monkeypatch.setattr(lab.actuator, "_check_gpus", None)
+    lab.submit("in-doubt", nodes=2)
+    lab.until(lambda s: "in-doubt" in s.jobs and len(s.jobs["in-doubt"].nodes) == 2, "at work")
+    names = lab.read().jobs["in-doubt"].nodes
+    lab.stop("in-doubt")
+    for name in names:
+        check = CheckRun(node=name, incarnation=lab.incarnation(name))
+        lab.actuator.execute(lab.order(check))
+    lab.until(lambda s: all(s.checks[n].passed is not None for n in names), "both checked")
+    state = lab.read()
+    for name in names:
+        assert state.checks[name].passed, state.checks[name].detail
+        assert "on GPU 0, 1, 2, 3, 4, 5, 6, 7:" in state.checks[name].detail
+    assert state.fences == {}
+    lab.until(lambda s: all(s.nodes[n].gpus_free == 8 for n in names), "all free again")
+
+
 def test_a_fenced_idle_node_ends_its_drain_by_itself(lab: LiveLab) -> None:
     now = lab.incarnation("train-02")
     lab.actuator.execute(lab.order(NodeCordon(node="train-02", incarnation=now)))

@@ -58,8 +58,8 @@ class RayActuator:
 
     address: GCS `host:port`. cluster: our id for it; orders for another are refused. job_api: URL
     of the job REST API, or None: then no action on jobs is served. terminate: ends a raylet by
-    force when a drain's deadline has passed (a provider's), or None. check_groups: on how many of
-    the fence's GPUs a check runs.
+    force when a drain's deadline has passed (a provider's), or None. check_gpus: on at most how
+    many of the node's GPUs a check runs; None: on every one that is behind the fence or free.
     """
 
     name = "ray"
@@ -72,14 +72,14 @@ class RayActuator:
         job_api: str | None,
         door: RayDoor | None = None,
         terminate: Callable[[EffectOrder], Receipt] | None = None,
-        check_groups: int = 1,
+        check_gpus: int | None = None,
     ) -> None:
         self._gcs = Gcs(address)
         self._cluster = cluster
         self._jobs = JobApi(job_api) if job_api else None
         self._door = door or RayDoor(address)
         self._terminate = terminate
-        self._check_groups = check_groups
+        self._check_gpus = check_gpus
         self.fences = Fences(self._gcs, self._door)
         self.admission = (
             Admission(self._gcs, self._door, self._jobs) if self._jobs is not None else None
@@ -182,9 +182,11 @@ class RayActuator:
 
     def _check(self, action: CheckRun, order: EffectOrder) -> str:
         row = self._living(action.node, action.incarnation)
-        groups = [group.name for group in self.fences.held(action.node)][: self._check_groups]
+        groups = [group.name for group in self.fences.held(action.node)][: self._check_gpus]
         use = self._gcs.usage().nodes.get(row.node_id) if not groups else None
         idle = use is not None and use.available.get("GPU", 0.0) >= row.total.get("GPU", 0) > 0
+        free = int(row.total.get("GPU", 0))
+        gpus = len(groups) or (free if self._check_gpus is None else min(free, self._check_gpus))
         if not groups and not idle:
             raise EffectFailed(
                 f"{action.node} is neither fenced nor idle, so a check there could meet other "
@@ -201,10 +203,10 @@ class RayActuator:
             at=now,
         )
         self._mark(mark)
-        threading.Thread(target=self._run_check, args=(mark, groups), daemon=True).start()
-        return f"The check of {action.node} runs on {len(groups) or 1} of its GPUs."
+        threading.Thread(target=self._run_check, args=(mark, groups, gpus), daemon=True).start()
+        return f"The check of {action.node} runs on {gpus} of its GPUs."
 
-    def _run_check(self, mark: CheckMark, groups: list[str]) -> None:
+    def _run_check(self, mark: CheckMark, groups: list[str], gpus: int) -> None:
         try:
             found = self._door.call(
                 "run_check",
@@ -212,6 +214,7 @@ class RayActuator:
                 groups=groups,
                 timeout_s=_CHECK_S,
                 node_id=mark.incarnation,
+                gpus=gpus,
             )
             elsewhere = found.get("node_id", mark.incarnation) != mark.incarnation
             passed = bool(found["passed"]) and not elsewhere

@@ -71,9 +71,12 @@ def take_seats(
     return {}
 
 
-def run_check(groups: list[str], timeout_s: float, node_id: str = "") -> dict[str, Any]:
-    """Run a short real workload inside the fence, on GPUs nobody else can get. Without groups: on
-    one free GPU of the raylet `node_id`, which Ray gives to nobody else meanwhile.
+def run_check(
+    groups: list[str], timeout_s: float, node_id: str = "", gpus: int = 1
+) -> dict[str, Any]:
+    """Run a short real workload inside the fence, on GPUs nobody else can get: one for each group.
+    Without groups: one workload on so many free GPUs of the raylet `node_id`, all at once, which
+    Ray gives to nobody else meanwhile.
 
     Returns {passed, detail, node_id}. Real GPUs are exercised through torch where the cluster has
     it; the detail says what was and what was not exercised.
@@ -104,9 +107,12 @@ def run_check(groups: list[str], timeout_s: float, node_id: str = "") -> dict[st
             import torch  # type: ignore[import-not-found, unused-ignore]
 
             if torch.cuda.is_available():
-                ones = torch.ones((2048, 2048), device="cuda")
-                good = bool(((ones @ ones) == 2048).all())
-                gpu = "GPU arithmetic right" if good else "GPU arithmetic WRONG"
+                wrong = []
+                for device in range(torch.cuda.device_count()):  # those that Ray gave, no others
+                    ones = torch.ones((2048, 2048), device=f"cuda:{device}")
+                    if not bool(((ones @ ones) == 2048).all()):
+                        wrong.append(ray.get_gpu_ids()[device])
+                gpu = f"GPU arithmetic WRONG on {wrong}" if wrong else "GPU arithmetic right"
         except ImportError:
             pass
         except RuntimeError as err:
@@ -119,7 +125,8 @@ def run_check(groups: list[str], timeout_s: float, node_id: str = "") -> dict[st
             "node_id": ray.get_runtime_context().get_node_id(),
         }
 
-    task = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(work)
+    each = 1 if groups else gpus
+    task = ray.remote(num_gpus=each, num_cpus=0, max_retries=0)(work)
     where: list[Any] = [
         PlacementGroupSchedulingStrategy(get_placement_group(name)) for name in groups
     ] or [NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)]
@@ -134,7 +141,7 @@ def run_check(groups: list[str], timeout_s: float, node_id: str = "") -> dict[st
         return {"passed": False, "detail": f"The workload failed: {type(err).__name__}."}
     ids = [i for row in found for i in row["gpu_ids"]]
     wrong = [row for row in found if row["error"] > 1e-6 or "WRONG" in row["gpu"]]
-    twice = len(ids) != len(set(ids)) or len(ids) != len(refs)
+    twice = len(ids) != len(set(ids)) or len(ids) != len(refs) * each
     slowest = max(row["cpu_ms"] for row in found)
     detail = (
         f"{len(found)} workload{'s' if len(found) != 1 else ''} on GPU "

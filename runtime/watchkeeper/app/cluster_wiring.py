@@ -196,6 +196,7 @@ def lab_ports(settings: Settings, clock: Clock) -> ClusterPorts:
         cluster=info.cluster,
         job_api=info.job_api,
         terminate=lambda order: provider.terminate(order),  # noqa: PLW0108  bound late
+        check_gpus=1,  # they are made up: eight processes would show no more, on a small machine
     )
     tidy = tidied(ray, actuator.admission, clock) if actuator.admission else None
     served = Served(tidy or ray, serves(info.address, info.job_api, clock), clock)
