@@ -158,16 +158,20 @@ def of_mutants(found: Found) -> str:
 def _of_the_watch(found: Found) -> list[str]:
     kept, rate = found["invariants"], found["false_action_bound"]
     people = found["escalated_per_400_curable"]
+    told = found["escalated_per_400_told"]
     truth = found["escalated_by_truth"]
     return [
         f"- Promises: {kept['violations']} broken at {kept['effects_checked']:,} effects; at 95 %"
         f" at most {kept['per_effect']['upper95']:.2g} of effects.",
         f"- False actions: {rate['count']} of {rate['of']:,}, 95 % {rate['low95']:.2%} to"
         f" {rate['high95']:.2%}. By class: {_false(found['false_by_class'])}.",
-        f"- Escalations: {found['escalated']}, of which {truth['curable']} were of the"
+        f"- Escalations: {found['escalated']}, of which {people['count']} were of the"
         f" {found['curable_faults']:,} curable faults: {people['rate'] or 0:.2f} for each 400"
         f" (95 % {people['low95']:.2f} to {people['high95']:.2f}); {truth['person']} needed hands,"
-        f" {truth['nothing']} were about nothing.",
+        f" {truth['nothing']} were about nothing. {found['hidden_faults']} of the curable were"
+        f" silent corruption that no check of the twin finds, {truth['hidden']} escalations were of"
+        f" these; without them {told['rate'] or 0:.2f} for each 400 (95 % {told['low95']:.2f} to"
+        f" {told['high95']:.2f}).",
         f"- Questions: {found['asked']}, {found['asked_night']} of them at night;"
         f" {found['answered']} were answered.",
         f"- Cadence: {'; '.join(found['cadence'][:2])}. One run: "

@@ -252,3 +252,17 @@ def test_an_escalation_about_a_gang_is_held_against_the_nodes_it_had_then():
     elsewhere = Fate(1, "gpu_sram", 100.0, (later,), True, 500.0, "effect")
     assert _truth(incident, 300.0, cluster, (met,)) == "curable"
     assert _truth(incident, 300.0, cluster, (elsewhere,)) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "with_another", "truth"),
+    [(True, False, "hidden"), (True, True, "curable"), (False, False, "curable")],
+    ids=["no check finds it", "beside one that can be told", "a check finds it"],
+)
+def test_corruption_that_no_check_finds_is_told_apart(hidden, with_another, truth):
+    cluster = cluster_of(Setup(nodes=32, days=1.0), 1)
+    silent = Fate(0, "silent_corruption", 100.0, (3,), True, 500.0, "people", hidden)
+    other = Fate(1, "gpu_sram", 100.0, (3,), True, 500.0, "effect")
+    there = (silent, other) if with_another else (silent,)
+    node = cluster.machines.word(3).name
+    assert _truth(_Incident({f"node:{node}"}, 200.0), 300.0, cluster, there) == truth

@@ -3,6 +3,7 @@
 import json
 import re
 
+import msgspec
 import pytest
 
 from watchkeeper.twin.gangs import CAUSES
@@ -100,6 +101,15 @@ def test_every_rate_stands_beside_its_denominator_and_bound():
     told = found["escalated_per_400_curable"]
     assert (told["count"], told["of"], told["rate"]) == (2, 2, 400.0)
     assert found["escalated"] == 6
+
+
+def test_corruption_that_no_check_finds_is_counted_and_also_told_apart():
+    fates = [fate(), msgspec.structs.replace(fate(law="silent_corruption"), hidden=True)]
+    found = whole(fates=fates, escalated={"curable": 1, "hidden": 1})
+    whole_count, told = found["escalated_per_400_curable"], found["escalated_per_400_told"]
+    assert (whole_count["count"], whole_count["of"]) == (4, 4)
+    assert (told["count"], told["of"]) == (2, 2)
+    assert found["hidden_faults"] == 2
 
 
 def test_time_to_repair_counts_what_was_repaired_not_what_went_away():

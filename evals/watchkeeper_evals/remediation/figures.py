@@ -226,8 +226,8 @@ def _of_the_watch(runs: Sequence[SeedRun] | None) -> Figures:
     false, kinds = _false(runs), Counter[str]()
     for run in runs:
         kinds.update(run.escalated)
-    curable = sum(fate.curable for run in runs for fate in run.fates)
-    bound = bounds.share(min(kinds["curable"], curable), curable)
+    curable = [fate for run in runs for fate in run.fates if fate.curable]
+    could_be_told = sum(not fate.hidden for fate in curable)
     gpu_hours = sum(r.tally.allocated for r in runs)
     return {
         "false_actions": false["false_actions"],
@@ -241,21 +241,28 @@ def _of_the_watch(runs: Sequence[SeedRun] | None) -> Figures:
         "false_by_class": false["false_by_class"],
         "false_deeds": _some_deeds(runs),
         "actions_per_gpu_hour": bounds.per(false["actions"], gpu_hours, "allocated GPU-hour"),
-        "curable_faults": curable,
-        "escalated_by_truth": {k: kinds[k] for k in ("curable", "person", "nothing")},
+        "curable_faults": len(curable),
+        "hidden_faults": len(curable) - could_be_told,
+        "escalated_by_truth": {k: kinds[k] for k in ("curable", "hidden", "person", "nothing")},
         "escalated_as": _sum(r.escalated_as for r in runs),
-        "escalated_per_400_curable": {
-            "count": kinds["curable"],
-            "of": curable,
-            "rate": 400 * kinds["curable"] / curable if curable else None,
-            "low95": 400 * bound["low95"],
-            "high95": 400 * bound["high95"],
-        },
+        "escalated_per_400_curable": _per_400(kinds["curable"] + kinds["hidden"], len(curable)),
+        "escalated_per_400_told": _per_400(kinds["curable"], could_be_told),
         "halts": sum(r.halts for r in runs),
         "pages": sum(r.pages for r in runs),
         "verdicts": _sum(r.verdicts for r in runs),
         "refused_by": _sum(r.refused_by for r in runs),
         "turns": sum(r.turns for r in runs),
+    }
+
+
+def _per_400(count: int, faults: int) -> Figures:
+    bound = bounds.share(min(count, faults), faults)
+    return {
+        "count": count,
+        "of": faults,
+        "rate": 400 * count / faults if faults else None,
+        "low95": 400 * bound["low95"],
+        "high95": 400 * bound["high95"],
     }
 
 
@@ -292,6 +299,7 @@ def _of_seed(run: SeedRun) -> Figures:
         "asked_night": run.asked_night,
         "escalated": sum(run.escalated.values()),
         "escalated_curable": run.escalated.get("curable", 0),
+        "escalated_hidden": run.escalated.get("hidden", 0),
         "curable_faults": sum(fate.curable for fate in run.fates),
         "mttr_s": _percentiles([f.lasted_s for f in run.fates if f.ended_by in MENDED]),
         "invariant_violations": len(run.violations),
@@ -335,6 +343,11 @@ def targets(by: dict[str, list[SeedRun]]) -> list[Figures]:
         {
             "what": "escalations per 400 curable faults",
             "figure": seen["escalated_per_400_curable"]["rate"],
+            "at_most": 3.0,
+        },
+        {
+            "what": "the same without corruption that no check finds",
+            "figure": seen["escalated_per_400_told"]["rate"],
             "at_most": 3.0,
         },
         {

@@ -23,7 +23,7 @@ from watchkeeper.twin.ailment import Ailment
 from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.laws import PERSON
 from watchkeeper.twin.people import manual_repair_s
-from watchkeeper.twin.words import DAY_S, Tally
+from watchkeeper.twin.words import DAY_S, Hurt, Tally
 from watchkeeper_evals.remediation.baselines import RayAlone, RestartOnly, ThresholdRules
 from watchkeeper_evals.remediation.caps import caps_of
 from watchkeeper_evals.remediation.oracle import Oracle
@@ -50,7 +50,8 @@ TOLD = Callable[[Told], None]
 
 class Fate(Word, frozen=True):
     """What became of one true fault that hurts. ended_by: `effect`, `itself`, `people` or `open`.
-    lasted_s: from onset until it held nothing any more, or until the end of the run."""
+    lasted_s: from onset until it held nothing any more, or until the end of the run. hidden: silent
+    corruption that no check of the twin finds, so that nobody but a person can tell its node."""
 
     id: int
     law: str
@@ -59,6 +60,7 @@ class Fate(Word, frozen=True):
     curable: bool
     lasted_s: float
     ended_by: str
+    hidden: bool = False
 
 
 class Deed(Word, frozen=True):
@@ -192,6 +194,7 @@ def _fate(cluster: TwinCluster, ailment: Ailment) -> Fate:
         curable=any(kind != PERSON for kind in law.cured_by),
         lasted_s=(cluster.clock.s if over_s is None else over_s) - fault.at_s,
         ended_by=ended,
+        hidden=law.hurts is Hurt.TAINTS and law.silent and not cluster.effects.check_finds(ailment),
     )
 
 

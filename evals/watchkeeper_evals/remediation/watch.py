@@ -82,7 +82,8 @@ class _Incident(NamedTuple):
 
 def escalated(played: Played, cluster: TwinCluster, ends: Iterable[Fate]) -> Iterator[str]:
     """For each incident that ended with a person: `curable` where a true fault that needs no hands
-    was on its targets, `person` where only such faults were that do, `nothing` where none was."""
+    was on its targets, `hidden` where the only such faults were what no check finds, `person` where
+    only such were that need hands, `nothing` where none was."""
     known: dict[str, _Incident] = {}
     ends = tuple(ends)
     for line in played.lines:
@@ -110,7 +111,10 @@ def _truth(incident: _Incident, at_s: float, cluster: TwinCluster, ends: tuple[F
     ]
     if not there:
         return "nothing"
-    return "curable" if any(fate.curable for fate in there) else "person"
+    curable = [fate for fate in there if fate.curable]
+    if not curable:
+        return "person"
+    return "hidden" if all(fate.hidden for fate in curable) else "curable"
 
 
 def _domains(targets: set[str], cluster: TwinCluster) -> Iterator[int]:

@@ -247,12 +247,12 @@ class Effects:
 
         def over() -> None:
             if self.machines.alive(i) and self.machines.word(i).incarnation == life:
-                bad = [a for a in self.harm.ailments.on(i) if self._shows(a)]
+                bad = [a for a in self.harm.ailments.on(i) if self.check_finds(a)]
                 self._say_check(word.name, life, key, not bad)
 
         self._later(i, self.takes.check, over, hold=False)
 
-    def _shows(self, ailment: Ailment) -> bool:
+    def check_finds(self, ailment: Ailment) -> bool:
         """Arithmetic that is wrong in silence is found or not, and then every time the same."""
         if shows_under_load(ailment.law):
             return True
