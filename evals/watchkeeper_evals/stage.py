@@ -41,6 +41,9 @@ class Pages:
     def ticket(self, key: str, title: str, body: str) -> bool:  # noqa: ARG002  the port's words
         return self.tickets.setdefault(key, title) is title
 
+    def settle(self, key: str, title: str, body: str) -> bool:  # noqa: ARG002  the port's words
+        return True
+
 
 class OneSet:
     """Meets `PolicyShelf`: one set of orders that never changes."""

@@ -308,7 +308,7 @@ PORTS: dict[type, tuple[set[str], set[str]]] = {
     ports.ClusterReader: (set(), {"read"}),
     ports.TelemetrySource: (set(), {"read"}),
     ports.Actuator: ({"execute", "enforce"}, {"name", "serves"}),
-    ports.Notifier: ({"page", "ticket"}, set()),
+    ports.Notifier: ({"page", "ticket", "settle"}, set()),
     ports.JournalStore: ({"append", "sync"}, {"events", "about", "head"}),
     ports.StopFile: ({"set", "clear"}, {"is_set", "who"}),
     ports.Mirror: (

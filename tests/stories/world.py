@@ -120,12 +120,16 @@ class MemoryNotifier:
 
     pages: list[tuple[str, str, str]] = field(default_factory=list)
     tickets: list[tuple[str, str, str]] = field(default_factory=list)
+    settled: list[tuple[str, str, str]] = field(default_factory=list)
 
     def page(self, key: str, title: str, body: str) -> bool:
         return self._tell(self.pages, key, title, body)
 
     def ticket(self, key: str, title: str, body: str) -> bool:
         return self._tell(self.tickets, key, title, body)
+
+    def settle(self, key: str, title: str, body: str) -> bool:
+        return self._tell(self.settled, key, title, body)
 
     def _tell(self, told: list[tuple[str, str, str]], key: str, title: str, body: str) -> bool:
         if any(k == key for k, _, _ in told):

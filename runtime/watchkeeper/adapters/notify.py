@@ -22,7 +22,7 @@ from watchkeeper.core.errors import UsageError
 from watchkeeper.core.tame import harmless_json, tame, tame_lines
 
 PAGES_PER_HOUR = 30
-TICKETS_PER_HOUR = 120
+TICKETS_PER_HOUR = 130
 WEBHOOK_TIMEOUT_S = 3.0
 _HOUR_S = 3600.0
 _REMEMBER = 10_000
@@ -61,6 +61,15 @@ class Notify:
 
     def ticket(self, key: str, title: str, body: str) -> bool:
         return self._notify("ticket", key, title, body)
+
+    def settle(self, key: str, title: str, body: str) -> bool:
+        """Not limited: there are no more of them than tickets."""
+        with self._lock:
+            if ("settled", key) in self._known:
+                return False
+            self._know("settled", key)
+        self._send("settled", key, title, body)
+        return True
 
     def close(self, timeout_s: float = WEBHOOK_TIMEOUT_S + 1.0) -> None:
         """Let the webhook finish what is waiting, for at most this long."""
@@ -167,7 +176,7 @@ class Notify:
         for line in lines:
             try:
                 notice = json.loads(line)
-                if notice["kind"] in self._limits:
+                if notice["kind"] in (*self._limits, "settled"):
                     self._know(notice["kind"], str(notice["key"]))
             except (ValueError, KeyError, TypeError):
                 continue  # torn, or not ours

@@ -43,7 +43,14 @@ from watchkeeper.twin.words import Hurt
 NEWS_S = 10.0
 """After a turn that wrote something: what it wrote is taken up by the next."""
 NO_NEWS = frozenset(
-    {Kind.INCIDENT_OPENED, Kind.INCIDENT_CHANGED, Kind.NOTE, Kind.PAGED, Kind.TICKETED}
+    {
+        Kind.INCIDENT_OPENED,
+        Kind.INCIDENT_CHANGED,
+        Kind.NOTE,
+        Kind.PAGED,
+        Kind.TICKETED,
+        Kind.SETTLED,
+    }
 )
 """But for these: the crew was asked about an incident on the turn that wrote it, and of what people
 are told the watch makes nothing."""

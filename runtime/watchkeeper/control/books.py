@@ -16,7 +16,7 @@ from watchkeeper.control.fair import Month, Used
 from watchkeeper.control.filed import Filed
 from watchkeeper.control.folding import KEPT_CLOSED, fold
 from watchkeeper.control.life import State
-from watchkeeper.control.papers import File, Lift
+from watchkeeper.control.papers import Bar, File, Lift
 from watchkeeper.core.event import Event
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.hold import Hold
@@ -40,6 +40,8 @@ class Books:
     closed_kinds: dict[str, str] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     """What people asked to be left alone, by id, the oldest first."""
+    barred: dict[str, Bar] = field(default_factory=dict)
+    """Incident -> what keeps its repair from beginning, while a ticket says so."""
     checked: dict[str, str] = field(default_factory=dict)
     lifts: dict[str, Lift] = field(default_factory=dict)
     escalated: set[str] = field(default_factory=set)

@@ -13,7 +13,7 @@ import msgspec
 
 from watchkeeper.control.fair import add_use
 from watchkeeper.control.life import BADLY, State, Step, advance
-from watchkeeper.control.papers import Effect, File, Lift, Question, stopper
+from watchkeeper.control.papers import Bar, Effect, File, Lift, Question, stopper
 from watchkeeper.core.action import kind_of, node_of
 from watchkeeper.core.crew import orders_of
 from watchkeeper.core.event import Event, Kind
@@ -330,9 +330,16 @@ def _told(books: Books, event: Event) -> None:
         del books.paged[next(iter(books.paged))]
     books.counts["notify", event.kind.value] += 1
     books.counts["notify", "held_back"] += event.data.get("held", 0)
+    if said := event.data.get("bar"):
+        bar = _parse(said, Bar)
+        books.barred[bar.incident] = bar
     if source := event.data.get("source", ""):
         books.calls = [c for c in books.calls if event.steady - c[0] < CALLS_S]
         books.calls.append((event.steady, source, event.kind.value, event.data["about"]))
+
+
+def _settled(books: Books, event: Event) -> None:
+    books.barred.pop(event.data["incident"], None)
 
 
 def _forecast(books: Books, event: Event) -> None:
@@ -417,6 +424,7 @@ _FOLDS: dict[Kind, Callable[[Books, Event], None]] = {
     Kind.GATE_OPENED: _gate_opened,
     Kind.PAGED: _told,
     Kind.TICKETED: _told,
+    Kind.SETTLED: _settled,
     Kind.FORECAST: _forecast,
     Kind.REGRET: _regret,
     Kind.SERVING: _serving,

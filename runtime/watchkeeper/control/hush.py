@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from watchkeeper.core.event import Kind
 
@@ -29,13 +29,15 @@ class Bound:
 
 
 PLANNER, ESCALATION, QUESTION, ALERT = "planner", "escalation", "question", "alert"
+BARRED = "repair held back"
 BOUNDS = {
     PLANNER: Bound(pages=4, tickets=15, about=3),
     ESCALATION: Bound(pages=8, tickets=40, about=3),
     QUESTION: Bound(pages=4, tickets=30, about=6),
     ALERT: Bound(pages=4, tickets=10, about=3),
+    BARRED: Bound(pages=0, tickets=15, about=3),
 }
-"""Together well below what the pager itself sends in an hour (30 pages, 120 tickets): the rest is
+"""Together well below what the pager itself sends in an hour (30 pages, 130 tickets): the rest is
 the watch's own."""
 
 MOST_ASKED = 100
@@ -65,9 +67,11 @@ def call(
     *,
     about: str = "",
     page: bool = False,
+    **said: Any,
 ) -> str:
     """Page or leave a ticket on this source's word, once for each key. What became of it: "page",
-    "ticket", "held", or "known" for a key that went out before."""
+    "ticket", "held", or "known" for a key that went out before. said: what else its line in the
+    record says."""
     books, bound = watch.record.books, BOUNDS[source]
     if key in books.paged:
         return "known"
@@ -75,7 +79,7 @@ def call(
     mine = [c for c in books.calls if c[1] == source and now - c[0] < HOUR_S]
     near = sum(c[3] == about for c in mine)
     if near < bound.about:
-        more = {"source": source, "about": about}
+        more = {"source": source, "about": about, **said}
         if page and sum(c[2] == Kind.PAGED for c in mine) < bound.pages:
             return "page" if watch.teller.page(key, title, body, subject, **more) else "known"
         if sum(c[2] == Kind.TICKETED for c in mine) < bound.tickets:
@@ -112,10 +116,11 @@ def tell_held(watch: Watch) -> None:
 
 
 def _hold(watch: Watch, source: str, title: str, now: float) -> None:
-    held = watch.held
+    held, bound = watch.held, BOUNDS[source]
     if not held.count:
         held.since = now
-        bound = BOUNDS[source]
+    # What is never worth a page wakes nobody by its number either.
+    if bound.pages and not any(BOUNDS[before].pages for before in held.count):
         watch.teller.page(
             f"holding:{watch.clock.now():%Y%m%dT%H}",
             "Calls on people are being held back",

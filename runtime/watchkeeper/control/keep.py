@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 
 from watchkeeper.control import hush
+from watchkeeper.control.barred import settle_bars
 from watchkeeper.control.break_glass import REVIEW_WITHIN
 from watchkeeper.control.holding import end_holds, held_back
 from watchkeeper.control.life import State
@@ -32,6 +33,7 @@ def keep_orders(watch: Watch) -> None:
     _keep_policy(watch)
     _keep_copies(watch)
     end_holds(watch)
+    settle_bars(watch)
     remind_of_reviews(watch)
     hush.tell_held(watch)
 

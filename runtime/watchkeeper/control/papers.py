@@ -60,6 +60,23 @@ class Lift:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """What keeps a repair from beginning, and stands on an open ticket: a hold, or a rule that
+    refuses for a time, by its id. proposal, thread: what was refused first."""
+
+    incident: str
+    proposal: str
+    thread: str
+    hold: str = ""
+    rule: str = ""
+
+    @property
+    def key(self) -> str:
+        """Of its ticket."""
+        return f"barred:{self.incident}:{self.proposal}"
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """One effect from *started* on."""
 

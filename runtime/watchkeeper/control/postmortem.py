@@ -43,11 +43,13 @@ _STAGES = {
     Kind.INCIDENT_CLOSED: Stage.VERIFICATION,
     Kind.PAGED: Stage.APPROVAL,
     Kind.TICKETED: Stage.APPROVAL,
+    Kind.SETTLED: Stage.APPROVAL,
     Kind.INJECTED: Stage.SIGNAL,
 }
 _HEADS = {
     Kind.PAGED: "Paged: ",
     Kind.TICKETED: "Ticket: ",
+    Kind.SETTLED: "Ticket settled: ",
     Kind.APPROVAL_VOID: "Void: ",
     Kind.APPROVAL_EXPIRED: "Lapsed: ",
     Kind.WITHDRAWN: "Withdrawn: ",

@@ -216,6 +216,9 @@ class Narrator:
             return None  # the question itself is in the log
         return "Pages" if paged else "Ticket", "bad" if paged else "", event.data["title"], {}
 
+    def _settled(self, event: Event) -> Any:
+        return "Ticket", "", event.data["title"], {}
+
     def _policy(self, event: Event) -> Any:
         if event.kind is Kind.POLICY_REFUSED:
             first = event.data["problems"].splitlines()[0]
@@ -303,6 +306,7 @@ _TELL: dict[Kind, Any] = {
     Kind.GATE_CLOSED: Narrator._orders,
     Kind.PAGED: Narrator._told,
     Kind.TICKETED: Narrator._told,
+    Kind.SETTLED: Narrator._settled,
     Kind.POLICY_LOADED: Narrator._policy,
     Kind.POLICY_REFUSED: Narrator._policy,
     Kind.WATCH_STARTED: Narrator._watch,

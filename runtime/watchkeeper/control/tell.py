@@ -36,6 +36,13 @@ class Teller:
             self._write(Kind.TICKETED, key, title, body, subject, more)
         return sent
 
+    def settle(
+        self, key: str, title: str, body: str = "", subject: tuple[str, ...] = (), **more: Any
+    ) -> None:
+        """Say that a ticket needs nobody any more; in the record in any case."""
+        self._notifier.settle(key, title, body)
+        self._write(Kind.SETTLED, key, title, body, subject, more)
+
     def _write(
         self,
         kind: Kind,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from watchkeeper.control.adrift import look_after
 from watchkeeper.control.amend import ask_what_was_amended
+from watchkeeper.control.barred import tell_if_barred
 from watchkeeper.control.brief import ask_the_crew, conclude
 from watchkeeper.control.halting import halt_if_too_many_are_ill
 from watchkeeper.control.keep import end_stale_questions, keep_orders, know_the_session, publish
@@ -47,6 +48,7 @@ def turn(watch: Watch) -> None:
         if proposal is not None:
             verdict = judge_it(watch, snapshot, proposal)
             ask_people_if_told_to(watch, snapshot, proposal, verdict)
+            tell_if_barred(watch, proposal, verdict)
     conclude(watch, reply)
     act(watch, snapshot)
     meter(watch, snapshot)

@@ -47,6 +47,7 @@ class Kind(StrEnum):
     GATE_OPENED = "gate.opened"
     PAGED = "notify.paged"
     TICKETED = "notify.ticketed"
+    SETTLED = "notify.settled"
     FORECAST = "forecast.made"
     REGRET = "schedule.regret"
     SERVING = "serving.planned"

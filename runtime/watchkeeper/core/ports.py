@@ -89,6 +89,10 @@ class Rehearsal(Protocol):
 class Notifier(Protocol):
     """Pages and tickets. Works when stopped, without Redis and without a journal."""
 
+    def settle(self, key: str, title: str, body: str) -> bool:
+        """Say that the ticket of this key needs nobody any more. False when that was said."""
+        ...
+
     def page(self, key: str, title: str, body: str) -> bool:
         """Wake a person. False when `key` was sent already or the rate limit holds it back."""
         ...
