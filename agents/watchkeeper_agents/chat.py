@@ -24,6 +24,7 @@ _DECIDING = {
     "denied", "approved", "answered", "decided", "reviewed", "lifted", "stopped", "resumed",
     "halted", "deny", "approve", "answer",
 }  # fmt: skip
+_CAN = {"what", "can", "you"}
 _QUOTED = 4
 """Lines of the log quoted in one answer."""
 
@@ -69,7 +70,9 @@ def answer(question: str, facts: ChatFacts) -> str:
             return _job(job, facts)
     if {"wrong", "status", "happening", "ok", "healthy", "broken", "up"} & set(words):
         return _wrong(facts.board)
-    return _help()
+    if set(words) >= _CAN or "help" in words:
+        return _help()
+    return f"I did not understand that. {_help()}"
 
 
 def _past(asked: str, words: set[str], facts: ChatFacts) -> str:
@@ -168,7 +171,10 @@ def _why(words: list[str], facts: ChatFacts) -> str:
     subjects = _subjects(words, facts)
     if not subjects:
         known = "a node, a gang, an incident or a proposal"
-        return f"Name {known} that the record knows, and I quote what it says. {_help()}"
+        return (
+            f"I did not understand what that is about. Name {known} that the record knows, and I "
+            f"quote what it says. {_help()}"
+        )
     said = [
         f"{a.id}: {a.why_now} Rule {a.rule_where or a.rule}."
         for a in facts.board.waiting

@@ -59,6 +59,8 @@ _VERBS = {
     Answer.NOT_NOW: "said not now to",
 }
 
+WAITS = "It waits for another person."
+
 
 class FakeDesk:
     """One desk over a lab of four nodes, with two questions waiting."""
@@ -405,7 +407,9 @@ class FakeDesk:
         card = self._cards.get(seq)
         if card is None or card.by != person.name:
             raise Refused("This card is another person's.")
-        sent = tuple(HandedIn(proposal="P-7", says=s.says, state="asking") for s in card.steps)
+        sent = tuple(
+            HandedIn(proposal="P-7", says=s.says, state="asking", now=WAITS) for s in card.steps
+        )
         self._handed[seq] = sent
         return sent
 

@@ -50,6 +50,8 @@ def test_on_a_phone_without_scripts_an_order_becomes_a_card_and_is_sent(
     expect(page.get_by_text("Policy asks another person.")).to_have_count(2)
     page.get_by_role("button", name="Send to policy as ann").click()
     expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+    expect(page.get_by_text("Policy asks another person.")).to_have_count(0)
+    expect(page.locator("p.answer.big")).to_contain_text("It waits for another person.")
     expect(page.get_by_role("link", name="P-7").first).to_be_visible()
     assert desk.effects == []
 

@@ -4,6 +4,7 @@ another person answers, or a narrowing at once. Never an effect, never anything 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +68,54 @@ def test_s15_a_typed_step_is_a_card_then_a_proposal_and_another_person_says_yes(
     assert story.done() == []
     story.answer(Answer.APPROVE, BEN)
     story.until(lambda: story.done() == ["node.cordon"])
+
+
+def test_a_card_names_what_makes_a_question_of_it_and_not_a_dial_that_stands_elsewhere(
+    tell: Tell,
+) -> None:
+    story = chat(tell)
+    _, card, _ = said(story, "cordon train-02")
+    assert card is not None
+    assert "a person typed it: what the policy allows is asked of another" in card.steps[0].because
+    assert "dial" not in card.steps[0].because
+    story.desk.set_autonomy(ALICE, Autonomy.ASK)
+    _, card, _ = said(story, "cordon train-02")
+    assert card is not None
+    assert "the dial stands at ask" in card.steps[0].because
+
+
+@pytest.mark.parametrize(
+    ("ends", "now"),
+    [
+        pytest.param("nothing", "It waits for another person.", id="it waits"),
+        pytest.param(Answer.DENY, "secondary said no", id="a person says no elsewhere"),
+        pytest.param(Answer.NOT_NOW, "secondary said not now", id="not now"),
+        pytest.param(Answer.APPROVE, "It was approved", id="approved"),
+        pytest.param("time", "Nobody answered in time.", id="it lapses"),
+        pytest.param("hold", "It was taken back: secondary holds node", id="held meanwhile"),
+    ],
+)
+def test_a_card_that_was_sent_says_where_it_stands_and_no_more_what_it_would_ask(
+    tell: Tell, ends: Any, now: str
+) -> None:
+    story = chat(tell, policies=ASKING)
+    text, _, seq = said(story, "cordon train-02")
+    assert "Nothing was asked yet" in text
+    story.desk.send(ALICE, seq)
+    match ends:
+        case Answer():
+            story.answer(ends, BEN)
+        case "time":
+            story.clock.pass_s(901.0)
+            story.turns(1)
+        case "hold":
+            story.desk.hold(BEN, ["node:train-02"], story.clock.now() + timedelta(hours=1))
+            story.turns(1)
+        case _:
+            pass
+    (step,) = story.desk.handed_in(seq)
+    assert step.now.startswith(now), step.now
+    assert step.says == "Cordon train-02"
 
 
 def test_a_card_is_judged_with_the_rule_that_speaks_and_records_nothing(tell: Tell) -> None:

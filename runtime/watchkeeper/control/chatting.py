@@ -224,11 +224,34 @@ class Chatting:
         if card is None:
             return ()
         with self._watch.record.lock:
+            if card.kind != "propose":
+                return self._taken_up(card)
             found = handed.handed(self._watch, seq, card)
             return tuple(
-                HandedIn(proposal=f.proposal.id, says=say(f.action), state=f.state.value, why=f.why)
+                HandedIn(
+                    proposal=f.proposal.id,
+                    says=say(f.action),
+                    state=f.state.value,
+                    why=f.why,
+                    now=handed.stands(f),
+                )
                 for f in found
             )
+
+    def _taken_up(self, card: Card) -> tuple[HandedIn, ...]:
+        """A narrowing that stands, whoever's button did it; () while there is something to do."""
+        orders, now = self._watch.record.books.orders, ""
+        match card.order:
+            case Halted() if orders.stopped:
+                now = "The watch is stopped."
+            case Dialled(level=level) if _LEVELS.index(orders.autonomy) <= _LEVELS.index(level):
+                now = f"The dial is at {orders.autonomy.value}."
+            case Held():
+                holds = holding.in_force(self._watch.record.books, self._watch.clock)
+                same = (card.order.what, card.order.until, card.by)
+                found = next((h for h in holds if (h.what, h.until, h.by) == same), None)
+                now = f"{found.id} stands." if found is not None else ""
+        return (HandedIn(proposal="", says=card.title, state="done", now=now),) if now else ()
 
     def send(self, person: Person, seq: int) -> tuple[HandedIn, ...]:
         """Press a card's button: each step becomes a Proposal, or the narrowing is taken up. Raises

@@ -112,10 +112,15 @@ def orders_for(proposal: Proposal, orders: Orders) -> Orders:
     """The operator's orders as they bear on this proposal: what an assistant from outside suggests
     is never done without a person, wherever the dial stands, nor what a person types without
     another."""
-    outside = proposal.by.startswith(EXTERNAL) or by_hand(proposal)
-    if not outside or orders.autonomy is not Autonomy.AUTO:
+    outside = proposal.by.startswith(EXTERNAL)
+    if orders.autonomy is not Autonomy.AUTO or not (outside or by_hand(proposal)):
         return orders
-    return msgspec.structs.replace(orders, autonomy=Autonomy.ASK)
+    why = (
+        "an assistant from outside suggested it: what the policy allows is asked of a person"
+        if outside
+        else "a person typed it: what the policy allows is asked of another"
+    )
+    return msgspec.structs.replace(orders, autonomy=Autonomy.ASK, capped=why)
 
 
 def bound_of(action_and_plan: tuple[Any, ...], snapshot: Snapshot) -> Impact:

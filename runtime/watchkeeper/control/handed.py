@@ -15,6 +15,7 @@ from watchkeeper.control.asking import blast, undo_text
 from watchkeeper.control.concerns import concerns
 from watchkeeper.control.gate import BY_HAND, bound_of, by_hand, weigh
 from watchkeeper.control.left import await_turn
+from watchkeeper.control.life import State
 from watchkeeper.control.papers import File
 from watchkeeper.control.propose import proposal_of
 from watchkeeper.control.reserving import Wish, draft_of
@@ -140,6 +141,34 @@ def handed(watch: Watch, seq: int, card: Card) -> tuple[File, ...]:
     books = watch.record.books
     found = (books.last_of_thread(_THREAD.format(seq=seq, step=i)) for i in range(len(card.steps)))
     return tuple(f for f in found if f is not None)
+
+
+def stands(file: File) -> str:
+    """Where a step that was sent stands now, for who sent it."""
+    why = f": {file.why.rstrip('.')}" if file.why else ""
+    match file.state:
+        case State.MADE | State.ASKING:
+            return "It waits for another person."
+        case State.DENIED:
+            return f"Policy refuses it{why}."
+        case State.CLEARED:
+            return "It was approved, and begins with the next look."
+        case State.STARTED | State.ISSUED:
+            return "It is under way."
+        case State.RECOVERED:
+            return "It was done, and verified."
+        case State.TURNED_DOWN:
+            return f"{file.ended_by} said no{why}."
+        case State.PUT_OFF:
+            return f"{file.ended_by} said not now{why}."
+        case State.EXPIRED:
+            return "Nobody answered in time. Nothing was done."
+        case State.VOID:
+            return f"It was taken back{why}. Nothing was done."
+        case State.REFUSED:
+            return f"It was refused at the last moment{why}. Nothing was done."
+        case State.FAILED | State.WORSE | State.IN_DOUBT:
+            return f"It did not work{why}."
 
 
 def may_be_sent_by(watch: Watch, person: Person, card: Card) -> None:

@@ -120,12 +120,14 @@ class PolicyDraft(Word, frozen=True):
 
 
 class HandedIn(Word, frozen=True):
-    """What became of one step that was sent. state: of its Proposal; `done` for a narrowing."""
+    """What became of one step that was sent. state: of its Proposal; `done` for a narrowing. now:
+    where it stands, in a sentence."""
 
     proposal: str
     says: str
     state: str
     why: str = ""
+    now: str = ""
 
 
 class Said(Word, frozen=True):

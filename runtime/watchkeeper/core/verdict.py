@@ -118,7 +118,8 @@ class Autonomy(StrEnum):
 class Orders(Word, frozen=True):
     """The dial, the stop latch, and what people hold. `halted` names what the watch halted itself
     for ("" = not); like a stop, only a person clears it. holds: for a verdict those alone that bear
-    on its proposal."""
+    on its proposal. capped: for a verdict, why `autonomy` is lower than where the dial stands; ""
+    where it is the dial's own."""
 
     autonomy: Autonomy
     stopped: bool = False
@@ -126,6 +127,7 @@ class Orders(Word, frozen=True):
     stopped_at: datetime | None = None
     stop_reason: str = ""
     holds: tuple[Hold, ...] = ()
+    capped: str = ""
 
 
 class OutcomeKind(StrEnum):

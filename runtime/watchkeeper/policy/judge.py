@@ -227,7 +227,7 @@ def _under_the_dial(
         # A person who approved the plan that held this step has been asked already.
         if decision is _ASK or facts.get("incident.approved") is True:
             return decision, refused_by, ()
-        text = "the dial stands at ask: what the policy allows is asked"
+        text = orders.capped or "the dial stands at ask: what the policy allows is asked"
         return _ASK, "", (Reason(kind="dial", id="ask", says=_ASK, text=text),)
     text = f"the dial stands at observe: the policy says {decision.value}, nothing is done"
     return _DENY, "dial", (Reason(kind="dial", id="observe", says=_DENY, text=text),)
