@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from watchkeeper.twin.cluster import TwinCluster
 from watchkeeper.twin.laws import laws
 from watchkeeper.twin.topology import build
 from watchkeeper.twin.words import Noise, NoiseKind, TrueFault, TwinSpec
+from watchkeeper_evals.remediation.setup import Setup
 
 ORDERS = read_policy_dir(Path(__file__).parents[2] / "policies")
 TWO_HOURS = TwinSpec(
@@ -69,6 +71,37 @@ def test_readings_that_stand_still_are_told_at_the_same_minute_dense_and_skipped
     assert skipped.turns < dense.turns / 10
 
 
+def test_silence_and_nonsense_between_two_looks_are_told_at_the_same_tick_dense_and_skipped() -> (
+    None
+):
+    """Half of the nodes are not heard for less than a heartbeat, and a gang's loss is no number:
+    it is well again once it has run for half an hour, on no tick of the crew's own."""
+    spec = msgspec.structs.replace(QUIET, nodes=32, days=1.5 / 24, gang_nodes=(8, 4))
+    deaf = Noise(
+        id=0, kind=NoiseKind.HALF_MISSING, at_s=4095.0, ends_s=4385.0, nodes=tuple(range(20))
+    )
+    nonsense = TrueFault(
+        id=0,
+        law="software_nan",
+        at_s=1203.0,
+        nodes=(1,),
+        gpu=-1,
+        ends_s=float("inf"),
+        first="gang.nan",
+        luck=0.5,
+    )
+
+    def played(*, skip: bool) -> Played:
+        cluster = TwinCluster(spec, build(spec), (nonsense,), (deaf,), laws())
+        return play(spec, ORDERS, skip=skip, keep_lines=True, cluster=cluster)
+
+    dense, skipped = played(skip=False), played(skip=True)
+    assert dense.incidents["gang_nan"] == 1
+    assert any("source:collectors" in line for line in dense.lines)
+    assert skipped.lines == dense.lines
+    assert skipped.turns < dense.turns / 3
+
+
 def test_a_bad_driver_that_people_roll_back_after_hours_makes_us_repair_no_node() -> None:
     spec = TwinSpec(seed=1, nodes=288, days=5 / 24, gang_nodes=(96, 48, 24), faults=False)
     rollout = TrueFault(
@@ -98,6 +131,24 @@ def test_a_day_of_256_nodes_is_the_same_dense_and_skipped() -> None:
     assert len(dense.lines) > 100
     assert skipped.lines == dense.lines
     assert skipped.trace_hash == dense.trace_hash
+
+
+@pytest.mark.skipif("WATCHKEEPER_NIGHTLY" not in os.environ, reason="minutes: make nightly")
+@pytest.mark.timeout(1800)
+def test_a_day_of_2048_nodes_is_the_same_dense_and_skipped_and_its_pace_is_told() -> None:
+    """At published rates, with noise and gangs of up to 512 nodes, as the evals play it."""
+    spec = Setup(nodes=2048, days=1.0).spec(3)
+    lines, took = {}, {}
+    for name, skip in (("skipped", True), ("dense", False)):
+        began = time.process_time()
+        played = play(spec, ORDERS, skip=skip, keep_lines=True)
+        took[name] = time.process_time() - began
+        lines[name] = played.lines
+        assert not played.violations
+        print(f"{name}: {took[name]:.1f} s of processor time for {played.turns} turns")
+    assert len(lines["dense"]) > 100
+    assert lines["skipped"] == lines["dense"]
+    assert took["skipped"] < took["dense"]
 
 
 def test_the_same_seed_gives_the_same_run_to_the_byte_and_another_seed_another() -> None:

@@ -25,7 +25,7 @@ from watchkeeper.control.life import State
 from watchkeeper.control.verify import BLIND_S
 from watchkeeper.core.cluster import JobState, Node
 from watchkeeper.core.event import Event, Kind
-from watchkeeper.core.fault import Fault, steps_may_end
+from watchkeeper.core.fault import NAN_PROOF_S, Fault, steps_may_end
 from watchkeeper.core.incident import IncidentState, Signal, target_node
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.health.domains import awaits_steps, members
@@ -136,7 +136,8 @@ class Skipping:
     def _foresee(self, parts: Parts) -> None:
         """A gang that slows down is judged by its last minutes: they must have been seen one by
         one, and so the driver, who knows what comes, looks at them. And at the tick before an
-        outage of telemetry, and before readings begin and cease to stand still."""
+        outage of telemetry, before readings begin and cease to stand still, and where many nodes
+        begin and cease to be unheard."""
         cluster, harm = parts.cluster, parts.cluster.harm
         if self.turns == 1:
             disturbance = cluster.disturbance
@@ -144,6 +145,11 @@ class Skipping:
             # still from the last whole minute before, up to the last one before it moves.
             for at_s in (*disturbance.outages_from_s, *disturbance.freezes_s):
                 heapq.heappush(self._wakes, self._tick_of(at_s) - 1)
+            # Who was not heard for a sample is late, and `_silences` knows when it counts; it is
+            # heard again with its next sample.
+            for at_s in disturbance.deaf_s:
+                heapq.heappush(self._wakes, self._tick_of(at_s + SAMPLE_S) + 1)
+                heapq.heappush(self._wakes, self._tick_of(at_s))
         for fault in harm.entered[self._foreseen :]:
             if harm.laws[fault.law].hurts is Hurt.SLOWS:
                 gangs = cluster.work.running_on(fault.nodes)
@@ -273,6 +279,9 @@ def _times_of_health(parts: Parts) -> list[float]:
                 times.append(node.ray_state_since.timestamp() - begin + FLAP_CALM_S)
             elif incident.fault == Fault.GANG_HANG:  # over with its next step
                 times += [_next_report_s(name, parts.cluster) for name in incident.jobs]
+            elif incident.fault == Fault.GANG_NAN:  # over once it has run for so long
+                jobs = [snapshot.jobs[n] for n in incident.jobs if n in snapshot.jobs]
+                times += [j.state_since.timestamp() - begin + NAN_PROOF_S for j in jobs]
             elif node is not None and steps_may_end(incident):
                 here = snapshot.jobs_on(node.name)
                 times += [_next_report_s(job.name, parts.cluster) for job in here]

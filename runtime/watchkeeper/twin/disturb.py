@@ -30,8 +30,8 @@ STALE_CODE = "xid.79"
 
 class Disturbance:
     """Plays every Noise. outages: how many hold the store of telemetry right now. outages_from_s:
-    when they begin, and freezes_s: when readings begin and cease to stand still, for a driver that
-    skips quiet ticks."""
+    when they begin, freezes_s: when readings begin and cease to stand still, and deaf_s: when half
+    of the nodes begin and cease to be unheard, for a driver that skips quiet ticks."""
 
     def __init__(self, spec: TwinSpec, harm: Harm, panel: Panel) -> None:
         self.spec, self.harm, self.panel = spec, harm, panel
@@ -40,6 +40,7 @@ class Disturbance:
         self.outages = 0
         self.outages_from_s: list[float] = []
         self.freezes_s: list[float] = []
+        self.deaf_s: list[float] = []
 
     def play(self, noises: Iterable[Noise]) -> None:
         """Enter all of it on the agenda."""
@@ -49,6 +50,8 @@ class Disturbance:
                 self.outages_from_s.append(noise.at_s)
             elif noise.kind is NoiseKind.FROZEN_SENSOR:
                 self.freezes_s += (noise.at_s, noise.ends_s)
+            elif noise.kind is NoiseKind.HALF_MISSING:
+                self.deaf_s += (noise.at_s, noise.ends_s)
 
     def _begin(self, noise: Noise) -> None:
         match noise.kind:
