@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,38 @@ def test_a_reservation_ends_with_the_code_of_what_policy_said(
 ) -> None:
     answer = {"proposal": "P-4", "decision": decision, "says": "So."}
     monkeypatch.setattr("watchkeeper.app.queue_cli.ask_watch", lambda *_args, **_more: answer)
+    monkeypatch.setattr("watchkeeper.app.queue_cli.watch_now", lambda: datetime.now(UTC))
     done = CliRunner().invoke(app, ["reserve", "train", "--nodes", "2", "--until", "18:00"])
     said = f"{done.output}{done.exception or ''}"
     assert getattr(done.exception, "exit_code", 0) == code
     assert says in said
     assert not_said not in said
+
+
+@pytest.mark.parametrize(
+    ("typed_as", "until"),
+    [
+        (("--for", "2h"), "2031-03-04T07:00:00+00:00"),
+        (("--until", "06:00"), "2031-03-04T06:00:00+00:00"),
+    ],
+)
+def test_a_hold_is_counted_from_the_time_of_the_watch_which_may_be_a_twins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed_as: tuple[str, str], until: str
+) -> None:
+    monkeypatch.setenv("WATCHKEEPER_HOME", str(tmp_path))
+    held: list[dict[str, Any]] = []
+
+    def hold(**asked: Any) -> dict[str, Any]:
+        held.append(asked)
+        return {"id": "H-1", "what": asked["what"]}
+
+    twins = datetime(2031, 3, 4, 5, 0, tzinfo=UTC)
+    door = Door(Home.find().socket, {"now": lambda: twins, "hold": hold})
+    code, said = typed("hold", "node:train-01", *typed_as, "--as", "ann")
+    door.close()
+    assert code == 0, said
+    assert held[0]["until"] == until
+    assert "until 2031-03-04 0" in said
 
 
 def test_who_loses_a_node_names_it() -> None:

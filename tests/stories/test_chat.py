@@ -3,6 +3,7 @@ another person answers, or a narrowing at once. Never an effect, never anything 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -26,6 +27,8 @@ OPEN = {
     '  - {id: all-may-be-done, effect: allow, actions: ["*"]}\n'
     "  - {id: keep-four, effect: deny, actions: [node.drain], when: node.name == 'train-04'}\n"
 }
+
+FEW = "rules:\n  - {id: no-drain, effect: deny, actions: [node.drain]}\n"
 
 
 class Nobody:
@@ -68,6 +71,29 @@ def test_s15_a_typed_step_is_a_card_then_a_proposal_and_another_person_says_yes(
     assert story.done() == []
     story.answer(Answer.APPROVE, BEN)
     story.until(lambda: story.done() == ["node.cordon"])
+
+
+def test_a_typed_step_that_no_order_names_says_which_orders_would_ask_another(tell: Tell) -> None:
+    story = chat(tell, policies={"policies/few.yaml": HEAD + PEOPLE + FEW})
+    text, card, _ = said(story, "cordon train-02")
+    assert card is not None
+    assert "no rule allows node.cordon here and now" in card.steps[0].because
+    assert "`watchkeeper init DIR --with by-hand`" in text
+    _, card, _ = said(story, "drain train-02")
+    assert card is not None
+    assert "by-hand" not in card.steps[0].because, (
+        "an order refuses it; by-hand would not mend that"
+    )
+
+
+def test_the_orders_that_it_names_ask_about_exactly_these_steps() -> None:
+    from watchkeeper.app.starters import starters
+    from watchkeeper.control.handed import BY_HAND_KINDS
+
+    text = (starters() / "library" / "by-hand" / "by-hand.yaml").read_text()
+    assert set(re.findall(r"\b(?:node|gpu|job|check|pool)\.(?!gpu_hours)[a-z]+\b", text)) == set(
+        BY_HAND_KINDS
+    )
 
 
 def test_a_card_names_what_makes_a_question_of_it_and_not_a_dial_that_stands_elsewhere(

@@ -138,6 +138,7 @@ def calls(
 
     return {
         "board": desk.board,
+        "now": lambda: desk.board().at,
         "health": desk.health,
         "log": lambda after=0, limit=60: desk.log(after, limit),
         "wait": lambda after, timeout_s: desk.wait(after, min(timeout_s, 25.0)),

@@ -3,14 +3,14 @@ the door; a hold narrows only, so anybody at the door may set one."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from watchkeeper.app.door import ask_watch
 from watchkeeper.app.printing import say
-from watchkeeper.app.when import span_of
+from watchkeeper.app.when import span_of, watch_now
 from watchkeeper.app.who import me
 from watchkeeper.core.errors import UsageError
 from watchkeeper.core.hold import KINDS, WHOLE, named
@@ -33,17 +33,16 @@ def hold(
 ) -> None:
     """Leave nodes, racks, pools or gangs alone for a time: nothing that takes work or capacity away
     begins there, whatever policy allows."""
-    now = datetime.now(UTC)
+    keys = [_key(each) for each in what]
     if until and length:
         raise UsageError("Say --until or --for, not both.")
     if until:
-        _, last = span_of("", until, zone, now)
+        _, last = span_of("", until, zone, watch_now())
     else:
         told = since(length or "12h")
         if not isinstance(told, timedelta):
             raise UsageError(f"--for {length!r} is not a length of time. Write 2h or 30m.")
-        last = now + told
-    keys = [_key(each) for each in what]
+        last = watch_now() + told
     made = ask_watch("hold", what=keys, until=last.isoformat(), person=who or me(), reason=reason)
     say(
         f"{made['id']}: {named(made['what'])} is left alone until {last:%Y-%m-%d %H:%M} UTC. "

@@ -7,14 +7,13 @@ They speak to the running watch. A gang that is handed in waits until it is admi
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from watchkeeper.app.door import ask_watch
 from watchkeeper.app.printing import Output, OutputOption, say, show
-from watchkeeper.app.when import span_of
+from watchkeeper.app.when import span_of, watch_now
 from watchkeeper.core.errors import Refused
 from watchkeeper.core.since import seconds
 
@@ -79,7 +78,7 @@ def reserve(
     who: AsOption = "",
 ) -> None:
     """Have nodes of a pool kept for a time, for one tenant. Policy decides, as of any action."""
-    first, last = span_of(begin, until, zone, datetime.now(UTC))
+    first, last = span_of(begin, until, zone, watch_now())
     found = ask_watch(
         "reserve", pool=pool, nodes=nodes, begin=first.isoformat(), until=last.isoformat(),
         tenant=tenant, person=who, reason=reason,
@@ -89,7 +88,7 @@ def reserve(
         case "deny":
             raise Refused(
                 f"{says} Only an order that allows `pool.reserve` lets nodes be kept; "
-                "docs/scheduler.md shows one."
+                "docs/scheduler.md shows one, to be put into the folder of your orders."
             )
         case "ask":
             say(f"{says} `watchkeeper approvals` shows who is asked.")

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from watchkeeper.app.door import ask_watch
 from watchkeeper.app.lab_time import DAYS
 from watchkeeper.core.errors import UsageError
 
@@ -31,6 +32,12 @@ def span_of(begin: str, until: str, zone: str, now: datetime) -> tuple[datetime,
     if last <= now:
         raise UsageError("That time is over.")
     return first, last
+
+
+def watch_now() -> datetime:
+    """The time of the running watch, which times that people type are counted from: the twin's own
+    where it watches a twin. Raises NotRunning."""
+    return datetime.fromisoformat(ask_watch("now"))
 
 
 def moment(text: str, zone: ZoneInfo, after: datetime) -> datetime:

@@ -40,6 +40,21 @@ from watchkeeper.remedy.precondition import unmet
 
 MOST_AN_HOUR = 40
 """Steps of all people together that were typed within the hour: each may wake somebody."""
+BY_HAND_KINDS = frozenset(
+    {
+        "node.cordon",
+        "node.drain",
+        "node.restart",
+        "node.reboot",
+        "gpu.reset",
+        "gpu.quarantine",
+        "check.run",
+        "job.requeue",
+        "job.preempt",
+        "pool.scale",
+    }
+)
+"""What the library's orders `by-hand` let people ask for."""
 _THREAD = "chat:{seq}/{step}"
 
 
@@ -88,10 +103,23 @@ def _step(watch: Watch, snapshot: Snapshot, person: Person, order: Ordered, name
         blast=blast(bound_of(steps, snapshot), steps, started_gpus(steps, snapshot)),
         undo=undo_text(proposal.action, ()),
         verdict=verdict.decision,
-        because=verdict.because,
+        because=f"{verdict.because}{mended_by(verdict, kind_of(action))}",
         where=_where(verdict),
         incident=incident,
     )
+
+
+def mended_by(verdict: Verdict, kind: str) -> str:
+    """What makes a question of a step that was refused because no order names it, "" for any other
+    refusal: to be added to the reason."""
+    if verdict.refused_by != "default":
+        return ""
+    if kind in BY_HAND_KINDS:
+        return (
+            ". `watchkeeper init DIR --with by-hand` puts orders into the folder of yours (DIR) by "
+            "which another person is asked"
+        )
+    return f". An order of yours that asks about {kind} would make a question of it"
 
 
 def _where(verdict: Verdict) -> str:
