@@ -124,11 +124,12 @@ class Past:
         self.clock = ManualClock()
         self.cluster = MemoryCluster.of(self.clock, {"train": 4, "far": 20})
         self.books = Books()
-        self._seq = 0
+        self._seq = self._begun = 0
 
     def effect(self, action: Action, *, domains: tuple[str, ...] = ("pool:far",), ends: str = "recovered", **more: Any) -> str:  # fmt: skip
         """An effect begins now, and ends as said; "" leaves it under way."""
-        ident = f"P-{len(self.books.files) + 1}"
+        self._begun += 1
+        ident = f"P-{self._begun}"
         proposal = self.proposal(action, ident, **more)
         impact = Impact(gpu_hours=1.5, money=3.0)
         effect = Effect(

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from watchkeeper.control.acted import Acted
 from watchkeeper.control.fair import Month, Used
 from watchkeeper.control.filed import Filed
 from watchkeeper.control.folding import KEPT_CLOSED, fold
@@ -21,7 +23,6 @@ from watchkeeper.core.event import Event
 from watchkeeper.core.forecast import Forecast
 from watchkeeper.core.hold import Hold
 from watchkeeper.core.incident import Incident
-from watchkeeper.core.ledger import PastEffect
 from watchkeeper.core.model import ModelCall
 from watchkeeper.core.regret import Regret
 from watchkeeper.core.serving import ServePlan
@@ -83,8 +84,8 @@ class Books:
     """The gate's own: (snapshot, incidents_changed, nodes of each pool that fell ill)."""
     newest_opened: tuple[int, datetime | None] = field(default=(-1, None), compare=False)
     """The gate's own: (incidents_changed, when the newest incident opened)."""
-    past_words: dict[str, tuple[File, PastEffect]] = field(default_factory=dict, compare=False)
-    """The gate's own: the word of each effect of the past, but for its age."""
+    effects: Acted = field(default_factory=Acted, compare=False)
+    """The gate's own: the effects of the past, as columns."""
     by_incident: dict[str, list[str]] = field(default_factory=dict)
     """Incident -> ids of its proposals, oldest first."""
 
@@ -135,9 +136,10 @@ class Books:
         """Uses of break-glass that nobody has reviewed, oldest first."""
         return [lift for lift in self.lifts.values() if not lift.reviewed_by]
 
-    def past(self) -> list[File]:
-        """Proposals with an effect that was started, newest first: what the ledger counts."""
-        return [self.files[ident] for ident in reversed(self.acted) if ident in self.files]
+    def past(self) -> Iterator[File]:
+        """Proposals with an effect that was started, newest first: what the ledger counts. One at
+        a time: there are thousands, and who asks seldom looks far back."""
+        return (self.files[ident] for ident in reversed(self.acted) if ident in self.files)
 
     def last_of_thread(self, thread: str) -> File | None:
         """The newest Proposal of one crew thread."""

@@ -110,7 +110,7 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         scores=scores(watch),
         would=would(watch, snapshot),
         denied=denied_of(watch, snapshot),
-        down=explained_by(books.incidents.values()),
+        down=_down(watch),
         orders=frozenset(
             orders_of(
                 policy.version if policy is not None else "",
@@ -135,6 +135,14 @@ def ask_the_crew(watch: Watch, snapshot: Snapshot) -> CrewReply:
         watch.asked_in_halt |= asked
         return CrewReply(drafts=tuple(d for d in sound.drafts if _is_a_step(d)))
     return sound
+
+
+def _down(watch: Watch) -> dict[str, frozenset[str]]:
+    """What the domains that are down explain; asked anew when an incident has changed."""
+    incidents = watch.record.books.incidents
+    if watch.down_of[0] != incidents.changes:
+        watch.down_of = (incidents.changes, explained_by(incidents.values()))
+    return watch.down_of[1]
 
 
 def _is_a_step(draft: Draft) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
+from watchkeeper.control.acted import Acted, of_incident, of_node, of_target
 from watchkeeper.control.books import Books
 from watchkeeper.control.folding import LEDGER_S
-from watchkeeper.control.life import State
-from watchkeeper.control.papers import Effect, File
 from watchkeeper.core.action import TRAITS, kind_of, node_of, targets_of
 from watchkeeper.core.impact import out_by_domain
 from watchkeeper.core.incident import Incident
@@ -61,7 +61,7 @@ def ledger_of(
     back_s = _back_s(policy, kind_of(proposal.action))
     kind = kind_of(proposal.action)
     counted = counted_kinds(policy, kind) if policy is not None else frozenset[str]()
-    effects, looks = _cut(_past(books, snapshot.steady), proposal, mine, back_s, counted)
+    effects, looks = _cut(books, proposal, mine, back_s, counted, snapshot.steady)
     whole = ledger_view(books, snapshot, effects)
     # A fleet has thousands of domains; what is judged, and journalled with it, are these.
     keys = {"fleet", *mine, *(f"pool:{p}" for p in whole.newly_unhealthy)}
@@ -85,62 +85,70 @@ def _back_s(policy: CheckedPolicy | None, kind: str) -> Callable[[str], float]:
 
 
 def _cut(
-    past: Iterable[Aged],
+    books: Books,
     proposal: Proposal,
     mine: set[str],
     back_s: Callable[[str], float],
     counted: frozenset[str],
+    steady: float,
 ) -> tuple[tuple[PastEffect, ...], Looks]:
     """What of the past a verdict is shown, newest first, and how far back that is complete.
     counted: kinds of action that are counted over the fleet."""
-    targets, node = set(targets_of(proposal.action)), node_of(proposal.action)
-    incident, fleet_s = proposal.incident, back_s("fleet")
-    kind_of_key = {key: key.partition(":")[0] for key in mine}
-    back_of = {per: back_s(per) for per in kind_of_key.values()}
-    related: list[Aged] = []
-    elsewhere: list[Aged] = []
-    near: dict[str, float] = {}
-    too_old = False
-    for aged in past:  # a month of them, for each verdict
-        word, age_s = aged
-        if word.proposal == proposal.id:
-            continue
-        shared = {kind_of_key[key] for key in word.domains if key in kind_of_key}
-        if (
-            word.open
-            or word.target in targets
-            or (node and word.node == node)
-            or (incident and word.incident == incident)
-            or any(age_s < back_of[per] for per in shared)
-        ):
-            related.append(aged)
-        elif shared or age_s >= fleet_s:
-            too_old = True
-            for per in shared:
-                near[per] = back_of[per]
-        else:
-            elsewhere.append(aged)
-    shown, cut_s, thin = _newest(elsewhere, counted)
-    reaches_s = fleet_s if too_old and cut_s is None else cut_s
-    kept = sorted((*related, *shown), key=lambda aged: aged.age_s)
-    return tuple(map(_word, kept)), Looks(reaches_s, near, thin)
+    with books.effects.lock:
+        past, ages, counting = _counting(books, steady)
+        counting[past.row_of(proposal.id)] = False
+        related = past.open.copy()
+        related[past.sharing(_own_keys(proposal))] = True
+        shares = np.zeros(len(ages), dtype=bool)
+        sharing = [(_kind(key), past.sharing((key,))) for key in sorted(mine)]
+        for per, rows in sharing:
+            shares[rows] = True
+            related[rows] |= ages[rows] < back_s(per)
+        rest = counting & ~related
+        near = {per: back_s(per) for per, rows in sharing if rest[rows].any()}
+        fleet_s = back_s("fleet")
+        elsewhere = rest & ~shares & (ages < fleet_s)
+        shown, cut_s, thin = _newest(past.words(_newest_first(elsewhere), steady), counted)
+        reaches_s = fleet_s if cut_s is None and (rest & ~elsewhere).any() else cut_s
+        near_by = past.words(_newest_first(counting & related), steady)
+    kept = sorted((*near_by, *shown), key=lambda word: word.age_s)
+    return tuple(kept), Looks(reaches_s, near, thin)
+
+
+def _own_keys(proposal: Proposal) -> list[str]:
+    """What makes an effect of the past bear on a proposal, however long ago it was."""
+    keys = [of_target(target) for target in targets_of(proposal.action)]
+    if node := node_of(proposal.action):
+        keys.append(of_node(node))
+    if proposal.incident:
+        keys.append(of_incident(proposal.incident))
+    return keys
+
+
+def _kind(key: str) -> str:
+    return key.partition(":")[0]
+
+
+def _newest_first(wanted: npt.NDArray[np.bool_]) -> list[int]:
+    rows: list[int] = np.flatnonzero(wanted)[::-1].tolist()
+    return rows
 
 
 def _newest(
-    elsewhere: Iterable[Aged], counted: frozenset[str]
-) -> tuple[list[Aged], float | None, dict[str, float]]:
+    elsewhere: Iterable[PastEffect], counted: frozenset[str]
+) -> tuple[list[PastEffect], float | None, dict[str, float]]:
     """The newest of what has nothing in common with a proposal; how far back that is complete, or
     None where nothing was cut; and the same for each uncounted kind that was cut."""
-    shown, places = list[Aged](), Counter[str]()
+    shown, places = list[PastEffect](), Counter[str]()
     last, full = dict[str, float](), set[str]()
-    for aged in elsewhere:
-        kind = aged.word.action
+    for word in elsewhere:
+        kind = word.action
         firm = kind in counted or TRAITS[kind].disruptive
         bucket, most = ("", ELSEWHERE) if firm else (kind, UNCOUNTED)
         if places[bucket] < most:
             places[bucket] += 1
-            shown.append(aged)
-            last[bucket] = aged.age_s
+            shown.append(word)
+            last[bucket] = word.age_s
         else:
             full.add(bucket)
     cut = {bucket: last[bucket] for bucket in sorted(full)}
@@ -199,60 +207,21 @@ def since_resumed(books: Books) -> tuple[Incident, ...]:
     return tuple(i for i in found if resumed is None or i.opened_at > resumed)
 
 
-class Aged(NamedTuple):
-    """One effect of the past, and how old it is now; the age in the word itself is not told."""
-
-    word: PastEffect
-    age_s: float
-
-
 def past_effects(books: Books, steady: float) -> tuple[PastEffect, ...]:
     """What was done before, newest first, as rates and budgets count it at this moment."""
-    return tuple(map(_word, _past(books, steady)))
+    with books.effects.lock:
+        past, _, counting = _counting(books, steady)
+        return tuple(past.words(_newest_first(counting), steady))
 
 
-def _word(aged: Aged) -> PastEffect:
-    return msgspec.structs.replace(aged.word, age_s=aged.age_s)
-
-
-def _past(books: Books, steady: float) -> list[Aged]:
-    """Only the ages are new each time: the rest is made once for each state of a file."""
-    known, kept = books.past_words, dict[str, tuple[File, PastEffect]]()
-    found = []
-    for file in books.past():
-        effect = file.effect
-        if effect is None or file.state is State.REFUSED:
-            continue  # stopped by the second look: nothing was done
-        age = _age_of(effect, steady)
-        if age > LEDGER_S and not file.in_hand:
-            continue
-        word = known.get(file.proposal.id)
-        if word is None or word[0] is not file:
-            word = (file, _past_effect(file, effect))
-        kept[file.proposal.id] = word
-        found.append(Aged(word[1], round(age, 3)))
-    books.past_words = kept
-    return found
-
-
-def _age_of(effect: Effect, steady: float) -> float:
-    """By the steady clock alone: a wall clock that is set refills no budget (S28)."""
-    return max(0.0, steady - effect.started_steady)
-
-
-def _past_effect(file: File, effect: Effect) -> PastEffect:
-    return PastEffect(
-        action=kind_of(file.action),
-        target=targets_of(file.action)[0],
-        age_s=0.0,
-        node=node_of(file.action),
-        incident=file.proposal.incident,
-        domains=effect.domains,
-        open=file.in_hand,
-        proposal=file.proposal.id,
-        gpu_hours=file.impact.gpu_hours,
-        money=file.impact.money or 0.0,
-    )
+def _counting(
+    books: Books, steady: float
+) -> tuple[Acted, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The effects of the past, their ages, and which of them rates and budgets may count."""
+    past = books.effects
+    past.catch_up(books)
+    ages = past.ages(steady)
+    return past, ages, ~past.void & (past.open | (ages <= LEDGER_S))
 
 
 def domains_of(proposal: Proposal, impact: Impact, snapshot: Snapshot) -> tuple[str, ...]:

@@ -52,11 +52,16 @@ def think(watch: Watch, snapshot: Snapshot) -> None:
     before = dict(books.incidents)
     told, watch.sightings = weigh(ours, before.values(), snapshot, seen, watch.sense)
     signals = told + derived
-    after = correlate(tuple(before.values()), signals, snapshot, watch.ids, watch.sense)
+    watch.book = watch.book.caught_up(before.values())
+    after = correlate(watch.book, signals, snapshot, watch.ids, watch.sense)
     lemons = _lemons([i for i in after if i.id not in before], after, watch, snapshot)
-    for incident in (lemons.get(i.id, i) for i in after):
-        now = _with_its_gangs(watch, _in_its_stage(watch, incident), snapshot)
-        _note_incident(watch, before.get(incident.id), now)
+    for incident in after:
+        old = before.get(incident.id)
+        if incident is old and incident.state is IncidentState.RESOLVED:
+            continue  # of thousands that a long run leaves behind, nearly all
+        told_of = lemons.get(incident.id, incident)
+        now = _with_its_gangs(watch, _in_its_stage(watch, told_of), snapshot)
+        _note_incident(watch, old, now)
     _foresee(watch, snapshot)
 
 
@@ -118,7 +123,7 @@ def _with_its_gangs(watch: Watch, incident: Incident, snapshot: Snapshot) -> Inc
 
 def _note_incident(watch: Watch, old: Incident | None, new: Incident) -> None:
     if new is old:
-        return  # of thousands that a long run leaves behind, nearly all
+        return
     if old is not None and _same(old, new):
         return
     kind = Kind.INCIDENT_CHANGED

@@ -30,6 +30,7 @@ from watchkeeper.core.model import Scored
 from watchkeeper.core.ports import Mirror, Rehearsal, StopFile
 from watchkeeper.core.telemetry import Snapshot
 from watchkeeper.core.views import TrustView
+from watchkeeper.health.book import Book
 from watchkeeper.health.sense import SenseSettings, Sightings
 from watchkeeper.policy.model import CheckedPolicy
 
@@ -91,6 +92,8 @@ class Watch:
 
     latest: Snapshot | None = None
     sightings: Sightings = field(default_factory=Sightings)
+    book: Book = field(default_factory=lambda: Book(()))
+    """The correlator's, of the turn before."""
     amendments: list[Request] = field(default_factory=list)
     """Changes of questions that doors left for the turn; guarded by the record's lock."""
     wishes: list[Wish] = field(default_factory=list)
@@ -102,6 +105,8 @@ class Watch:
     """Threads that the crew was asked about since the watch halted; each is asked about once."""
     all_delivered_at: int = -1
     """`books.files.changes` at which every result had been handed to the crew."""
+    down_of: tuple[int, dict[str, frozenset[str]]] = (-1, {})
+    """(changes of incidents, the domains that were down then and what that explains)."""
     history_of: tuple[tuple[int, int], dict[str, tuple[StepResult, ...]]] = ((-1, -1), {})
     """(changes of files and incidents, the crew's history then)."""
     repairs_of: tuple[int, float, dict[str, frozenset[str]]] = (-1, 0.0, {})

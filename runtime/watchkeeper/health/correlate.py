@@ -51,18 +51,22 @@ LATE_S = 120.0
 
 
 def correlate(
-    incidents: tuple[Incident, ...],
+    incidents: tuple[Incident, ...] | Book,
     signals: tuple[Signal, ...],
     snapshot: Snapshot,
     ids: Ids,
     settings: SenseSettings = REAL,
 ) -> tuple[Incident, ...]:
-    """Every incident after this turn, those unchanged included, new ones last.
+    """Every incident after this turn, those unchanged included, new ones last. A Book of them is
+    written in; whoever keeps one from turn to turn spares the making of it.
 
     Closes what healed without us (`closed_because` says how); never closes what is in hand.
     """
     blind = lost_sources(snapshot, settings)
-    book = Book(_closed_if_healed(i, snapshot, settings, blind) for i in incidents)
+    book = incidents if isinstance(incidents, Book) else Book(incidents)
+    for incident in book.unresolved():
+        if (now := _closed_if_healed(incident, snapshot, settings, blind)) is not incident:
+            book.put(now)
     news = [not_from_the_future(s, snapshot) for s in signals if s.world is snapshot.world]
     news = [s for s in news if believed(s)]
     by_node: dict[str, list[Signal]] = {}
@@ -86,7 +90,7 @@ def correlate(
 def _closed_if_healed(
     incident: Incident, snapshot: Snapshot, settings: SenseSettings, blind: frozenset[str]
 ) -> Incident:
-    if incident.state is IncidentState.RESOLVED or incident.state in _IN_HAND:
+    if incident.state in _IN_HAND:
         return incident
     why = healed(incident, snapshot, settings, blind)
     return closed(incident, snapshot, why) if why else incident
@@ -294,7 +298,7 @@ def _host(
 
 def _absorb_jobs(book: Book, snapshot: Snapshot) -> None:
     """A gang often stops before Ray declares its node dead: then its incident was no own one."""
-    for incident in list(book.values()):
+    for incident in book.unresolved():
         ours = incident.fault == Fault.JOB_STOPPED or incident.fault in GANG_FAULTS
         if not ours or incident.node or incident.state is not IncidentState.OPEN:
             continue

@@ -71,7 +71,7 @@ def gather(book: Book, snapshot: Snapshot, ids: Ids, settings: SenseSettings) ->
     since = snapshot.at - timedelta(seconds=settings.domain_window_s)
     fresh = [
         i
-        for i in book.values()
+        for i in book.unresolved()
         if i.opened_at >= since and i.fault in _FAMILY and i.state is IncidentState.OPEN and i.node
     ]
     for family in dict.fromkeys(_FAMILY[i.fault] for i in fresh):
