@@ -53,7 +53,8 @@ def tell_if_barred(watch: Watch, proposal: Proposal, verdict: Verdict) -> None:
         hush.BARRED,
         bar.key,
         f"{incident.id} waits: {say(proposal.action)} is held back. {why}",
-        f"{incident.title} What would be done after: {after}. {_link(watch, incident.id)}".strip(),
+        f"{incident.title.rstrip('.')}. What would be done after: {after}. "
+        f"{_link(watch, incident.id)}".rstrip(),
         (incident.id, proposal.id),
         about=incident.id,
         bar=plain(bar),
