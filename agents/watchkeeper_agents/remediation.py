@@ -66,7 +66,8 @@ def think(
         case Steps():
             return _ask(incident, memory, plan, tools, reasoner)
         case Wait():
-            return _stop(memory, "waiting", plan.why, diagnosis(incident))
+            turn = _stop(memory, "waiting", plan.why, diagnosis(incident))
+            return msgspec.structs.replace(turn, again_s=plan.again_s)
         case Done():
             return _stop(memory, "resolved", plan.why, plan.why)
         case Escalate():
@@ -156,6 +157,8 @@ def looks(incident: Incident, tools: Tools) -> str:
     parts.append(tools.briefing.checked.get(incident.node, ""))
     jobs = (tools.snapshot.jobs.get(name) for name in incident.jobs)
     parts += [f"{j.name} {j.attempt_id} {j.state.value}" for j in jobs if j is not None]
+    if incident.jobs and not incident.node:
+        parts += tools.briefing.down  # a gang may wait until its domain is well
     return "; ".join(parts)
 
 

@@ -9,6 +9,7 @@ from watchkeeper.core.cluster import JobState
 from watchkeeper.core.incident import IncidentState, Trust
 from watchkeeper.health.correlate import correlate
 from watchkeeper.health.doubt import weigh
+from watchkeeper.health.illness import still_ill
 from watchkeeper.health.sense import REAL
 from watchkeeper.health.sightings import Sightings
 
@@ -158,6 +159,19 @@ def test_three_nodes_of_a_zone_whose_mount_does_not_answer_are_its_storage_and_n
     passed, _ = weigh(more, (incident,), later, seen, REAL)
     again = correlate((incident,), passed, later, c.Counter())
     assert [i.id for i in again] == [incident.id]
+
+
+@pytest.mark.parametrize(("quiet_s", "ill"), [(10.0, True), (590.0, True), (610.0, False)])
+def test_a_storage_is_ill_until_no_mount_was_told_of_for_a_while_though_gangs_are_busy(
+    quiet_s, ill
+):
+    lines, snapshot = stalls("w1", "w2", "w3")
+    passed, _ = weigh(lines, (), snapshot, Sightings(), REAL)
+    (incident,) = correlate((), passed, snapshot, c.Counter())
+    known = [c.node(f"w{n}", zone="z1") for n in range(1, 5)]
+    later = lines[-1].at + timedelta(seconds=quiet_s)
+    busy = c.snapshot(*known, jobs=(c.job("busy", nodes=("w4",)),), at=later)
+    assert (still_ill(incident, busy) is True) == ill
 
 
 def test_a_mount_of_one_node_alone_is_that_nodes_once_it_persists():

@@ -31,7 +31,7 @@ from watchkeeper.health.domains import domain_ill, members, quiet_ends
 from watchkeeper.health.evidence import fault_of, repeated
 from watchkeeper.health.sense import COLLECTORS, REAL, SenseSettings, lost_sources, unheard
 from watchkeeper.health.sensors import clocks_cut, impossible
-from watchkeeper.health.storage import IDLE_PERCENT
+from watchkeeper.health.storage import IDLE_PERCENT, mounts_quiet
 
 FLAP_CALM_S = 3600.0
 """A node that kept dying is well after so long a life (ours)."""
@@ -119,7 +119,8 @@ def silence_ends(incident: Incident) -> list[float]:
     words = [] if last is None else [last]
     if incident.fault in MASK:
         words += [s.at for s in incident.signals]
-    return [at.timestamp() + GONE_S for at in words] + quiet_ends(incident)
+    quiet = quiet_ends(incident) + mounts_quiet(incident)
+    return [at.timestamp() + GONE_S for at in words] + quiet
 
 
 def is_silence(incident: Incident) -> bool:
@@ -251,6 +252,8 @@ def _clean(job: Job, told: list[Signal], snapshot: Snapshot) -> bool | None:
 
 
 def _starves(incident: Incident, snapshot: Snapshot) -> bool | None:
+    if (ends := mounts_quiet(incident)) and snapshot.at.timestamp() < max(ends):
+        return True  # other gangs of the zone may need no mount, and be busy
     zone, frame = _name(incident) if incident.target.startswith("zone:") else "", snapshot.frame
     rows = [
         frame.row[name]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from watchkeeper.core.cluster import JobState
-from watchkeeper.core.incident import Signal, Trust
+from watchkeeper.core.fault import Fault
+from watchkeeper.core.incident import Incident, Signal, Trust
 from watchkeeper.core.telemetry import GPU_FIELDS, Snapshot
 from watchkeeper.core.word import utc
 from watchkeeper.health.paces import Gangs
@@ -20,6 +21,11 @@ SHARE = 0.3
 """Of the zone's busy nodes, so many must belong to gangs that starve (ours)."""
 TOGETHER_S = 180.0
 IDLE_PERCENT = 10.0
+FLEET_LOAD = "fleet-load"
+"""The source of a stall of which only idle GPUs tell."""
+MOUNT_QUIET_S = 600.0
+"""A node tells of a mount that does not answer when it needs it: it may be back when none has told
+of it for so long (ours)."""
 _LOAD = GPU_FIELDS.index("utilization_percent")
 
 
@@ -42,6 +48,15 @@ def starved(snapshot: Snapshot, pasts: Gangs) -> list[tuple[Signal, frozenset[st
             continue
         found.append((_signal(snapshot, zone, min(late[n] for n in idle)), frozenset(together)))
     return found
+
+
+def mounts_quiet(incident: Incident) -> list[float]:
+    """Until when a storage's incident lasts for what nodes told of their mounts, in epoch seconds,
+    one for the newest word; nothing where only idle GPUs told of it."""
+    if incident.fault != Fault.STORAGE_STALL:
+        return []
+    told = [s.at.timestamp() for s in incident.signals if s.source != FLEET_LOAD]
+    return [max(told) + MOUNT_QUIET_S] if told else []
 
 
 def _zone(snapshot: Snapshot, job: str) -> str:
@@ -78,7 +93,7 @@ def _signal(snapshot: Snapshot, zone: str, since: float) -> Signal:
         code="storage.stall",
         target=target,
         at=utc(since),
-        source="fleet-load",
+        source=FLEET_LOAD,
         trust=Trust.DRIVER,
         world=snapshot.world,
     )

@@ -10,6 +10,7 @@ from watchkeeper.core.fault import Fault
 from watchkeeper.core.incident import Incident
 from watchkeeper.remedy.plan import Done, Escalate, Plan, RemedyView, Step, Steps, Wait
 from watchkeeper.remedy.taint import newest_is_tainted, tainted_since
+from watchkeeper.remedy.trying import waits_its_turn
 from watchkeeper.remedy.verify import expected_effect
 
 MAX_REQUEUES = 2
@@ -18,6 +19,9 @@ MAX_REQUEUES = 2
 
 def job_ladder(incident: Incident, view: RemedyView) -> Plan:
     """For a gang that stopped by itself, or whose program failed: requeue, and nothing else."""
+    named = (view.snapshot.jobs[name] for name in incident.jobs if name in view.snapshot.jobs)
+    if turn := waits_its_turn((j for j in named if j.state is JobState.STOPPED), view):
+        return turn
     plan = after_repair(incident, view)
     if not isinstance(plan, Done):
         return plan

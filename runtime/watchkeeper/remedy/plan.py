@@ -42,10 +42,12 @@ class Steps(Word, frozen=True):
 
 class Wait(Word, frozen=True):
     """Do nothing yet. for_change: nothing but a change of the node, its fence, or what of it is
-    free, makes this another answer."""
+    free, makes this another answer. again_s: seconds after which it may be another one though
+    nothing of the incident's own changed; 0: no more than any wait."""
 
     why: str
     for_change: bool = False
+    again_s: float = 0.0
 
 
 class Done(Word, frozen=True):
