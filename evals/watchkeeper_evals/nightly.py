@@ -33,9 +33,9 @@ from watchkeeper_evals.remediation.sources import code_digest, commit
 
 ROOT = Path(__file__).parents[2]
 Found = dict[str, Any]
-FIRST_SEED, SEEDS, NODES, DAYS = 109, 20, 2048, 54.0
-"""The published evaluation. Seeds from 109 on trained nothing and were looked at by nobody; 101 to
-108 were looked at after they had been played."""
+FIRST_SEED, SEEDS, NODES, DAYS = 117, 20, 2048, 54.0
+"""The published evaluation. Seeds from 117 on trained nothing and were looked at by nobody; 101 to
+116 were looked at after they had been played."""
 NOISE_SEEDS = 2
 PLANNER_SEEDS = 400
 

@@ -90,7 +90,7 @@ PARSED = (
     "watchkeeper mcp --name helper",
     "watchkeeper up --twin --nodes 2048 --twin-speed 60 --policies policies",
     "watchkeeper policy simulate --policies my-orders --nights 14 --seeds 5 --against policies",
-    "watchkeeper eval remediation --nodes 2048 --days 54 --seeds 20 --first-seed 109 "
+    "watchkeeper eval remediation --nodes 2048 --days 54 --seeds 20 --first-seed 117 "
     "--out out/night --jobs 2 --report night.html",
     "watchkeeper eval remediation --nodes 2048 --days 54 --noise-only --only watchkeeper "
     "--out out/night --jobs 2",
