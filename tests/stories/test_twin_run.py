@@ -102,20 +102,32 @@ def test_silence_and_nonsense_between_two_looks_are_told_at_the_same_tick_dense_
     assert skipped.turns < dense.turns / 3
 
 
-def test_a_bad_driver_that_people_roll_back_after_hours_makes_us_repair_no_node() -> None:
-    spec = TwinSpec(seed=1, nodes=288, days=5 / 24, gang_nodes=(96, 48, 24), faults=False)
+def _under_a_bad_driver(spec: TwinSpec, nodes: range) -> Played:
     rollout = TrueFault(
         id=0,
         law="driver_rollout",
         at_s=1800.0,
-        nodes=tuple(range(32, 80)),
+        nodes=tuple(nodes),
         gpu=-1,
         ends_s=float("inf"),
         first="xid.119",
         luck=0.5,
     )
-    cluster = TwinCluster(spec, build(spec), (rollout,), (), laws())
-    night = play(spec, ORDERS, cluster=cluster)
+    return play(spec, ORDERS, cluster=TwinCluster(spec, build(spec), (rollout,), (), laws()))
+
+
+def test_forty_gangs_under_a_bad_driver_call_a_person_for_the_driver_alone() -> None:
+    spec = TwinSpec(seed=1, nodes=96, days=2 / 24, gang_nodes=(32,), faults=False)
+    night = _under_a_bad_driver(spec, range(36, 76))
+    assert night.incidents["job_stopped"] >= 40, "each of its gangs stopped"
+    assert set(night.escalations) == {"domain_down"}
+    assert night.asks == 0
+    assert 3 <= night.effects["job.requeue"] < 20, "one tries, and again; the others wait"
+
+
+def test_a_bad_driver_that_people_roll_back_after_hours_makes_us_repair_no_node() -> None:
+    spec = TwinSpec(seed=1, nodes=288, days=5 / 24, gang_nodes=(96, 48, 24), faults=False)
+    night = _under_a_bad_driver(spec, range(32, 80))
     assert night.incidents["domain_down"] == 2
     assert night.effects["job.requeue"] >= 2, "its gang met the bad driver again and again"
     assert night.false_actions.taken == 0
