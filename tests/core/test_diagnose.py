@@ -90,6 +90,7 @@ WRONG = {
     "missing": (None, "There is no file"),
     "binary": (b"\x7fELF\x02\0\0\0", "is binary"),
     "gzip": (b"\x1f\x8b\x08\0", "is compressed"),
+    "utf-16": ("[1.0] words\n".encode("utf-16"), "iconv -f utf-16"),
 }
 
 
@@ -100,6 +101,21 @@ def test_a_file_that_is_no_log_gets_one_clear_sentence(tmp_path, data, says):
         path.write_bytes(data)
     with pytest.raises(UsageError, match=says):
         run(str(path))
+
+
+def test_no_name_and_a_name_that_leads_nowhere_get_one_clear_sentence(tmp_path):
+    with pytest.raises(UsageError, match="No file is named"):
+        run("")
+    ring = tmp_path / "ring"
+    ring.symlink_to(ring)
+    with pytest.raises(UsageError, match=r"Too many levels of symbolic links\.$"):
+        run(str(ring))
+
+
+def test_a_byte_order_mark_hides_no_fault_on_the_first_line(tmp_path):
+    path = tmp_path / "kern.log"
+    path.write_bytes(b"\xef\xbb\xbf[1.0] NVRM: Xid (PCI:0000:3b:00): 79, fallen off the bus\n")
+    assert "1 line, 1 event." in run(str(path))
 
 
 def test_a_directory_gets_one_clear_sentence(tmp_path):
@@ -147,3 +163,79 @@ def test_services_are_believed_of_the_system_and_not_of_a_users_own_systemd():
     assert "node:gpu-25" not in found, "a user's systemd may end what it likes"
     assert "node:gpu-26" not in found, "a service of no concern"
     assert found["node:this-host"] == "nvlink"
+
+
+ENDED = "nvidia-fabricmanager.service: Main process exited, code=exited, status=1/FAILURE"
+SWITCH = "detected NVSwitch fatal error 20034 on fid 0"
+NOV_2 = "2026-11-02T10:00:00Z"
+STAMPS = {
+    "journalctl": (f"Nov  2 10:00:00 h systemd[1]: {ENDED}", NOV_2),
+    "a day without padding": (f"Nov 2 10:00:00 h systemd[1]: {ENDED}", NOV_2),
+    "short-precise": (f"Nov 20 10:00:00.123456 h systemd[1]: {ENDED}", "2026-11-20T10:00:00Z"),
+    "short-iso": (f"2026-11-20T11:00:00+0100 h systemd[1]: {ENDED}", "2026-11-20T10:00:00Z"),
+    "short-monotonic": (f"[  345.678901] h systemd[1]: {ENDED}", "boot+345.679s"),
+    "of a day that is none": (f"Nov 31 25:61:00 h systemd[1]: {ENDED}", None),
+    "the daemon's own": (f"[Nov  2 2026 10:00:00] [ERROR] [tid 7] {SWITCH}", NOV_2),
+    "the same, unpadded": (f"[Nov 2 2026 10:00:00] [ERROR] [tid 7] {SWITCH}", NOV_2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "time"), STAMPS.values(), ids=STAMPS)
+def test_a_services_line_is_read_with_every_stamp_that_the_journal_writes(line, time):
+    (signal,) = json.loads(as_json(diagnose(line, now=NOW)))["signals"]
+    assert signal["time"] == time
+    assert signal["code"] in ("fabric.down", "sxid.20034")
+
+
+def corrected(*seconds: float, says: str = "Corrected error received: 0000:17:00.0"):
+    lines = (f"[{s:.1f}] pcieport 0000:16:01.0: AER: {says}" for s in seconds)
+    return {i.fault for i in diagnose("\n".join(lines), now=NOW).incidents}
+
+
+def codes_of(line: str) -> list[str]:
+    return [s["code"] for s in json.loads(as_json(diagnose(line, now=NOW)))["signals"]]
+
+
+DEVICES = {
+    "a port": ("mlx5_core 0000:9a:00.0 ens9np0: Link down", "nic.down"),
+    "a slot": ("pcieport 0000:16:01.0: AER: Uncorrectable (Fatal) error received: x", "pcie.aer"),
+    "a disk": ("nvme nvme0: controller is down; will reset: CSTS=0xffffffff", "storage.stall"),
+    "a mount": ("nfs: server fs1 not responding, still trying", "storage.stall"),
+    "a processor": ("mce: [Hardware Error]: CPU 12: Machine Check: 0 Bank 7: be", "host.mce"),
+    "memory": ("Out of memory: Killed process 81231 (python3)", "node.oom"),
+}
+
+
+@pytest.mark.parametrize(("says", "code"), DEVICES.values(), ids=DEVICES)
+def test_a_hosts_line_is_read_from_dmesg_as_from_the_journal_and_of_no_program(says, code):
+    for stamp in ("[   12.345678] ", "[   12.345678] h kernel: ", "Nov 20 10:00:00 h kernel: "):
+        assert codes_of(stamp + says) == [code], stamp
+    for stamp in ("[   12.345678] h python3[7]: ", "[   12.345678] h python3: ", "", "kernel: "):
+        assert codes_of(stamp + says) == [], stamp
+
+
+def test_corrected_pcie_errors_are_a_fault_by_their_rate_alone():
+    assert corrected(*range(0, 3600, 10)) == set(), "six a minute, for an hour"
+    bursts = [start + k / 10 for start in (0, 30, 60) for k in range(10)]
+    assert corrected(*bursts) == {"pcie"}, "ten at once, three times"
+    assert corrected(*bursts[:10]) == set(), "ten at once that do not come again"
+    newer = "Correctable error message received from 0000:17:00.0"
+    assert corrected(*bursts, says=newer) == {"pcie"}
+
+
+def test_one_reading_of_a_link_is_shown_and_said_to_prove_nothing():
+    line = "[1.0] mlx5_core 0000:9a:00.0 ens9np0: Link down"
+    found = diagnose(line, now=NOW)
+    assert found.incidents == ()
+    assert "a network port went down, not borne out" in as_text(found, "x.log")
+    thrice = "\n".join(line.replace("1.0", f"{60 * n}.0") for n in range(1, 4))
+    assert "not borne out" not in as_text(diagnose(thrice, now=NOW), "x.log")
+
+
+def test_what_a_broken_log_says_besides_is_still_read():
+    """Torn lines, bytes of no text, a line of a megabyte: none of them hides the one beside it."""
+    xid = b"[5.0] NVRM: Xid (PCI:0000:3b:00): 48, pid=1, name=x, DBE\n"
+    torn = b"[4.9] NVRM: Xid (PCI:0000:3b\n" + bytes(range(1, 256)) + b"\n" + b"y" * 10**6 + b"\n"
+    found = diagnose((torn + xid + torn).decode("utf-8", "replace"), now=NOW)
+    assert [s.code for s in found.signals] == ["xid.48"]
+    assert [i.fault for i in found.incidents] == ["gpu_memory"]

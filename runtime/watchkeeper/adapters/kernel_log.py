@@ -20,7 +20,7 @@ from watchkeeper.core.clock import Clock
 from watchkeeper.core.incident import Trust
 from watchkeeper.core.sources import Finding
 from watchkeeper.health.decode import value_of
-from watchkeeper.health.host_lines import parse_kernel_host_line
+from watchkeeper.health.host_lines import AerCount, parse_kernel_host_line
 from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_line
 from watchkeeper.health.node_lines import NodeEvent
 
@@ -60,6 +60,7 @@ class KernelLog:
         self._offset = 0
         self._inode = 0
         self._sequence = -1
+        self._aer = AerCount()
         self._before_to = 0
         self._missed_to = 0
         self._was_absent = False
@@ -107,6 +108,8 @@ class KernelLog:
         at = _when(event.at, now, met)
         if at is None:
             return
+        if isinstance(event, NodeEvent):
+            event = self._aer.counted(event)
         if not self._repeats(event):
             found.append(self._finding(event, at))
 

@@ -1,5 +1,5 @@
-"""`watchkeeper diagnose --log FILE [--json]`: what a kernel log says, and what the watch would
-propose. Reads one file, prints, touches nothing."""
+"""`watchkeeper diagnose --log FILE [--json]`: what a log says, and what the watch would propose.
+Reads one file, prints, touches nothing."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def _claim(cause: Hypothesis, place: dict[str, int]) -> dict[str, Any]:
 def as_text(found: Diagnosis, name: str) -> str:
     """The same for people: short, aligned, and what was done to the cluster, which is nothing."""
     events, lines = len(found.signals), found.lines
-    head = f"{name}: {_count(lines, 'line')}, {_count(events, 'GPU event')}"
+    head = f"{name}: {_count(lines, 'line')}, {_count(events, 'event')}"
     refused = f", {len(found.ignored)} not believed" if found.ignored else ""
     blocks = [[f"{head}{refused}."], _signals(found), _incidents(found), _ignored(found)]
     if not events:
-        blocks.insert(1, ["No line of the kernel speaks of a GPU fault."])
+        blocks.insert(1, ["No line that we know speaks of a fault."])
     body = "\n\n".join("\n".join(block) for block in blocks if block)
     return f"{body}\n\nNothing was touched."
 
@@ -112,6 +112,8 @@ def read_text(path: str) -> tuple[str, datetime]:
 
     Raises UsageError: missing, not readable, a directory, compressed, binary, or over 64 MiB.
     """
+    if not path:
+        raise UsageError("No file is named. Name a log with --log FILE, or - for standard input.")
     if path == "-":
         return _decoded(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input"), datetime.now(UTC)
     file = Path(path)
@@ -120,12 +122,13 @@ def read_text(path: str) -> tuple[str, datetime]:
             written = datetime.fromtimestamp(file.stat().st_mtime, UTC)
             return _decoded(stream.read(MAX_BYTES + 1), path), written
     except FileNotFoundError:
-        raise UsageError(f"There is no file {path}. Name a kernel log with --log FILE.") from None
+        raise UsageError(f"There is no file {path}. Name a log with --log FILE.") from None
     except IsADirectoryError:
         raise UsageError(f"{path} is a directory. Name one log file in it.") from None
     except OSError as err:
         reason = err.strerror or str(err)
-        raise UsageError(f"{path} cannot be read: {reason}. Check its permissions.") from err
+        hint = " Check its permissions." if isinstance(err, PermissionError) else ""
+        raise UsageError(f"{path} cannot be read: {reason}.{hint}") from err
 
 
 def run(path: str, *, json: bool = False) -> str:
@@ -143,11 +146,13 @@ def _decoded(data: bytes, name: str) -> str:
         )
     if data.startswith((b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh")):
         raise UsageError(f"{name} is compressed. Unpack it first and name the text.")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{name} is UTF-16. Convert it with `iconv -f utf-16 -t utf-8 FILE`.")
     if b"\0" in data[:65536]:
         raise UsageError(
             f"{name} is binary, not a text log. For the journal, use `journalctl -k > FILE`."
         )
-    return data.decode("utf-8", errors="replace")
+    return data.decode("utf-8-sig", errors="replace")
 
 
 def _signals(found: Diagnosis) -> list[str]:
@@ -157,10 +162,16 @@ def _signals(found: Diagnosis) -> list[str]:
     first: dict[tuple[str, str], Signal] = {}
     for signal in found.signals:
         first.setdefault((signal.code, signal.target), signal)
+    held = {s.id for i in found.incidents for s in i.signals}
+    borne_out = {(s.code, s.target) for s in found.signals if s.id in held}
     rows = []
     for (code, target), signal in first.items():
         times = f"{count[code, target]} times" if count[code, target] > 1 else ""
-        says = meaning(code) + ("" if fault_of(signal) else ", no fault by itself")
+        says = meaning(code)
+        if fault_of(signal) is None:
+            says += ", no fault by itself"
+        elif (code, target) not in borne_out:
+            says += ", not borne out"
         rows.append((found.times.get(signal.id) or "no time", code, target, says, times))
     return ["Signals", *_table(rows), *_more(len(rows))]
 

@@ -5,6 +5,7 @@ mixed or apart. There is no cluster behind a log: each host in it stands as one 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from watchkeeper.health.correlate import correlate
 from watchkeeper.health.decode import value_of
 from watchkeeper.health.doubt import weigh
 from watchkeeper.health.host_lines import TRUST as HOST_TRUST
-from watchkeeper.health.host_lines import parse_host_line
+from watchkeeper.health.host_lines import AerCount, parse_host_line
 from watchkeeper.health.kernel_lines import Ignored, KernelEvent, XidEvent, parse_line
 from watchkeeper.health.node_lines import TRUST, NodeEvent, parse_node_line
 from watchkeeper.health.sense import REAL, level_id
@@ -71,10 +72,11 @@ def read_log(text: str, now: datetime | None = None) -> Findings:
     signals: list[Signal] = []
     ignored: list[Ignored] = []
     times: dict[str, str] = {}
+    aer: defaultdict[str, AerCount] = defaultdict(AerCount)
     for line in lines:
         event = (
             parse_line(line, now=now, boot_at=BOOT)
-            or parse_node_line(line, now=now)
+            or parse_node_line(line, now=now, boot_at=BOOT)
             or parse_host_line(line, now=now, boot_at=BOOT)
         )
         if event is None:
@@ -82,6 +84,8 @@ def read_log(text: str, now: datetime | None = None) -> Findings:
         if isinstance(event, Ignored):
             ignored.append(event)
             continue
+        if isinstance(event, NodeEvent):
+            event = aer[_node_of(event)].counted(event)
         signal = _signal(event, len(signals))
         signals.append(signal)
         times[signal.id] = _told(event.at)
@@ -132,9 +136,13 @@ def _signal(event: KernelEvent | NodeEvent, number: int) -> Signal:
     )
 
 
-def _of_daemon(event: NodeEvent, number: int) -> Signal:
+def _node_of(event: NodeEvent) -> str:
     found = _HOST.match(event.line)
-    node = event.node or event.host or (found[1] if found else THIS_HOST)
+    return event.node or event.host or (found[1] if found else THIS_HOST)
+
+
+def _of_daemon(event: NodeEvent, number: int) -> Signal:
+    node = _node_of(event)
     target = f"gpu:{node}/pci:{event.pci}" if event.pci else f"node:{node}"
     at = event.at or BOOT + timedelta(milliseconds=number)
     return Signal(

@@ -10,8 +10,11 @@ else; what the kubelet says, of the kubelet. Limit: in a text file a tag can be 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from watchkeeper.core.incident import Trust
 from watchkeeper.health.kernel_lines import (
@@ -26,6 +29,8 @@ from watchkeeper.health.node_lines import JOURNAL, NodeEvent, journal_time
 KERNEL, SYSTEMD, KUBELET = "kernel-log", "systemd", "kubelet"
 TRUST = {KERNEL: Trust.KERNEL, SYSTEMD: Trust.PROVIDER, KUBELET: Trust.PROVIDER}
 
+MOST_COUNTED = 64
+"""Corrected errors that are remembered: far more than make a fault."""
 _LOOKS = re.compile(
     r"Link down|Port module event|AER: |health compromised|available PCIe bandwidth|I/O error"
     r"|not responding|was lost; in progress|controller is down|Killed process|Machine Check"
@@ -38,7 +43,7 @@ _WIDTH = re.compile(
     re.ASCII,
 )
 _AER = re.compile(
-    r"[a-z0-9_]{1,32} [0-9a-f:.]{7,16}: AER: (?:Multiple )?(Corrected|Uncorrect(?:ed|able))"
+    r"[a-z0-9_]{1,32} [0-9a-f:.]{7,16}: AER: (?:Multiple )?(Correct|Uncorrect)(?:ed|able)"
     r"(?: \((?:Fatal|Non-Fatal)\))? error (?:message )?received",
     re.ASCII,
 )
@@ -85,7 +90,8 @@ def parse_host_line(
         return None
     journal = JOURNAL.match(text)
     if journal is not None and journal["pid"]:
-        return _of_service(journal, text[journal.end() :], clean(line), now)
+        at = journal_time(journal, now, boot_at)
+        return _of_service(journal, text[journal.end() :], clean(line), at)
     return parse_kernel_host_line(line, now=now, boot_at=boot_at)
 
 
@@ -114,14 +120,31 @@ def parse_kernel_host_line(
     )
 
 
+class AerCount:
+    """Corrected PCIe errors of one host in the last minute: each is one line, and only their rate
+    says anything. Counts in the order in which it is told."""
+
+    def __init__(self) -> None:
+        self._at: deque[datetime] = deque(maxlen=MOST_COUNTED)
+
+    def counted(self, event: NodeEvent) -> NodeEvent:
+        """The same event; where it is a corrected error with a time, `value` is how many there
+        were in the minute up to it."""
+        if event.code != "pcie.aer" or event.value is None or event.at is None:
+            return event
+        self._at.append(event.at)
+        minute = timedelta(minutes=1)
+        return replace(event, value=float(sum(abs(event.at - t) < minute for t in self._at)))
+
+
 def _kernel_code(message: str) -> tuple[str, str, float | None]:
     """(code, address of the GPU where it is about one, value)."""
     if found := _WIDTH.match(message):
         now, most = _number(found[2]), _number(found[3])
         return "pcie.width", normal_pci(found[1]), min(1.0, now / most) if most else None
     if found := _AER.match(message):
-        # A corrected one is ordinary; more than eight in a minute are a fault.
-        return "pcie.aer", "", 1.0 if found[1] == "Corrected" else None
+        # A corrected one is ordinary; more than eight in a minute are a fault: see `AerCount`.
+        return "pcie.aer", "", 1.0 if found[1] == "Correct" else None
     for says, code in _KERNEL_SAYS:
         if says.match(message):
             return code, "", None
@@ -129,10 +152,9 @@ def _kernel_code(message: str) -> tuple[str, str, float | None]:
 
 
 def _of_service(
-    journal: re.Match[str], message: str, line: str, now: datetime | None
+    journal: re.Match[str], message: str, line: str, at: datetime | None
 ) -> NodeEvent | Ignored | None:
-    tag, at = journal["tag"], journal_time(journal, now)
-    code, source = "", SYSTEMD
+    tag, code, source = journal["tag"], "", SYSTEMD
     if (ended := _ENDED.match(message)) is not None:
         code = next((code for is_it, code in _SERVICES if is_it(ended[1])), "")
         if code and (tag, journal["pid"]) != ("systemd", "1"):

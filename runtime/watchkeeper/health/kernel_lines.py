@@ -81,6 +81,10 @@ _ISO = re.compile(
 )
 _SYSLOG = re.compile(r"([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d)(?:\.\d{1,9})? {1,4}")
 _TAGGED = re.compile(r"(\S{1,255}) {1,4}([^\s:\[]{1,64})(\[[^\]\s]{0,32}\])?: ?")
+_DEVICE = re.compile(
+    r"[a-z0-9_]{1,32} (?:[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]|nvme\d{1,3})[: ]", re.ASCII
+)
+"""How the kernel begins a device's message: its driver, and its address. No host is called so."""
 _MONTHS = {
     "Jan": 1,
     "Feb": 2,
@@ -204,7 +208,7 @@ def kernel_message(
     if record := _KMSG.match(text):
         if int(record[1]) >> 3 != 0:
             return f"facility {int(record[1]) >> 3} is not the kernel's"
-        return record[4], _since(boot_at, int(record[3]) / 1e6)
+        return record[4], since_boot(boot_at, int(record[3]) / 1e6)
     if priority := _PRIORITY.match(text):
         if int(priority[1]) >> 3 != 0:
             return f"facility {int(priority[1]) >> 3} is not the kernel's"
@@ -221,7 +225,7 @@ def kernel_message(
         if tag is None:
             return "the line has a syslog time, but no tag"
         return _tagged(tag, rest, at, boot_at)
-    if not _starts_report(rest):
+    if not _starts_report(rest) and not _DEVICE.match(rest):
         # journalctl -o short-monotonic: `[12.3] host kernel: ...`
         tag = _TAGGED.match(rest)
         if tag is not None and tag[2] != "NVRM":
@@ -238,7 +242,7 @@ def _tagged(
     message = rest[tag.end() :]
     if since := _MONOTONIC.match(message):
         message = message[since.end() :]
-        at = at or _since(boot_at, float(since[1]))
+        at = at or since_boot(boot_at, float(since[1]))
     return _without_caller(message), at
 
 
@@ -247,7 +251,7 @@ def _stamp(
 ) -> tuple[datetime | None, str, str]:
     """(time, what follows it, kind of stamp or "")."""
     if found := _MONOTONIC.match(text):
-        return _since(boot_at, float(found[1])), _without_caller(text[found.end() :]), "dmesg"
+        return since_boot(boot_at, float(found[1])), _without_caller(text[found.end() :]), "dmesg"
     if found := _CTIME.match(text):
         at = _date(int(found[6]), found[1], found[2], found[3], found[4], found[5])
         return at, _without_caller(text[found.end() :]), "dmesg"
@@ -276,7 +280,8 @@ def _without_caller(text: str) -> str:
     return text[caller.end() :] if caller else text
 
 
-def _since(boot_at: datetime | None, seconds: float) -> datetime | None:
+def since_boot(boot_at: datetime | None, seconds: float) -> datetime | None:
+    """The time that a stamp counted from boot names; None where the boot's is not known."""
     if boot_at is None:
         return None
     try:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from watchkeeper.core.incident import Trust
 from watchkeeper.core.word import Word
-from watchkeeper.health.kernel_lines import MAX_LINE, Ignored, clean
+from watchkeeper.health.kernel_lines import MAX_LINE, Ignored, clean, since_boot
 
 FABRIC, RAYLET, GCS = "fabric-manager", "raylet-log", "gcs-log"
 TRUST = {FABRIC: Trust.DRIVER, RAYLET: Trust.RAY, GCS: Trust.RAY}
@@ -44,12 +44,14 @@ _LOOKS = re.compile(
 _RAY_LOOKS = re.compile(r"\((?:gcs_server|raylet)\) [a-z_]{1,60}\.cc:\d")
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _OWN_FILE = re.compile(
-    rf"\[((?:{_MONTH}) \d\d \d{{4}} \d\d:\d\d:\d\d)\] \[([A-Z]{{3,8}})\] \[tid \d{{1,10}}\] ",
+    rf"\[((?:{_MONTH}) {{1,2}}\d{{1,2}} \d{{4}} \d\d:\d\d:\d\d)\] "
+    r"\[([A-Z]{3,8})\] \[tid \d{1,10}\] ",
     re.ASCII,
 )
 JOURNAL = re.compile(
-    rf"(?:(?P<bsd>(?:{_MONTH}) [ \d]\d \d\d:\d\d:\d\d)|(?P<iso>\d{{4}}-\d\d-\d\dT[\d:.]{{8,15}}"
-    r"(?:Z|[+-]\d\d:?\d\d))) "
+    rf"(?:(?P<bsd>(?:{_MONTH}) {{1,2}}\d{{1,2}} \d\d:\d\d:\d\d)(?:\.\d{{1,9}})?"
+    r"|(?P<iso>\d{4}-\d\d-\d\dT[\d:.]{8,15}(?:Z|[+-]\d\d:?\d\d))"
+    r"|\[ {0,12}(?P<boot>\d{1,12}\.\d{1,9})\]) "
     r"(?P<host>[A-Za-z0-9][A-Za-z0-9._-]{0,252}) (?P<tag>[^\s\[:]{1,64})\[(?P<pid>\d{1,10})\]: ",
     re.ASCII,
 )
@@ -98,9 +100,12 @@ _RAYLET_SAYS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
-def parse_node_line(line: str, *, now: datetime | None = None) -> NodeEvent | Ignored | None:
-    """One line; None when it says nothing of a fault. now dates stamps that carry no year; stamps
-    without a zone are read as UTC. Never raises for what the line holds."""
+def parse_node_line(
+    line: str, *, now: datetime | None = None, boot_at: datetime | None = None
+) -> NodeEvent | Ignored | None:
+    """One line; None when it says nothing of a fault. now dates stamps that carry no year, boot_at
+    those that count from boot; stamps without a zone are read as UTC. Never raises for what the
+    line holds."""
     text = line[:MAX_LINE].rstrip("\r\n")
     if _LOOKS.search(text) is None:
         return None
@@ -112,15 +117,19 @@ def parse_node_line(line: str, *, now: datetime | None = None) -> NodeEvent | Ig
         if found["tag"] not in _DAEMONS:
             reason = f"written by {clean(found['tag'], 80)!r}, not by the fabric manager"
             return Ignored(reason=reason, line=clean(line))
-        at = journal_time(found, now)
+        at = journal_time(found, now, boot_at)
         return _of_switch(text[found.end() :], at, found["host"], clean(line))
     if not _RAY_LOOKS.search(text):
         return Ignored(reason="nothing shows that the fabric manager wrote it", line=clean(line))
     return None
 
 
-def journal_time(found: re.Match[str], now: datetime | None) -> datetime | None:
+def journal_time(
+    found: re.Match[str], now: datetime | None, boot_at: datetime | None
+) -> datetime | None:
     """When a line of the journal was written. found: a match of JOURNAL."""
+    if found["boot"]:
+        return since_boot(boot_at, float(found["boot"]))
     return _iso(found["iso"]) if found["iso"] else _bsd(found["bsd"], now)
 
 
@@ -195,8 +204,9 @@ def _bsd(text: str, now: datetime | None) -> datetime | None:
     """No year: this one, or the last where that would lie ahead."""
     if now is None:
         return None
+    month, day, clock = text.split()
     for year in (now.year, now.year - 1):
-        at = _named(f"{text[:3]} {int(text[4:6]):02} {year} {text[7:]}")
+        at = _named(f"{month} {day} {year} {clock}")
         if at is not None and at <= now + timedelta(days=1):
             return at
     return None
