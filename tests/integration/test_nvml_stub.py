@@ -28,6 +28,7 @@ pytestmark = [
     ),
 ]
 CLUSTER = "real-test"
+WORN = "ecc.remap_failure"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,10 @@ def test_readings_an_xid_event_and_a_lost_gpu_reach_redis(
     collector: subprocess.Popen[str], redis_url: str, tmp_path: Path
 ) -> None:
     telemetry = RedisTelemetry(redis_url, CLUSTER, World.REAL)
-    read, signals = read_until(telemetry, lambda r, s: bool(len(r.frame.nodes) and s))
+    read, signals = read_until(
+        telemetry,
+        lambda r, s: bool(len(r.frame.nodes)) and {"xid.79", WORN} <= {x.code for x in s},
+    )
 
     assert read.frame.vendor == ("nvidia",)
     assert not read.frame.simulated.any()
@@ -96,6 +100,9 @@ def test_readings_an_xid_event_and_a_lost_gpu_reach_redis(
     (xid,) = [s for s in signals if s.code == "xid.79"]
     assert (xid.target, xid.source, xid.trust) == ("gpu:gpu-1/1", "nvml", Trust.DRIVER)
     assert (xid.world, xid.simulated, xid.value) == (World.REAL, False, 79.0)
+
+    (worn,) = [s for s in signals if s.code == WORN]
+    assert (worn.target, worn.source, worn.trust) == ("gpu:gpu-1/0", "nvml", Trust.DRIVER)
 
     (tmp_path / "lost").touch()
     read, signals = read_until(telemetry, lambda _, s: any(x.code == "gpu.lost" for x in s))

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML: readings, lost GPUs, and Xid events as the driver reports them.
+"""NVIDIA GPUs through NVML: readings, lost GPUs, counters, and Xid events as the driver tells them.
 
 Uses `nvidia-ml-py`, NVIDIA's own binding, imported as `pynvml`; the package `pynvml` on PyPI is a
 shim over it today. Every metric is optional: a driver that does not know one leaves NaN, which is
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from watchkeeper.adapters.nvml_counters import NvmlCounters
 from watchkeeper.core.clock import Clock
 from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.incident import Trust
@@ -32,7 +33,8 @@ _MIB = 1024.0 * 1024.0
 
 
 class NvmlSource:
-    """Meets GpuSource and SignalSource. `drain` gives lost GPUs and Xid events."""
+    """Meets GpuSource and SignalSource. `drain` gives lost GPUs, counters that are over their
+    thresholds, and Xid events."""
 
     vendor = "nvidia"
     simulated = False
@@ -61,6 +63,7 @@ class NvmlSource:
         for index in range(count):
             self._resolve(index)
         self._metrics = _metrics(pynvml)
+        self._counters = NvmlCounters(pynvml, clock)
         self._watch_events()
 
     @property
@@ -74,6 +77,7 @@ class NvmlSource:
         gpu = np.full((self.count, len(GPU_FIELDS)), np.nan, np.float32)
         for index in range(self.count):
             self._read_one(index, gpu[index])
+        self._found.extend(self._counters.told(self._handles))
         return gpu
 
     def drain(self) -> tuple[Finding, ...]:

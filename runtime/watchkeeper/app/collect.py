@@ -22,6 +22,7 @@ from watchkeeper.adapters.host_psutil import PsutilHost
 from watchkeeper.adapters.kernel_log import KernelLog
 from watchkeeper.adapters.nvml import NvmlSource
 from watchkeeper.adapters.parent_bound import end_with_parent
+from watchkeeper.adapters.port_counters import PortCounters
 from watchkeeper.adapters.redis_sink import RedisSink
 from watchkeeper.adapters.system_clock import SystemClock
 from watchkeeper.control.collect import Collector
@@ -70,6 +71,8 @@ def build(
         kept = sim_dir if simulated else state_dir
         cursor = None if kept is None else kept / f"{path.name}.cursor"
         events.append(KernelLog(path, cursor, clock, simulated=simulated))
+    if world is World.REAL:
+        events.append(PortCounters(clock))
     sink = RedisSink(redis_url, cluster, inside_ray=inside_ray, clock=clock)
     _wait_for(sink)
     return Collector(
