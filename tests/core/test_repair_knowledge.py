@@ -7,17 +7,22 @@ from pathlib import Path
 import pytest
 from tests.core import sick_cluster as c
 
-from watchkeeper.core.action import kind_of
+from watchkeeper.core.action import CheckRun, GpuReset, kind_of
 from watchkeeper.core.cluster import World
+from watchkeeper.core.crew import StepResult
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
 from watchkeeper.core.incident import HypothesisStatus
+from watchkeeper.core.telemetry import GPU_FIELDS
 from watchkeeper.health.catalogue import FAULT_OF, xid
 from watchkeeper.health.correlate import correlate
-from watchkeeper.health.sense import LAB
+from watchkeeper.health.doubt import weigh
+from watchkeeper.health.gang import odd_nodes
+from watchkeeper.health.sense import LAB, REAL
+from watchkeeper.health.sightings import Sightings
 from watchkeeper.remedy.cures import cures_for
 from watchkeeper.remedy.gpu import is_lemon
 from watchkeeper.remedy.ladder import next_steps
-from watchkeeper.remedy.plan import RemedySettings, RemedyView, Steps, Wait
+from watchkeeper.remedy.plan import Done, RemedySettings, RemedyView, Steps, Wait
 from watchkeeper.remedy.rungs import Patient
 from watchkeeper.remedy.spares import kept_back, wanted
 from watchkeeper.remedy.witness import (
@@ -241,3 +246,95 @@ def test_spares_are_sized_by_what_failed_and_kept_from_gangs_in_a_large_pool_onl
     names = {n.name: n for n in gone.nodes.values()}
     assert wanted(names, repaired)["train"] > 0
     assert kept_back(gone, repaired, ()) == frozenset()
+
+
+# What no reboot mends, what is tried once, how long one waits.
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.GPU_THERMAL, Fault.GPU_POWER_BRAKE, Fault.GPU_HANDS_ON, Fault.GPU_RMA]
+)
+def test_no_reboot_cools_a_gpu_or_mends_worn_memory(fault):
+    assert cures_for(fault, World.REAL, ALL) == ("node.replace",)
+
+
+def failed(action) -> StepResult:
+    return StepResult(thread="INC-1", proposal="P", action=action, kind="outcome", value="failed")
+
+
+def test_a_link_that_a_reset_did_not_mend_is_the_vendors():
+    sick = incident(c.xid(74, seconds_ago=300), c.xid(74, seconds_ago=200), opened_at=c.ago(300))
+    check = c.renamed(c.check("w1", "w1-life1", False), at=c.ago(20))
+    idle = c.node("w1", gpus_free=8.0)
+    snapshot = c.snapshot(idle, world=World.REAL, jobs=[], fences=[c.fence("w1")], checks=[check])
+    looked = failed(CheckRun(node="w1", incarnation="w1-life1"))
+    reset = failed(GpuReset(node="w1", incarnation="w1-life1", gpu=3))
+    kinds = []
+    for tried in ((looked,), (looked, reset)):
+        told = next_steps(sick, RemedyView(snapshot=snapshot, serves=ALL, attempts=tried))
+        assert isinstance(told, Steps), told
+        kinds.append({kind_of(s.action) for s in told.steps})
+    assert "gpu.reset" in kinds[0]
+    assert "node.replace" in kinds[1]
+    assert not {"gpu.reset", "node.reboot"} & kinds[1]
+
+
+@pytest.mark.parametrize(("seconds", "over"), [(590, False), (610, True)])
+def test_one_nvlink_error_is_watched_for_ten_minutes(seconds, over):
+    one = incident(c.xid(74, seconds_ago=seconds), opened_at=c.ago(seconds))
+    assert isinstance(plan(one), Done if over else Wait)
+
+
+@pytest.mark.parametrize(("seconds", "checked"), [(1790, False), (1810, True)])
+def test_a_hot_empty_node_is_given_half_an_hour_to_cool(seconds, checked):
+    hot = incident(says("gpu.thermal", seconds, "gpu:w1/2"), opened_at=c.ago(seconds))
+    idle = c.node("w1", gpus_free=8.0)
+    snapshot = c.snapshot(idle, world=World.REAL, jobs=[], fences=[c.fence("w1")])
+    snapshot.frame.gpu[0, 2, GPU_FIELDS.index("throttle_reasons")] = 0x40  # hot still
+    told = next_steps(hot, RemedyView(snapshot=snapshot, serves=ALL))
+    assert isinstance(told, Steps if checked else Wait), told
+
+
+# Who is alone, and who is not.
+
+
+@pytest.mark.parametrize(("odd", "named"), [((5,), ["w6"]), ((2, 5), [])])
+def test_of_eight_nodes_one_may_stand_out_and_two_are_the_programs_shape(odd, named):
+    names = tuple(f"w{n}" for n in range(1, 9))
+    snapshot = c.snapshot(*map(c.node, names), jobs=[c.job("g", names)])
+    load = GPU_FIELDS.index("utilization_percent")
+    snapshot.frame.gpu[:, :, load] = 95.0
+    snapshot.frame.gpu[list(odd), :, load] = 20.0
+    assert list(odd_nodes(snapshot, snapshot.jobs["g"])) == named
+
+
+@pytest.mark.parametrize(("percent", "named"), [(75.0, []), (65.0, ["w1"])])
+def test_a_node_stands_out_by_six_robust_deviations_and_not_by_five(percent, named):
+    names = tuple(f"w{n}" for n in range(1, 5))
+    snapshot = c.snapshot(jobs=[c.job("g", names)])
+    load = GPU_FIELDS.index("utilization_percent")
+    snapshot.frame.gpu[:, :, load] = 95.0
+    snapshot.frame.gpu[0, 0, load] = percent  # the least spread of a load is 4 points
+    assert list(odd_nodes(snapshot, snapshot.jobs["g"])) == named
+
+
+def test_two_mounts_of_a_zone_are_not_its_storage():
+    lines = [says("storage.stall", ago, f"node:w{n}") for n, ago in ((1, 20), (2, 10))]
+    zone = [c.node(f"w{n}", zone="z1") for n in range(1, 5)]
+    passed, _ = weigh(lines, (), c.snapshot(*zone), Sightings(), REAL)
+    assert passed == ()
+
+
+@pytest.mark.parametrize("code", ["gpu.power_brake", "gpu.thermal"])
+def test_clocks_that_are_cut_in_a_whole_rack_are_the_racks(code):
+    rack = [c.node(f"w{n}", rack="r1") for n in range(1, 9)]
+    told = [says(code, 5, f"gpu:w{n}/0") for n in range(1, 9)]
+    found = correlate((), told, c.snapshot(*rack), c.Counter(), LAB)
+    assert [i.target for i in found if i.fault == Fault.DOMAIN_DOWN] == ["rack:r1"]
+
+
+def test_links_that_fail_on_five_nodes_of_one_nvlink_domain_are_its_switches():
+    hosts = [c.node(f"w{n}", rack=f"r{n}", nvlink_domain="d1") for n in range(1, 9)]
+    told = [c.xid(74, f"w{n}/0", seconds_ago=ago) for n in range(1, 9) for ago in (20, 5)]
+    found = correlate((), told, c.snapshot(*hosts), c.Counter(), LAB)
+    assert [i.target for i in found if i.fault == Fault.DOMAIN_DOWN] == ["nvlink_domain:d1"]
