@@ -60,3 +60,14 @@ def test_a_switch_error_that_its_own_line_calls_non_fatal_takes_no_node_out():
     said = c.renamed(c.xid(1), code="sxid.10007", target="node:w1")
     assert fault_of(said) is Fault.GPU_HANDS_ON
     assert fault_of(c.renamed(said, value=NON_FATAL)) is Fault.GPU_NOTICE
+
+
+def test_a_switch_error_that_its_own_line_calls_fatal_is_worth_a_look_whatever_the_table_says():
+    from tests.core import sick_cluster as c
+
+    from watchkeeper.health.decode import FATAL
+    from watchkeeper.health.evidence import fault_of
+
+    said = c.renamed(c.xid(1), code="sxid.11002", target="node:w1")
+    assert fault_of(said) is None
+    assert fault_of(c.renamed(said, value=FATAL)) is Fault.GPU_NOTICE

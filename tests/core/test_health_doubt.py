@@ -42,6 +42,14 @@ TABLE = {
         [says("ib.link_down"), says("ib.link_down", 60), says("ib.link_down", 300)],
         ["ib.link_down@0", "ib.link_down@60", "ib.link_down@300"],
     ),
+    "a port that falls each five seconds": (
+        [says("ib.link_down", 5.0 * k) for k in range(9)],
+        ["ib.link_down@0", "ib.link_down@20", "ib.link_down@40"],
+    ),
+    "a port that falls each second, for half a minute": (
+        [says("ib.link_down", 1.0 * k) for k in range(30)],
+        [],
+    ),
     "three readings that are hours apart": (
         [says("ib.link_down", 7200.0 * k) for k in range(3)],
         [],

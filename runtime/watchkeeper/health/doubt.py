@@ -161,7 +161,7 @@ def _borne_out(
     if (node, fault) in open_on or any((node, f) in open_on for f in _LINKS if fault in _LINKS):
         return [signal]
     kept = held.get((node, fault), ())
-    if all(s.id != signal.id for s in kept):
+    if not any(s.id == signal.id or _the_same_reading(s, signal, settings) for s in kept):
         kept = (*kept[: MOST_HELD // 2], *kept[MOST_HELD // 2 :][-(MOST_HELD // 2 - 1) :], signal)
     held[node, fault] = kept
     times = _apart(kept, settings.confirm_apart_s)
@@ -170,7 +170,15 @@ def _borne_out(
     more = len({s.code for s in kept}) > 1 or _harm_then(signal, node, snapshot)
     if times < READINGS and not (times >= READINGS_WITH_MORE and more):
         return []
-    return [*kept, *_other_links(node, fault, held)]
+    newest = [] if any(s.id == signal.id for s in kept) else [signal]
+    return [*kept, *newest, *_other_links(node, fault, held)]
+
+
+def _the_same_reading(kept: Signal, new: Signal, settings: SenseSettings) -> bool:
+    """Its code was told so shortly before that both are one reading: were each kept, a port that
+    falls each few seconds would crowd out the readings that lie apart."""
+    near = abs((new.at - kept.at).total_seconds()) < settings.confirm_apart_s
+    return near and (kept.code, kept.target) == (new.code, new.target)
 
 
 def _other_links(node: str, fault: Fault, held: Held) -> list[Signal]:

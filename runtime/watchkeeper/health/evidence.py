@@ -14,7 +14,7 @@ from watchkeeper.core.fault import Fault, Recovery, recovery_of, recovery_said
 from watchkeeper.core.incident import ATTACKER_WRITABLE, Signal, Trust, target_node
 from watchkeeper.health.catalogue import fault_of_sxid, fault_of_xid
 from watchkeeper.health.counters import fault_of_counter
-from watchkeeper.health.decode import LINK_IGNORE, LINK_RESET, LINK_WAIT, NON_FATAL
+from watchkeeper.health.decode import FATAL, LINK_IGNORE, LINK_RESET, LINK_WAIT, NON_FATAL
 
 WEIGHT: dict[Trust, float] = {
     Trust.BMC: 0.8,
@@ -125,9 +125,11 @@ def fault_of(signal: Signal) -> Fault | None:
             return _fault_of_xid(int(number), signal.value)
         fault = fault_of_sxid(int(number))
         # Where the switch's driver itself says non-fatal and the table says otherwise, the two
-        # disagree: that is worth a look, and no node is taken out for it.
+        # disagree: that is worth a look, and no node is taken out for it. So are they the other
+        # way round.
         mild = signal.value == NON_FATAL and fault is not None
-        return Fault.GPU_NOTICE if mild else fault
+        grave = signal.value == FATAL and fault is None
+        return Fault.GPU_NOTICE if mild or grave else fault
     if signal.code == STALL and target_node(signal.target):
         return Fault.NODE_SUSPECT  # its own disk or mount; where many say so, `doubt` names a zone
     return _FAULT.get(signal.code) or fault_of_counter(signal.code, signal.value)

@@ -253,8 +253,11 @@ def _cure_rungs(patient: Patient, kind: str, life: str) -> tuple[Rung, ...]:
         case _ if patient.incident.fault in OF_THE_HOST:
             reason = "A reboot trains the host's links anew and starts its software clean."
             return ((patient.action(kind, life), reason),)
-        case _:
+        case _ if patient.incident.fault == Fault.GPU_OFF_BUS:
             reason = "A reboot of the host resets the GPU; a GPU off the bus needs no less."
+            return ((patient.action(kind, life), reason),)
+        case _:
+            reason = "A reboot of the host resets all of its GPUs and loads its driver anew."
             return ((patient.action(kind, life), reason),)
 
 

@@ -26,8 +26,6 @@ HAZARD_PER_H: dict[str, float] = {
 is not here is never waited with: its error may already be in the work."""
 SLOW_PACE = 0.7
 """Pace of a gang with a straggler, against its own (assumption, where it is not measured)."""
-OVERDUE = 1.5
-"""A checkpoint later than so many intervals is not awaited: it may never come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,8 @@ def loss_waiting(stake: Stake) -> float:
 
 def worth_waiting_s(stake: Stake) -> float:
     """Seconds to wait for the checkpoint; 0 when acting now loses no more."""
-    if not all(map(isfinite, (stake.gpus, stake.unsaved_s, stake.every_s))):
-        return 0.0
-    if stake.every_s <= 0 or stake.unsaved_s > OVERDUE * stake.every_s:
+    known = all(map(isfinite, (stake.gpus, stake.unsaved_s, stake.every_s)))
+    if not known or stake.every_s <= 0:
         return 0.0
     return stake.until_s if loss_waiting(stake) < loss_now(stake) else 0.0
 
