@@ -71,3 +71,16 @@ def test_a_switch_error_that_its_own_line_calls_fatal_is_worth_a_look_whatever_t
     said = c.renamed(c.xid(1), code="sxid.11002", target="node:w1")
     assert fault_of(said) is None
     assert fault_of(c.renamed(said, value=FATAL)) is Fault.GPU_NOTICE
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [(147, None), (148, None), (150, None), (145, Fault.GPU_UNKNOWN), (79, Fault.GPU_OFF_BUS)],
+)
+def test_a_bare_xid_of_nvml_is_no_fault_where_no_status_would_make_it_one(code, fault):
+    from tests.core import sick_cluster as c
+
+    from watchkeeper.adapters.nvml import xid_value
+    from watchkeeper.health.evidence import fault_of
+
+    assert fault_of(c.renamed(c.xid(code), value=xid_value(code))) is fault

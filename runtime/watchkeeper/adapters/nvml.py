@@ -23,6 +23,7 @@ from watchkeeper.core.errors import ClusterUnavailable
 from watchkeeper.core.incident import Trust
 from watchkeeper.core.sources import Finding
 from watchkeeper.core.telemetry import GPU_FIELDS
+from watchkeeper.health.decode import nvlink5
 from watchkeeper.health.kernel_lines import normal_pci
 
 SOURCE = "nvml"
@@ -174,7 +175,7 @@ class NvmlSource:
             code = int(event.eventData)
             if event.eventType == nvml.nvmlEventTypeXidCriticalError and 0 < code < 1000:
                 index = self._index_of_handle(event.device)
-                self._note(f"xid.{code}", index, float(code), f"NVML event: Xid {code}")
+                self._note(f"xid.{code}", index, xid_value(code), f"NVML event: Xid {code}")
         with contextlib.suppress(nvml.NVMLError):
             nvml.nvmlEventSetFree(events)
 
@@ -187,6 +188,12 @@ class NvmlSource:
             bus = self._nvml.nvmlDeviceGetPciInfo(device).busId
             return self.index_of(bus.decode() if isinstance(bus, bytes) else bus)
         return None
+
+
+def xid_value(code: int) -> float | None:
+    """`Signal.value` of an Xid that NVML tells as a bare number. Of NVLink's own (144 to 150) the
+    status word decides, which only the kernel's line has: here it is what holds of any status."""
+    return nvlink5(code, "") if 144 <= code <= 150 else float(code)
 
 
 def _metrics(nvml: Any) -> tuple[Callable[[Any, NDArray[np.float32]], None], ...]:
