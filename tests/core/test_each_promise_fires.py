@@ -29,7 +29,8 @@ from tests.properties.hostile_crews import RECKLESS, draft, spec
 from tests.stories.world import Story
 
 from watchkeeper.app.twin_parts import Parts, put_together
-from watchkeeper.control import brief, execute, keep, past, propose
+from watchkeeper.control import brief, execute, keep, propose
+from watchkeeper.control.acted import Acted
 from watchkeeper.control.desk import WatchDesk
 from watchkeeper.control.life import State
 from watchkeeper.control.turn import turn
@@ -516,11 +517,13 @@ def test_s28_a_stepped_wall_clock_refills_nothing_and_a_ledger_aged_by_it_is_see
     names = tuple(f"train-{i:02d}" for i in range(1, 81, 3))
     planner.asks = each(NodeCordon, names)
     if seeded:
+        clock, ages = story.clock, Acted.ages
+        begun = clock.now().timestamp() - clock.steady()
 
-        def by_the_wall(effect: Any, _steady: float) -> float:
-            return float((story.clock.now() - effect.started_at).total_seconds())
+        def by_the_wall(acted: Acted, steady: float) -> Any:
+            return ages(acted, steady) + (clock.now().timestamp() - clock.steady() - begun)
 
-        monkeypatch.setattr(past, "_age_of", by_the_wall)
+        monkeypatch.setattr(Acted, "ages", by_the_wall)
     story.turns(24)
     assert story.done().count("node.cordon") == 20
     story.clock.step_wall(7200.0)

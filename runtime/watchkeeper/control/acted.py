@@ -113,11 +113,11 @@ class Acted:
 
     def words(self, rows: Iterable[int], steady: float) -> list[PastEffect]:
         """These as rates and budgets count them at this moment."""
-        told = []
+        ages, told = self.ages(steady), []
         for row in rows:
             word = self._words[row]
             assert word is not None, "a row without a word is void"
-            age_s = round(max(0.0, steady - float(self.started[row])), 3)
+            age_s = float(ages[row])
             told.append(msgspec.structs.replace(word, age_s=age_s, open=bool(self.open[row])))
         return told
 
