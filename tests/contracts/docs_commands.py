@@ -88,7 +88,7 @@ LAB = (*FIRST_TEN_MINUTES, *OPERATING, *ANSWERS)
 PARSED = (
     "watchkeeper up --policies policies --models models.toml",
     "watchkeeper mcp --name helper",
-    "watchkeeper up --twin --nodes 2048 --twin-speed 60 --policies policies",
+    "watchkeeper up --twin --nodes 2048 --twin-speed 5 --policies policies",
     "watchkeeper policy simulate --policies my-orders --nights 14 --seeds 5 --against policies",
     "watchkeeper eval remediation --nodes 2048 --days 54 --seeds 20 --first-seed 117 "
     "--out out/night --jobs 2 --report night.html",
