@@ -15,7 +15,7 @@ from watchkeeper.core.fault import last_reading
 from watchkeeper.core.incident import HypothesisStatus, Incident
 from watchkeeper.remedy.group_test import check_step
 from watchkeeper.remedy.ladder import next_steps
-from watchkeeper.remedy.moving import LEFT_S, gangs_ladder, left_running
+from watchkeeper.remedy.moving import gangs_ladder, left_running
 from watchkeeper.remedy.plan import Done, Escalate, Step, Steps, Wait
 from watchkeeper.remedy.undo import undo
 from watchkeeper_agents.choosing import advised, choose, held_back, options_for
@@ -47,7 +47,7 @@ def think(
     world = looks(incident, tools)
     called = bool(tools.briefing.down)
     memory, over = hear(memory, result, tools.snapshot.steady, world, settings, called=called)
-    left = left_running(incident, tools.view(memory.attempts, incident.id))
+    left = left_running(incident, memory.attempts, tools.snapshot)
     said_no = result is not None and (result.kind, result.value) == ("answer", "deny")
     if over is not None and not ((left and said_no) or first_silence(memory, result)):
         return Turn(memory=memory, move=over, thoughts=(over.why,))
@@ -58,10 +58,7 @@ def think(
         return Turn(memory=memory, move=back, thoughts=(f"{back.why} Undo it first.",))
     if why := hushed(memory, tools.snapshot.steady, world):
         return Turn(memory=memory, move=Move(end="waiting", why=why))
-    if left:
-        turn = _stop(memory, "waiting", left, diagnosis(incident))
-        return msgspec.structs.replace(turn, again_s=LEFT_S)
-    plan = next_steps(incident, tools.view(memory.attempts, incident.id))
+    plan = left or next_steps(incident, tools.view(memory.attempts, incident.id))
     match plan:
         case Steps():
             return _ask(incident, memory, plan, tools, reasoner)

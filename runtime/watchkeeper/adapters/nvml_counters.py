@@ -14,7 +14,7 @@ from watchkeeper.core.clock import Clock
 from watchkeeper.core.fault import READ_EVERY_S
 from watchkeeper.core.incident import Trust
 from watchkeeper.core.sources import Finding
-from watchkeeper.health.counters import MemoryRecord, fault_of_counter, memory_codes, rma
+from watchkeeper.health.counters import MemoryRecord, fault_of_counter, memory_codes, rise, rma
 
 SOURCE = "nvml"
 
@@ -47,8 +47,8 @@ class NvmlCounters:
         nvml = self._nvml
         kind, since = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
         errors = self._ask(nvml.nvmlDeviceGetTotalEccErrors, handle, kind, since)
-        if (rise := self._rise(index, "dbe", errors, now)[0]) > 0:
-            yield _finding("ecc.dbe", index, float(rise), f"{rise} uncorrectable errors more")
+        if (more := self._rise(index, "dbe", errors, now)[0]) > 0:
+            yield _finding("ecc.dbe", index, float(more), f"{more} uncorrectable errors more")
         rows = self._ask(nvml.nvmlDeviceGetRemappedRows, handle)
         if rows is None:
             return
@@ -81,28 +81,27 @@ class NvmlCounters:
             if fault_of_counter("pcie.width", share) is not None:
                 yield _finding("pcie.width", index, share, f"PCIe x{width} of x{most}")
         replays = self._ask(nvml.nvmlDeviceGetPcieReplayCounter, handle)
-        rise, over_s = self._rise(index, "replays", replays, now)
-        if rise and fault_of_counter("pcie.aer", rate := rise * 60.0 / over_s) is not None:
+        more, over_s = self._rise(index, "replays", replays, now)
+        if more and fault_of_counter("pcie.aer", rate := more * 60.0 / over_s) is not None:
             yield _finding("pcie.aer", index, rate, f"{rate:.0f} PCIe replays a minute")
         worst = 0.0
         for link in range(nvml.NVML_NVLINK_MAX_LINKS):
             kind = nvml.NVML_NVLINK_ERROR_DL_CRC_FLIT
             errors = self._ask(nvml.nvmlDeviceGetNvLinkErrorCounter, handle, link, kind)
-            rise, over_s = self._rise(index, f"link {link}", errors, now)
-            worst = max(worst, rise / over_s)
+            more, over_s = self._rise(index, f"link {link}", errors, now)
+            worst = max(worst, more / over_s)
         if worst and fault_of_counter("nvlink.errors", worst) is not None:
             yield _finding("nvlink.errors", index, worst, f"{worst:.0f} CRC errors a second")
 
     def _rise(self, index: int, what: str, count: int | None, now: float) -> tuple[int, float]:
-        """By how much it rose since the last look, and over how many seconds. A counter that went
-        back was cleared, by a reset: nothing is known of the time between."""
+        """By how much it rose since the last look, and over how many seconds."""
         before = self._last.pop((index, what), None)
         if count is None:
             return 0, READ_EVERY_S
         self._last[index, what] = (now, count)
         if before is None or now <= before[0]:
             return 0, READ_EVERY_S
-        return max(0, count - before[1]), now - before[0]
+        return rise(before[1], count), now - before[0]
 
     def _ask(self, call: Callable[..., Any], *given: Any) -> Any:
         """None where this driver, or this GPU, does not tell."""

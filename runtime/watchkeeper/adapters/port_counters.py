@@ -15,7 +15,7 @@ from watchkeeper.core.clock import Clock
 from watchkeeper.core.fault import READ_EVERY_S
 from watchkeeper.core.incident import Trust
 from watchkeeper.core.sources import Finding
-from watchkeeper.health.counters import fault_of_counter
+from watchkeeper.health.counters import fault_of_counter, rise
 
 SOURCE = "ib-counters"
 SYSFS = Path("/sys/class/infiniband")
@@ -73,21 +73,16 @@ class PortCounters:
         self._last[name] = port
         if before is None:
             return
-        fell = _rise(before.link_downed, port.link_downed)
+        fell = rise(before.link_downed, port.link_downed)
         if port.up and (fell or port.active is False):
             yield _finding("ib.link_down", float(max(fell, 1)), f"{name}: {state or 'fell'}")
-        rate = _rise(before.symbol_errors, port.symbol_errors) * 3600.0 / (now - before.at)
+        rate = rise(before.symbol_errors, port.symbol_errors) * 3600.0 / (now - before.at)
         if fault_of_counter("ib.symbol_errors", rate) is not None:
             yield _finding("ib.symbol_errors", rate, f"{name}: {rate:.0f} symbol errors an hour")
 
 
 def _finding(code: str, value: float, raw: str) -> Finding:
     return Finding(code=code, source=SOURCE, trust=Trust.DRIVER, value=value, raw=raw)
-
-
-def _rise(before: int | None, now: int | None) -> int:
-    """A counter that went back was cleared: nothing is known of the time between."""
-    return max(0, now - before) if before is not None and now is not None else 0
 
 
 def _text(path: Path) -> str:

@@ -41,6 +41,12 @@ LINK_CODES = frozenset({"ib.link_down", "ib.symbol_errors", "nic.down", "pcie.wi
 """Links that train and go down together while a host boots."""
 
 
+def rise(before: int | None, now: int | None) -> int:
+    """By how much a counter rose between two looks. One that went back was cleared, and of one that
+    was not read nothing is known: 0."""
+    return max(0, now - before) if before is not None and now is not None else 0
+
+
 def fault_of_counter(code: str, value: float | None) -> Fault | None:
     """The class of fault that this reading speaks for; None below its threshold, for a value that
     is no number (Unknown), and for a code that is none of these."""

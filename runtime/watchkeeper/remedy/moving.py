@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from watchkeeper.core.action import JobPreempt, NodeDrain, say
 from watchkeeper.core.cluster import Job, JobState, Node, RayState
+from watchkeeper.core.crew import StepResult
 from watchkeeper.core.fault import REPAIRED_ON_NODE, Fault
 from watchkeeper.core.incident import Incident
 from watchkeeper.core.telemetry import Snapshot
@@ -59,26 +60,29 @@ def gangs_ladder(incident: Incident, view: RemedyView) -> Plan:
     return Wait(why=held or "What stopped there cannot be submitted again by us.")
 
 
-def left_running(incident: Incident, view: RemedyView) -> str:
-    """What a person would not have ended for this incident, and still runs: it is left until it
-    ends by itself, and the repair goes on from there. "" when nothing is."""
-    for result in view.attempts:
+def left_running(
+    incident: Incident, attempts: tuple[StepResult, ...], snapshot: Snapshot
+) -> Wait | None:
+    """For what a person would not have ended for this incident, and still runs: it is left until it
+    ends by itself, and the repair goes on from there. None when nothing is."""
+    for result in attempts:
         if (result.kind, result.value) != ("answer", "deny"):
             continue
         match result.action:
             case JobPreempt(job=name, attempt_id=attempt):
-                job = view.snapshot.jobs.get(name)
+                job = snapshot.jobs.get(name)
                 here = [job] if job is not None and job.attempt_id == attempt else []
             case NodeDrain(node=name, incarnation=life):
-                node = view.snapshot.nodes.get(name)
+                node = snapshot.nodes.get(name)
                 same = node is not None and node.incarnation == life
-                here = list(view.snapshot.jobs_on(name)) if same else []
+                here = list(snapshot.jobs_on(name)) if same else []
             case _:
                 continue
         if names := ", ".join(sorted(j.name for j in here if j.state is JobState.RUNNING)):
             asked = say(result.action)
-            return f"A person said no to: {asked}. {incident.title}; {names} is left to end first."
-    return ""
+            why = f"A person said no to: {asked}. {incident.title}; {names} is left to end first."
+            return Wait(why=why, again_s=LEFT_S)
+    return None
 
 
 def out_of_reach(node: Node, snapshot: Snapshot) -> bool:
